@@ -1,0 +1,5 @@
+"""``python -m lopsided``: the ``lopsided`` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,118 @@
+"""The annotation that a study comes with: which voxels somebody has already called lesion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .errors import InputError
+from .reading import read_image
+from .volume import Geometry, Volume, geometry_of, resample
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """``mask``: bool (k, j, i) on the reference grid. ``labels``: what was taken for a lesion, by name, with its
+    volume in mm³. ``left_out``: labels that are in the file and were not asked for."""
+
+    mask: np.ndarray
+    labels: dict[str, float]
+    left_out: tuple[str, ...] = ()
+
+    @staticmethod
+    def empty(reference: Geometry) -> Annotation:
+        """Nothing annotated."""
+        return Annotation(np.zeros(reference.shape, bool), {})
+
+
+def read_annotation(path: Path, reference: Volume, wanted: tuple[str, ...] = ()) -> Annotation:
+    """A label map or Slicer segmentation (``.seg.nrrd``, overlapping segments too) on the reference's grid.
+
+    Every label is a lesion, unless ``wanted`` names those that are, by value or by segment name. A different grid is
+    resampled in physical space, such that no annotated voxel is lost.
+
+    Raises:
+        InputError: unreadable, not a label map, no label of a wanted name, or none of it within the reference.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; give the annotation as a NIfTI, NRRD or .seg.nrrd file")
+    image = read_image(path)
+    layers = _layers(image, path)
+    segments = _segments(image, layers)
+    known = {name: np.asarray(layers[layer] == value) for name, (layer, value) in segments.items()}
+    chosen = _choose(known, segments, wanted, path)
+    geometry = geometry_of(image)
+    union = np.zeros(geometry.shape, bool)
+    for name in chosen:
+        union |= known[name]
+    if union.any() and not geometry.overlaps(reference.geometry):
+        raise InputError(_apart(path, geometry, reference))
+    mask = _onto(Volume(union, geometry, path.name), reference.geometry)
+    if union.any() and not mask.any():
+        raise InputError(f"{_apart(path, geometry, reference)}: no annotated voxel lies within it")
+    volumes = {name: float(known[name].sum() * geometry.voxel_volume) for name in chosen}
+    return Annotation(mask, volumes, tuple(name for name in known if name not in chosen))
+
+
+def _apart(path: Path, geometry: Geometry, reference: Volume) -> str:
+    return (
+        f"{path}: the annotation does not overlap {reference.name} ({geometry.describe()} against "
+        f"{reference.geometry.describe()}); give the annotation of this study"
+    )
+
+
+def _layers(image: sitk.Image, path: Path) -> list[np.ndarray]:
+    array = sitk.GetArrayFromImage(image)
+    layers = [array] if array.ndim == 3 else [array[..., n] for n in range(array.shape[3])]
+    for layer in layers:
+        if layer.dtype.kind == "f" and not (np.isfinite(layer).all() and (layer == np.round(layer)).all()):
+            raise InputError(f"{path}: holds values between whole numbers; give a label map, not an image")
+    return layers
+
+
+def _segments(image: sitk.Image, layers: list[np.ndarray]) -> dict[str, tuple[int, float]]:
+    """Layer and value of each label, by segment name where the header (Slicer's) gives one."""
+    named: dict[tuple[int, float], str] = {}
+    for key in image.GetMetaDataKeys():
+        if key.startswith("Segment") and key.endswith("_LabelValue"):
+            prefix = key.removesuffix("LabelValue")
+            layer = int(image.GetMetaData(f"{prefix}Layer")) if image.HasMetaDataKey(f"{prefix}Layer") else 0
+            name = image.GetMetaData(f"{prefix}Name") if image.HasMetaDataKey(f"{prefix}Name") else ""
+            named[layer, float(image.GetMetaData(key))] = name
+    found = [(n, float(value)) for n, layer in enumerate(layers) for value in np.unique(layer) if value != 0]
+    segments: dict[str, tuple[int, float]] = {}
+    for place in found:
+        name = named.get(place) or f"label {place[1]:g}"
+        while name in segments:
+            name += "'"
+        segments[name] = place
+    return segments
+
+
+def _choose(
+    known: dict[str, np.ndarray], segments: dict[str, tuple[int, float]], wanted: tuple[str, ...], path: Path
+) -> list[str]:
+    if not wanted:
+        return list(known)
+    chosen = [name for name in known if name in wanted or f"{segments[name][1]:g}" in wanted]
+    matched = set(chosen) | {f"{segments[name][1]:g}" for name in chosen}
+    absent = [w for w in wanted if w not in matched]
+    if absent:
+        raise InputError(f"{path}: has no label {', '.join(absent)}; it has: {', '.join(known) or 'none'}")
+    return chosen
+
+
+def _onto(union: Volume, reference: Geometry) -> np.ndarray:
+    """Nearest neighbour from the reference's side, and from the annotation's, so that no small lesion falls
+    between two voxels."""
+    if union.geometry.same_grid(reference):
+        return union.array
+    as_bytes = Volume(union.array.astype(np.uint8), union.geometry, union.name)
+    mask = resample(as_bytes, reference, nearest=True).array > 0
+    at = np.round(reference.index(union.geometry.physical(np.argwhere(union.array)))).astype(int)
+    at = at[((at >= 0) & (at < reference.shape)).all(axis=1)]
+    mask[tuple(at.T)] = True
+    return mask

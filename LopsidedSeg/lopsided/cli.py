@@ -1,0 +1,239 @@
+"""The ``lopsided`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+from . import DISCLAIMER, __version__
+from .annotation import Annotation, read_annotation
+from .candidates import MARGIN_MM
+from .errors import InputError
+from .model import SEQUENCES, bundled_models, find_model, load_card, load_model
+from .reading import read_volume
+from .resources import resource_folder
+from .results import REPORT, all_or_nothing, write_results
+from .study import Study
+from .suggest import Suggestions, suggest
+
+app = typer.Typer(
+    help=f"Suggest the lesions that an annotation missed. {DISCLAIMER}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="The models that can be used.", no_args_is_help=True)
+app.add_typer(models, name="models")
+out_console, errors = Console(), Console(stderr=True)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        out_console.print(f"LopsidedSeg {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.command("suggest")
+def suggest_command(
+    reference: Annotated[
+        Path | None, typer.Argument(help="Post-contrast T1: NIfTI, NRRD, MHA, or a folder with DICOM.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; must be new or empty.")] = None,
+    t1c: Annotated[Path | None, typer.Option(help="Post-contrast T1, instead of the argument.")] = None,
+    t1: Annotated[Path | None, typer.Option(help="T1 before contrast.")] = None,
+    t2: Annotated[Path | None, typer.Option(help="T2.")] = None,
+    flair: Annotated[Path | None, typer.Option(help="FLAIR.")] = None,
+    annotation: Annotated[
+        Path | None, typer.Option(help="What is annotated already: a label map or .seg.nrrd.")
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(help="Labels of the annotation that are lesions, by value or name: 1,4. All if not given.")
+    ] = "",
+    series: Annotated[
+        list[str] | None,
+        typer.Option(help="Which series of a DICOM folder: number or description; for others flair=NUMBER."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name, or its folder.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least confidence to list; the model's own if not given.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, help="Nearer than this (mm) to an annotated lesion is that lesion.")
+    ] = MARGIN_MM,
+    overwrite: Annotated[bool, typer.Option(help="Replace earlier results in --out.")] = False,
+) -> None:
+    """Suggest the lesions that the annotation of a study does not have."""
+    if (reference is None) == (t1c is None):
+        raise InputError("give the post-contrast T1 once: as the argument, or with --t1c")
+    if out is None:
+        raise InputError("no --out; give a folder for the results")
+    given = {"t1c": reference or t1c, "t1": t1, "t2": t2, "flair": flair}
+    files = {name: path for name, path in given.items() if path is not None}
+    wanted = tuple(part.strip() for part in labels.split(",") if part.strip())
+    _run(files, _series(series or [], files), annotation, wanted, out, model, device, threshold, margin, overwrite)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("lopsided-demo"),
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,
+) -> None:
+    """The main job on the bundled sample: a simulated study, and an annotation that misses lesions."""
+    folder = resource_folder() / "SampleStudy"
+    files = {name: folder / f"{name}.nii.gz" for name in SEQUENCES}
+    annotation = folder / "annotation.seg.nrrd"
+    out_console.print(f"A simulated four-sequence study, and its annotation: [bold]{folder}[/]", soft_wrap=True)
+    _run(files, {}, annotation, (), out, None, device, None, MARGIN_MM, overwrite=True)
+
+
+@models.command("list")
+def models_list() -> None:
+    """The models that ship with the software."""
+    table = Table("name", "title", "sequences", "threshold", "digest")
+    for folder in bundled_models():
+        card = load_card(folder)
+        used = ", ".join(s.name if s.required else f"({s.name})" for s in card.input.sequences)
+        table.add_row(card.name, card.title, used, f"{card.threshold:.2f}", card.digest[:12])
+    out_console.print(table)
+    out_console.print("Sequences in brackets are optional.", style="dim")
+
+
+@models.command("info")
+def models_info(name: Annotated[str, typer.Argument(help="A model's name, or its folder.")]) -> None:
+    """A model's card: how it was made, measured, and what it is not for."""
+    card = load_model(find_model(name)).card
+    out_console.print(f"[bold]{card.title}[/] ({card.name}, {card.digest[:12]}, {card.licence}) {card.intended_use}")
+    table = Table("confidence at least", "sensitivity", "false positives a scan")
+    for point in card.operating_points:
+        chosen = " (default)" if point.confidence == card.threshold else ""
+        table.add_row(
+            f"{point.confidence:.2f}{chosen}", f"{point.sensitivity:.2f}", f"{point.false_positives_per_scan:.2f}"
+        )
+    out_console.print(table)
+    for key, value in card.provenance.model_dump().items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        out_console.print(f"[bold]{key}[/]: {shown}", highlight=False)
+
+
+def _series(options: list[str], files: dict[str, Path]) -> dict[str, str]:
+    """``--series`` by sequence: ``NAME=SERIES``, or ``SERIES`` alone for the reference."""
+    chosen = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if equals and name in SEQUENCES:
+            chosen[name] = value
+        else:
+            chosen["t1c"] = option
+    unused = [name for name in chosen if name not in files or not files[name].is_dir()]
+    if unused:
+        raise InputError(f"--series {unused[0]}={chosen[unused[0]]}: --{unused[0]} is not a folder with DICOM")
+    return chosen
+
+
+def _run(
+    files: dict[str, Path],
+    series: dict[str, str],
+    annotation: Path | None,
+    labels: tuple[str, ...],
+    out: Path,
+    model: str | None,
+    device: str | None,
+    threshold: float | None,
+    margin: float,
+    overwrite: bool,
+) -> None:
+    began = time.monotonic()
+    with all_or_nothing(out, overwrite=overwrite) as folder:
+        volumes = {name: read_volume(path, series.get(name)) for name, path in files.items()}
+        study = Study(volumes.pop("t1c"), volumes)
+        annotated = Annotation.empty(study.reference.geometry)
+        if annotation is not None:
+            annotated = read_annotation(annotation, study.reference, labels)
+        loaded = load_model(find_model(model))
+        # torch takes seconds to import: only for a study that can be searched
+        from .predict import Predictor
+        from .report import write_report
+
+        predictor = Predictor(loaded, device)
+        with _Bar() as progress:
+            suggestions = suggest(predictor, study, annotated, threshold=threshold, margin_mm=margin, progress=progress)
+        write_results(suggestions, folder)
+        write_report(suggestions, folder)
+    _summary(suggestions, out, time.monotonic() - began, str(predictor.device))
+
+
+class _Bar:
+    """A progress bar on stderr."""
+
+    def __enter__(self) -> Callable[[str, float], None]:
+        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+        self.bar = Progress(*columns, console=errors, transient=True)
+        self.bar.start()
+        task = self.bar.add_task("Preparing", total=1.0)
+        return lambda what, part: self.bar.update(task, description=what, completed=part)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+def _summary(suggestions: Suggestions, out: Path, seconds: float, device: str) -> None:
+    annotation = suggestions.annotation
+    if annotation.labels:
+        listed = ", ".join(f"{name} {mm3 / 1000:.2f} cm³" for name, mm3 in annotation.labels.items())
+        out_console.print(f"Taken as annotated lesions: {listed}", highlight=False)
+    if annotation.left_out:
+        out_console.print(f"Labels left out: {', '.join(annotation.left_out)}", highlight=False)
+    table = Table("rank", "confidence", "longest diameter", "volume", "R, A, S (mm)", "to nearest annotated")
+    for c in suggestions.shown:
+        left, posterior, superior = c.centroid_lps
+        table.add_row(
+            str(c.rank),
+            f"{c.confidence:.0%}",
+            f"{c.longest_diameter_mm:.1f} mm",
+            f"{c.volume_mm3:.0f} mm³",
+            f"{-left:.1f}, {-posterior:.1f}, {superior:.1f}",
+            "–" if c.distance_mm is None else f"{c.distance_mm:.1f} mm",
+        )
+    found = f"{len(suggestions.shown)} suggested, {suggestions.found.annotated} regions found are annotated already"
+    out_console.print(table if suggestions.shown else "[bold]Nothing to suggest[/] at this threshold.")
+    out_console.print(f"{found}; {seconds:.1f} s on {device}. {DISCLAIMER}", highlight=False)
+    out_console.print(f"Report: [bold]{out.absolute() / REPORT}[/]", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command: exit 2 for what the user can mend, 1 for our own failure."""
+    run_app(app)
+
+
+def run_app(command: typer.Typer) -> None:
+    """Run a typer application with this project's errors and exit codes."""
+    try:
+        command()
+    except InputError as error:
+        errors.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Exception as error:
+        if os.environ.get("LOPSIDED_DEBUG"):
+            raise
+        errors.print(
+            f"[bold red]internal error:[/] {type(error).__name__}: {_escaped(error)}\n"
+            "This is a fault of LopsidedSeg. Please report it with the output of the same command under LOPSIDED_DEBUG=1.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(1)
+
+
+def _escaped(error: Exception) -> str:
+    return str(error).replace("[", r"\[")

@@ -1,0 +1,244 @@
+"""Model folders: ``model.safetensors`` beside ``model.json``. No pickle, and no torch in here.
+
+``model.json`` is a :class:`ModelCard`. Its ``digest`` is a SHA-256 over everything else in it, the hash of the
+weights included, so one changed byte that matters is found before anything runs, and the digest names the model
+in every result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from .errors import InputError
+from .resources import resource_folder
+
+FORMAT_VERSION = 1
+Sequence = Literal["t1c", "t1", "t2", "flair"]
+SEQUENCES: dict[str, str] = {"t1c": "post-contrast T1", "t1": "T1", "t2": "T2", "flair": "FLAIR"}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ResidualUNetSizes(_Record):
+    """The sizes of :class:`lopsided.network.ResidualUNet`, from the finest level to the coarsest."""
+
+    kind: Literal["residual-unet-3d"] = "residual-unet-3d"
+    channels: tuple[int, ...] = Field(min_length=2)
+    encoder_blocks: tuple[int, ...]
+    decoder_blocks: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> ResidualUNetSizes:
+        levels = len(self.channels)
+        if (len(self.encoder_blocks), len(self.decoder_blocks)) != (levels, levels - 1):
+            raise ValueError(f"{levels} channels need {levels} encoder_blocks and {levels - 1} decoder_blocks")
+        if min(self.channels) < 1 or min(self.encoder_blocks + self.decoder_blocks) < 0:
+            raise ValueError("channels must be positive, blocks not negative")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Every spatial size, and every tile's corner, is a multiple of this many voxels."""
+        return 2 ** (len(self.channels) - 1)
+
+    @property
+    def halo(self) -> int:
+        """Voxels, a multiple of ``stride``, beyond which nothing reaches an output voxel's stride block."""
+        deepest = self.stride * self.encoder_blocks[-1] * 2
+        per_level = zip(self.encoder_blocks, self.decoder_blocks, strict=False)
+        reach = 1 + deepest + sum(2 * (e + d) * 2**level for level, (e, d) in enumerate(per_level))
+        return math.ceil(reach / self.stride) * self.stride
+
+
+class InputSequence(_Record):
+    """One input channel, in the network's order."""
+
+    name: Sequence
+    required: bool = False
+
+
+class InputSpec(_Record):
+    """What the network is given. ``spacing_mm``: its voxels along L, P, S. ``clip``: of normalised intensities."""
+
+    sequences: tuple[InputSequence, ...] = Field(min_length=1)
+    spacing_mm: tuple[float, float, float]
+    clip: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> InputSpec:
+        names = [s.name for s in self.sequences]
+        if len(set(names)) != len(names) or "t1c" not in names:
+            raise ValueError("sequences must be distinct, and t1c (post-contrast T1) among them")
+        if min(self.spacing_mm) <= 0 or self.clip[0] >= self.clip[1]:
+            raise ValueError("spacing_mm must be positive, and clip go from low to high")
+        return self
+
+
+class Calibration(_Record):
+    """Confidence = sigmoid(intercept + peak·logit(peak probability) + volume·ln(volume in mm³)).
+
+    A logistic regression of "is this candidate a lesion" over the candidates of ``studies`` that the network was
+    not trained on (Platt, Advances in Large Margin Classifiers, 1999). ``brier`` and ``calibration_error`` (expected,
+    ten bins) are measured on further studies.
+    """
+
+    intercept: float
+    peak: float
+    volume: float
+    studies: int
+    brier: float
+    calibration_error: float
+
+
+class OperatingPoint(_Record):
+    """What to expect of all candidates of at least this confidence."""
+
+    confidence: float = Field(ge=0, le=1)
+    false_positives_per_scan: float = Field(ge=0)
+    sensitivity: float = Field(ge=0, le=1)
+
+
+class Provenance(_Record):
+    """How the weights were made and measured."""
+
+    command: str
+    data: str
+    loss: str
+    steps: int
+    seed: int
+    machine: str
+    hours: float
+    software: dict[str, str]
+    evaluated_on: str
+    limitations: str
+
+
+class ModelCard(_Record):
+    """``model.json``. ``threshold``: the confidence above which candidates are shown at first."""
+
+    format_version: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    title: str
+    intended_use: str
+    licence: str
+    created: str
+    architecture: ResidualUNetSizes
+    input: InputSpec
+    calibration: Calibration
+    threshold: float = Field(ge=0, le=1)
+    operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
+    provenance: Provenance
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    digest: str = ""
+
+    @model_validator(mode="after")
+    def _points_rise(self) -> ModelCard:
+        if any(a.confidence >= b.confidence for a, b in pairwise(self.operating_points)):
+            raise ValueError("operating_points must rise in confidence")
+        return self
+
+    def computed_digest(self) -> str:
+        """SHA-256, hexadecimal, of the card without ``digest``, as JSON with sorted keys."""
+        rest = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+    def signed(self) -> ModelCard:
+        """The same card with its digest filled in."""
+        return self.model_copy(update={"digest": self.computed_digest()})
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checked model folder: its card, and its weights by name (numpy, as saved)."""
+
+    folder: Path
+    card: ModelCard
+    weights: dict[str, np.ndarray]
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read and check ``model.json``.
+
+    Raises:
+        InputError: no such folder or file, not JSON, an unknown version, a missing or wrong key, or a digest that
+            differs from the content.
+    """
+    path = folder / "model.json"
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no model.json here; give a model folder or a name from `lopsided models list`")
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); install the model again") from None
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format_version is {version!r}, this software reads {FORMAT_VERSION}; "
+            "use a model of that version, or another release of LopsidedSeg"
+        )
+    try:
+        card = ModelCard.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise InputError(f"{path}: {where}: {first['msg']}; install the model again") from None
+    if card.digest != card.computed_digest():
+        raise InputError(f"{path}: its digest does not match its content, so it was changed; install the model again")
+    return card
+
+
+def load_model(folder: Path) -> Model:
+    """Read and check a model folder.
+
+    Raises:
+        InputError: as :func:`load_card`, or weights that are missing, truncated, or not those of the card.
+    """
+    card = load_card(folder)
+    path = folder / "model.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); install the model again") from None
+    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise InputError(f"{path}: its hash is not the one in model.json, so it was changed; install the model again")
+    try:
+        return Model(folder, card, load_tensors(content))
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({error}); install the model again") from None
+
+
+def bundled_models() -> list[Path]:
+    """The model folders that ship with the software."""
+    return sorted(path.parent for path in (resource_folder() / "Models").glob("*/model.json"))
+
+
+def find_model(name: str | None) -> Path:
+    """A model folder by its path, or by the name of a bundled one; the first bundled one for None.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    bundled = {path.name: path for path in bundled_models()}
+    if name is None:
+        if not bundled:
+            raise InputError("no model is installed; give --model with the path of a model folder")
+        return next(iter(bundled.values()))
+    if name in bundled:
+        return bundled[name]
+    if Path(name).is_dir():
+        return Path(name)
+    known = ", ".join(bundled) or "none"
+    raise InputError(f"no model {name!r}: not a folder, and the installed ones are: {known}")

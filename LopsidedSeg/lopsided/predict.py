@@ -1,0 +1,146 @@
+"""Study and model to a probability map: one pass over the patient where memory allows, exact tiles where not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+
+from .errors import InputError
+from .model import Model
+from .network import ResidualUNet
+from .study import Study, network_input
+from .volume import Volume, resample
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done, in words, and the part done, 0 to 1. Whatever it raises ends the prediction."""
+
+Box = tuple[slice, slice, slice]
+
+
+class Cancelled(Exception):
+    """Raised by a progress callback to stop a prediction."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """``core``: the voxels computed. ``seen``: the voxels looked at for it. ``inner``: the core within ``seen``."""
+
+    core: Box
+    seen: Box
+    inner: Box
+
+
+class Predictor:
+    """A model on a device: load it once, then ask it for many maps.
+
+    Example::
+
+        predictor = Predictor(load_model(folder))
+        probability = predictor.probability_map(study)
+    """
+
+    def __init__(self, model: Model, device: str | None = None) -> None:
+        """
+        Args:
+            model: a checked model.
+            device: ``cpu``, ``cuda`` or ``mps``; the fastest there is where None.
+
+        Raises:
+            InputError: weights that are not those of the card's architecture, or a device that is not there.
+        """
+        self.model = model
+        self.device = _device(device)
+        network = ResidualUNet(len(model.card.input.sequences), model.card.architecture)
+        weights = {name: torch.from_numpy(array) for name, array in model.weights.items()}
+        wrong = network.load_state_dict(weights, strict=False)
+        missing = [k for k in wrong.missing_keys if not k.endswith("num_batches_tracked")]
+        if missing or wrong.unexpected_keys:
+            named = (missing + wrong.unexpected_keys)[0]
+            raise InputError(f"{model.folder}: weights and architecture disagree at {named}; install the model again")
+        self.network = network.eval().to(self.device)
+
+    def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
+        """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 away from the patient.
+
+        Raises:
+            InputError: the study has not what the model needs.
+            Exception: whatever ``progress`` raises, :class:`Cancelled` for one.
+        """
+        progress("Preparing the images", 0.0)
+        seen = network_input(study, self.model.card.input, self.network.stride)
+        progress("Searching for lesions", 0.1)
+        logits = self._logits(torch.from_numpy(seen.array)[None], progress)
+        probability = Volume(torch.sigmoid(logits)[0, 0].numpy(), seen.geometry, "probability")
+        progress("Mapping back", 0.95)
+        mapped = resample(probability, study.reference.geometry)
+        progress("Mapping back", 1.0)
+        return mapped
+
+    def _logits(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
+        """Whole where it fits; otherwise in tiles half as large, until they fit, at last on the CPU."""
+        shape = images.shape[2:]
+        core = max(shape)
+        while True:
+            try:
+                return tiled_logits(self.network, images, core, lambda part: progress("Searching for lesions", part))
+            except (torch.OutOfMemoryError, MemoryError):
+                core = core // 2 // self.network.stride * self.network.stride
+            if core < 4 * self.network.stride:
+                if self.device.type == "cpu":
+                    raise MemoryError("not enough memory even for small tiles; close other programs and try again")
+                progress(f"Not enough memory on {self.device}; going on with the CPU", 0.1)
+                self.device = torch.device("cpu")
+                self.network.to(self.device)
+                core = max(shape)
+            else:
+                progress(f"Not enough memory; going on with tiles of {core} voxels", 0.1)
+
+
+def tiled_logits(
+    network: ResidualUNet, images: torch.Tensor, core: int, progress: Callable[[float], None] = lambda part: None
+) -> torch.Tensor:
+    """Logits (1, 1, k, j, i), float32 on the CPU, of ``images`` (1, sequence, k, j, i) in tiles of ``core`` voxels.
+
+    Each tile sees the network's full halo around it, so the result is that of the whole volume in one piece.
+    ``core`` and the spatial sizes are multiples of the network's stride. ``progress`` gets 0.1 to 0.95.
+    """
+    out = torch.empty((1, 1, *images.shape[2:]), dtype=torch.float32)
+    tiles = list(_tiles(tuple(images.shape[2:]), core, network.halo))
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        for done, tile in enumerate(tiles):
+            progress(0.1 + 0.85 * done / len(tiles))
+            part = images[(slice(None), slice(None), *tile.seen)].to(device)
+            logits = network(part.contiguous(memory_format=torch.channels_last_3d))
+            out[(0, 0, *tile.core)] = logits[(0, 0, *tile.inner)].float().cpu()
+    return out
+
+
+def _tiles(shape: tuple[int, ...], core: int, halo: int) -> Iterator[Tile]:
+    for corner in product(*(range(0, n, core) for n in shape)):
+        ends = [min(c + core, n) for c, n in zip(corner, shape, strict=True)]
+        low = [max(c - halo, 0) for c in corner]
+        high = [min(e + halo, n) for e, n in zip(ends, shape, strict=True)]
+        yield Tile(
+            _box(corner, ends),
+            _box(low, high),
+            _box([c - a for c, a in zip(corner, low, strict=True)], [e - a for e, a in zip(ends, low, strict=True)]),
+        )
+
+
+def _box(low: tuple[int, ...] | list[int], high: list[int]) -> Box:
+    k, j, i = (slice(a, b) for a, b in zip(low, high, strict=True))
+    return k, j, i
+
+
+def _device(name: str | None) -> torch.device:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name is None:
+        name = next(n for n in ("cuda", "mps", "cpu") if there[n])
+    if not there.get(name.split(":")[0], False):
+        found = ", ".join(n for n, ok in there.items() if ok)
+        raise InputError(f"--device {name}: not available here; available: {found}")
+    return torch.device(name)

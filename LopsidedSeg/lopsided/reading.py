@@ -1,0 +1,97 @@
+"""Images from files: NIfTI, NRRD, MetaImage, and folders with DICOM series. What cannot be used is refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .dicom import read_series
+from .errors import InputError
+from .volume import Volume, geometry_of
+
+SPACING_MM = (0.05, 20.0)  # finer or coarser than any head was ever imaged: a wrong header
+MIN_VOXELS = 8  # along each axis
+
+
+def read_volume(path: Path, series: str | None = None) -> Volume:
+    """One sequence as a :class:`Volume`, from a file or a folder with DICOM.
+
+    Args:
+        path: the file or folder.
+        series: which series of a DICOM folder with several: its number, or a part of its description or UID.
+
+    Raises:
+        InputError: missing, unreadable or truncated; not an image; not one scalar 3D volume; zero or absurd spacing;
+            NaN, infinite or constant voxels; a DICOM folder without image, with several series, or with a gap.
+    """
+    volume = read_array(path, series)
+    array = volume.array
+    if array.dtype.kind == "f":
+        bad = array.size - int(np.isfinite(array).sum())
+        if bad:
+            raise InputError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; repair or export it again")
+    if array.min() == array.max():
+        raise InputError(f"{path}: every voxel is {array.flat[0]:g}, there is no image in it; export it again")
+    return volume
+
+
+def read_array(path: Path, series: str | None = None) -> Volume:
+    """Any scalar 3D volume, label maps included: :func:`read_volume` without a look at the values."""
+    image = read_series(path, series) if path.is_dir() else read_image(path)
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        parts = image.GetNumberOfComponentsPerPixel()
+        raise InputError(f"{path}: has {parts} values a voxel (colour or vector); give a scalar image")
+    if image.GetDimension() != 3:
+        raise InputError(f"{path}: is not 3D; give one volume (split a 4D series first)")
+    if min(image.GetSize()) < MIN_VOXELS:
+        raise InputError(f"{path}: {geometry_of(image).describe()} is too few for a study; give the whole volume")
+    array = sitk.GetArrayFromImage(image)
+    return Volume(array.astype(np.float32) if array.dtype == np.float64 else array, geometry_of(image), path.name)
+
+
+def read_image(path: Path) -> sitk.Image:
+    """An image file as it is, its header checked; a fourth axis of length one is dropped.
+
+    Raises:
+        InputError: missing, unreadable or truncated, not an image, more than 3D, zero or absurd spacing.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters of it is an error below
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path}: not an image that can be read ({_reason(error)}); give NIfTI, NRRD, MHA or DICOM")
+    size = reader.GetSize()
+    if len(size) > 3 and max(size[3:]) > 1:
+        raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give one 3D volume of it")
+    if len(size) < 3:
+        raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give a 3D volume")
+    _check_spacing(reader, path)
+    try:
+        image = reader.Execute()
+    except (RuntimeError, MemoryError) as error:
+        raise InputError(f"{path}: is damaged or truncated ({_reason(error)}); copy or export it again") from None
+    return image if len(size) == 3 else image[(slice(None),) * 3 + (0,) * (len(size) - 3)]
+
+
+def _check_spacing(reader: sitk.ImageFileReader, path: Path) -> None:
+    spacing = [abs(s) for s in reader.GetSpacing()[:3]]
+    if reader.HasMetaDataKey("pixdim[1]"):  # ITK reads a zero in a NIfTI header as one
+        spacing = [abs(float(reader.GetMetaData(f"pixdim[{n}]"))) for n in (1, 2, 3)]
+    if not all(SPACING_MM[0] <= s <= SPACING_MM[1] for s in spacing):
+        found = "×".join(f"{s:g}" for s in spacing)
+        raise InputError(
+            f"{path}: a spacing of {found} mm is impossible for a head ({SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm); "
+            "mend its header"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of an ITK exception, without its file and line number."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    return lines[-1].split("): ", 1)[-1][:160]

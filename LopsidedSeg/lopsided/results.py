@@ -1,0 +1,213 @@
+"""What a search leaves behind: ``candidates.json`` and images, written all or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import DISCLAIMER, __version__
+from .errors import InputError
+from .segmentation import Segment, segmentation_image
+from .suggest import Suggestions
+from .volume import Vector, to_sitk
+
+CANDIDATES, MASK, SEGMENTS, MAP = (
+    "candidates.json",
+    "suggestions.nii.gz",
+    "suggestions.seg.nrrd",
+    "probability.nii.gz",
+)
+REPORT = "report.html"
+_OURS = {CANDIDATES, MASK, SEGMENTS, MAP, REPORT}
+_COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.49, 0.13), (0.91, 0.30, 0.24), (0.61, 0.35, 0.71), (0.20, 0.60, 0.86))
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CandidateRecord(_Record):
+    """One suggested lesion."""
+
+    rank: int = Field(ge=1, description="1 is the most confident")
+    label: int = Field(ge=1, description="its value in suggestions.nii.gz and suggestions.seg.nrrd")
+    confidence: float = Field(ge=0, le=1, description="calibrated probability that it is a lesion")
+    peak_probability: float = Field(ge=0, le=1, description="the network's largest voxel probability, uncalibrated")
+    volume_mm3: float = Field(gt=0)
+    longest_diameter_mm: float = Field(gt=0, description="in any direction")
+    centroid_lps: Vector = Field(description="mm, DICOM's and ITK's axes")
+    centroid_ras: Vector = Field(description="mm, Slicer's and NIfTI's axes")
+    distance_to_annotated_mm: float | None = Field(
+        ge=0, description="between nearest voxel centres; null where nothing is annotated"
+    )
+
+
+class GridRecord(_Record):
+    """The reference volume's grid, as SimpleITK describes it (LPS, mm; i, j, k)."""
+
+    size: tuple[int, int, int]
+    spacing: Vector
+    origin: Vector
+    direction: tuple[float, ...]
+
+
+class ModelRecord(_Record):
+    """Which model it was; ``digest`` identifies its card and weights."""
+
+    name: str
+    digest: str
+
+
+class SuggestionsRecord(_Record):
+    """``candidates.json``."""
+
+    format_version: Literal[1] = 1
+    software: str = Field(description="name and version")
+    notice: str
+    created: str = Field(description="ISO 8601, UTC")
+    sequences: dict[str, str] = Field(description="file or folder name by sequence")
+    reference_grid: GridRecord
+    annotation: dict[str, float] = Field(description="mm³ of each label that was taken for a lesion")
+    annotation_left_out: list[str] = Field(description="labels of the annotation that were not asked for")
+    annotated_lesions_seen: int = Field(description="regions of the map that are lesions the annotation has")
+    model: ModelRecord
+    threshold: float = Field(ge=0, le=1, description="the least confidence listed")
+    margin_mm: float = Field(ge=0, description="nearer than this to an annotated lesion is that lesion")
+    candidates: list[CandidateRecord]
+
+
+def record(suggestions: Suggestions) -> SuggestionsRecord:
+    """The record of a search; labels are ranks."""
+    study, geometry = suggestions.study, suggestions.study.reference.geometry
+    return SuggestionsRecord(
+        software=f"LopsidedSeg {__version__}",
+        notice=DISCLAIMER,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        sequences={"t1c": study.reference.name, **{name: v.name for name, v in study.others.items()}},
+        reference_grid=GridRecord(**geometry.__dict__),
+        annotation=suggestions.annotation.labels,
+        annotation_left_out=list(suggestions.annotation.left_out),
+        annotated_lesions_seen=suggestions.found.annotated,
+        model=ModelRecord(name=suggestions.card.name, digest=suggestions.card.digest),
+        threshold=suggestions.threshold,
+        margin_mm=suggestions.margin_mm,
+        candidates=[
+            CandidateRecord(
+                rank=c.rank,
+                label=c.rank,
+                confidence=round(c.confidence, 4),
+                peak_probability=round(c.peak_probability, 4),
+                volume_mm3=round(c.volume_mm3, 2),
+                longest_diameter_mm=round(c.longest_diameter_mm, 2),
+                centroid_lps=_rounded(c.centroid_lps),
+                centroid_ras=_rounded((-c.centroid_lps[0], -c.centroid_lps[1], c.centroid_lps[2])),
+                distance_to_annotated_mm=None if c.distance_mm is None else round(c.distance_mm, 2),
+            )
+            for c in suggestions.shown
+        ],
+    )
+
+
+def write_results(suggestions: Suggestions, folder: Path) -> None:
+    """``candidates.json`` and the three images into ``folder``, which exists.
+
+    Raises:
+        OSError: it cannot be written, or not wholly.
+    """
+    geometry = suggestions.study.reference.geometry
+    labels = np.zeros(geometry.shape, np.uint16 if len(suggestions.shown) > 255 else np.uint8)
+    for candidate in suggestions.shown:
+        labels[candidate.box][candidate.mask] = candidate.rank
+    text = record(suggestions).model_dump_json(indent=2)
+    (folder / CANDIDATES).write_text(text + "\n", encoding="utf-8")
+    _write(to_sitk(labels, geometry), folder / MASK)
+    segments = [
+        Segment(
+            identifier=f"Suggestion_{c.rank}",
+            name=f"Suggestion {c.rank} ({c.confidence:.0%}, {c.longest_diameter_mm:.1f} mm)",
+            label=c.rank,
+            colour=_COLOURS[n % len(_COLOURS)],
+            tags={"LopsidedSeg.Confidence": f"{c.confidence:.4f}", "LopsidedSeg.Model": suggestions.card.digest},
+        )
+        for n, c in enumerate(suggestions.shown)
+    ]
+    _write(segmentation_image(labels, geometry, segments), folder / SEGMENTS)
+    # three decimals are all that means anything, and compress tenfold
+    _write(to_sitk(np.round(suggestions.probability.array, 3), geometry), folder / MAP)
+
+
+@contextmanager
+def all_or_nothing(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder that becomes ``out`` when the block ends well, and vanishes when it does not.
+
+    ``overwrite`` replaces an earlier result, and only that.
+
+    Raises:
+        InputError: ``out`` holds something already, is not a folder, or cannot be written (no permission, no space).
+    """
+    out = out.absolute()
+    try:
+        there = {path.name for path in out.iterdir()} if out.exists() else set()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be a folder for results ({error.strerror}); choose another --out") from None
+    if there and not (overwrite and there <= _OURS):
+        advice = "choose another --out" if there - _OURS else "choose another --out, or replace it with --overwrite"
+        raise InputError(f"{out}: is not empty ({', '.join(sorted(there)[:3])}); {advice}")
+    partial: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+        yield partial
+        partial.chmod(0o755 & ~_umask())
+        if out.exists():
+            replaced = partial.with_name(partial.name + ".old")
+            out.rename(replaced)
+            partial.rename(out)
+            shutil.rmtree(replaced)
+        else:
+            partial.rename(out)
+    except OSError as error:
+        free = shutil.disk_usage(_existing(out)).free / 2**20
+        reason = error.strerror or str(error)
+        raise InputError(f"{out}: cannot be written ({reason}; {free:.0f} MB free); choose another --out") from None
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _rounded(point: Vector) -> Vector:
+    x, y, z = (round(v, 2) + 0.0 for v in point)
+    return x, y, z
+
+
+def _write(image: sitk.Image, path: Path) -> None:
+    """Write and read back: a full disk can truncate a file without an error."""
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=4)
+        same = sitk.Hash(sitk.ReadImage(str(path))) == sitk.Hash(image)
+    except RuntimeError:
+        same = False
+    if not same:
+        raise OSError(f"{path.name} could not be written whole")

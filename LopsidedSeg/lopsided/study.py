@@ -1,0 +1,77 @@
+"""A study: the sequences of one patient, and what the network gets to see of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .errors import InputError
+from .intensity import find_foreground, normalise
+from .model import SEQUENCES, InputSpec
+from .volume import Geometry, Volume, resample
+
+MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
+
+
+@dataclass(frozen=True)
+class Study:
+    """The reference volume (post-contrast T1) and other sequences by name, each on its own grid.
+
+    Raises:
+        InputError: an unknown sequence, or one that shares no physical space with the reference.
+    """
+
+    reference: Volume
+    others: dict[str, Volume] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, volume in self.others.items():
+            if name not in SEQUENCES or name == "t1c":
+                raise InputError(f"{volume.name}: unknown sequence {name!r}; known are {', '.join(SEQUENCES)}")
+            if not volume.geometry.overlaps(self.reference.geometry):
+                raise InputError(
+                    f"{volume.name} ({SEQUENCES[name]}) does not overlap {self.reference.name}: "
+                    f"{volume.geometry.describe()} against {self.reference.geometry.describe()}; "
+                    "register it, or leave it out"
+                )
+
+    def sequence(self, name: str) -> Volume | None:
+        """The volume of a sequence, or None where the study has none."""
+        return self.reference if name == "t1c" else self.others.get(name)
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """``array``: float32 (sequence, k, j, i), zeros where a sequence is missing, on ``geometry``."""
+
+    array: np.ndarray
+    geometry: Geometry
+
+
+def network_input(study: Study, spec: InputSpec, multiple: int) -> NetworkInput:
+    """Normalise each sequence on its own grid, then resample it once, onto the network's.
+
+    That grid covers the patient in the reference volume, along its axes turned to be nearest to L, P, S; its sizes
+    are multiples of ``multiple``.
+
+    Raises:
+        InputError: a sequence that the model requires is missing, or a spacing no patient could have.
+    """
+    foreground = find_foreground(study.reference)
+    grid = study.reference.geometry.canonical(spec.spacing_mm, foreground.low, foreground.high, multiple)
+    if np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS:
+        raise InputError(
+            f"{study.reference.name}: covers {study.reference.geometry.describe()}, more than a head; "
+            "check the spacing in its header"
+        )
+    array = np.zeros((len(spec.sequences), *grid.shape), np.float32)
+    for channel, wanted in zip(array, spec.sequences, strict=True):
+        volume = study.sequence(wanted.name)
+        if volume is None:
+            if wanted.required:
+                raise InputError(f"the model needs {SEQUENCES[wanted.name]}; add --{wanted.name}")
+            continue
+        own = foreground if volume is study.reference else find_foreground(volume)
+        channel[:] = resample(normalise(volume, own, spec.clip), grid).array
+    return NetworkInput(array, grid)

@@ -1,0 +1,167 @@
+"""Volumes: an array with its place in the patient. Physical space is LPS, mm; arrays are ``k, j, i``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import SimpleITK as sitk
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A voxel grid in physical space, as SimpleITK describes it.
+
+    ``size``, ``spacing`` (mm) and the columns of ``direction`` (row-major 3x3) belong to the index axes i, j, k;
+    ``origin`` is the centre of voxel (0, 0, 0) in LPS, mm.
+    """
+
+    size: tuple[int, int, int]
+    spacing: Vector
+    origin: Vector
+    direction: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape ``(k, j, i)`` of an array on this grid."""
+        i, j, k = self.size
+        return k, j, i
+
+    @property
+    def axes(self) -> np.ndarray:
+        """Columns are the unit vectors (LPS) of the index axes i, j, k. Shape (3, 3)."""
+        return np.asarray(self.direction, float).reshape(3, 3)
+
+    @property
+    def voxel_volume(self) -> float:
+        """mm³."""
+        return float(np.prod(self.spacing))
+
+    def physical(self, kji: np.ndarray) -> np.ndarray:
+        """Continuous indices ``(..., 3)`` in order k, j, i to points ``(..., 3)`` in LPS, mm."""
+        ijk = np.asarray(kji, float)[..., ::-1]
+        return np.asarray(self.origin) + (ijk * self.spacing) @ self.axes.T
+
+    def index(self, points: np.ndarray) -> np.ndarray:
+        """Points ``(..., 3)`` in LPS, mm to continuous indices ``(..., 3)`` in order k, j, i."""
+        ijk = (np.asarray(points, float) - self.origin) @ np.linalg.inv(self.axes).T / self.spacing
+        return ijk[..., ::-1]
+
+    def same_grid(self, other: Geometry) -> bool:
+        """Whether voxels coincide to a hundredth of the smallest voxel."""
+        if self.size != other.size:
+            return False
+        corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(self.shape) - 1)
+        gap = np.abs(self.physical(corners) - other.physical(corners)).max()
+        return bool(gap <= 0.01 * min(self.spacing))
+
+    def overlaps(self, other: Geometry) -> bool:
+        """Whether the two boxes share any physical space (checked on a coarse lattice of points)."""
+
+        def inside(inner: Geometry, outer: Geometry) -> bool:
+            lattice = np.stack(np.meshgrid(*[np.linspace(0, n - 1, 17) for n in inner.shape], indexing="ij"), -1)
+            found = outer.index(inner.physical(lattice))
+            return bool(np.all((found > -0.5) & (found < np.array(outer.shape) - 0.5), axis=-1).any())
+
+        return inside(self, other) or inside(other, self)
+
+    def describe(self) -> str:
+        """One line for messages: size, spacing, and the extent in LPS."""
+        far = self.physical(np.array(self.shape) - 1.0)
+        low, high = np.minimum(self.origin, far), np.maximum(self.origin, far)
+        size = "×".join(map(str, self.size))
+        spacing = "×".join(f"{s:.3g}" for s in self.spacing)
+        extent = ", ".join(f"{n} {a:.0f}…{b:.0f}" for n, a, b in zip("LPS", low, high, strict=True))
+        return f"{size} voxels of {spacing} mm, LPS extent {extent} mm"
+
+    def canonical(self, spacing: Vector, low: np.ndarray, high: np.ndarray, multiple: int) -> Geometry:
+        """A grid along this one's axes, ordered and turned to be nearest to L, P, S.
+
+        It covers the voxels ``low`` to ``high`` (inclusive, each k, j, i) of this grid with voxels of ``spacing``
+        (mm, for L, P, S), centred on them, and each size is a multiple of ``multiple``.
+        """
+        order = max(permutations(range(3)), key=lambda p: sum(abs(self.axes[n, p[n]]) for n in range(3)))
+        flip = [float(np.sign(self.axes[n, order[n]]) or 1.0) for n in range(3)]
+        axes = np.stack([flip[n] * self.axes[:, order[n]] for n in range(3)], axis=1)
+        extent = ((np.asarray(high, float) - low)[::-1] + 1) * self.spacing
+        # the small slack keeps rounding in the file's header from adding a whole block
+        size = [int(np.ceil(extent[order[n]] / spacing[n] / multiple - 1e-3)) * multiple for n in range(3)]
+        centre = self.physical((np.asarray(low, float) + high) / 2)
+        origin = centre - axes @ ((np.array(size) - 1) / 2 * spacing)
+        return Geometry((size[0], size[1], size[2]), spacing, _vector(origin), tuple(map(float, axes.ravel())))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scalar image: ``array`` of shape (k, j, i) on ``geometry``; ``name`` says in messages which one it is."""
+
+    array: np.ndarray
+    geometry: Geometry
+    name: str = "volume"
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.geometry.shape:
+            raise ValueError(f"{self.name}: array {self.array.shape} is not on a grid of {self.geometry.shape}")
+
+
+def geometry_of(image: sitk.Image) -> Geometry:
+    """The geometry of a 3D SimpleITK image."""
+    size = image.GetSize()
+    return Geometry(
+        (size[0], size[1], size[2]), _vector(image.GetSpacing()), _vector(image.GetOrigin()), image.GetDirection()
+    )
+
+
+def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
+    """An array (k, j, i) as a SimpleITK image on ``geometry``."""
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+def resample(volume: Volume, target: Geometry, *, nearest: bool = False, fill: float = 0.0) -> Volume:
+    """``volume`` on another grid, through physical space; ``fill`` outside of it.
+
+    Linear, after a Gaussian along those axes where the target is coarser, so that small lesions are averaged
+    rather than stepped over. ``nearest`` is for label maps.
+    """
+    if volume.geometry.same_grid(target):
+        return Volume(volume.array, target, volume.name)
+    image = to_sitk(volume.array, volume.geometry)
+    if not nearest:
+        image = _antialias(image, target)
+    interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
+    moved = sitk.Resample(
+        image,
+        target.size,
+        sitk.Transform(),
+        interpolator,
+        target.origin,
+        target.spacing,
+        target.direction,
+        fill,
+        image.GetPixelID(),
+    )
+    return Volume(sitk.GetArrayFromImage(moved), target, volume.name)
+
+
+def _antialias(image: sitk.Image, target: Geometry) -> sitk.Image:
+    source = geometry_of(image)
+    # how long a target voxel is, measured along each source axis
+    reach = np.sqrt(((source.axes.T @ target.axes * target.spacing) ** 2).sum(axis=1))
+    # a box of width w has a variance of w²/12; the source voxel has its own already
+    variance = np.maximum(reach**2 - np.square(source.spacing), 0) / 12
+    variance[reach < 1.2 * np.asarray(source.spacing)] = 0
+    if not variance.any():
+        return image
+    return sitk.DiscreteGaussian(image, variance=variance.tolist(), maximumKernelWidth=64)
+
+
+def _vector(values: np.ndarray | tuple[float, ...]) -> Vector:
+    x, y, z = (float(v) for v in values)
+    return x, y, z

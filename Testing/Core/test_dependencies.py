@@ -1,0 +1,22 @@
+"""What may import what."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import lopsided
+import pytest
+
+MODULES = sorted(p.stem for p in Path(lopsided.__file__).parent.glob("*.py") if not p.stem.startswith("__"))
+WITH_TORCH = {"network", "predict", "worker"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_core_stays_apart(module: str) -> None:
+    code = (
+        f"import sys, lopsided.{module}\n"
+        "print(*({name.split('.')[0] for name in sys.modules}"
+        " & {'torch', 'slicer', 'vtk', 'qt', 'lopsided_training', 'LopsidedSegLib', 'pickle5'}))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert found == (["torch"] if module in WITH_TORCH else [])

@@ -1,0 +1,69 @@
+"""Finding the patient, and intensities that mean the same in every scan."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from lopsided.intensity import find_foreground, normalise
+from lopsided.volume import Geometry, Volume
+from numpy.testing import assert_allclose
+
+
+@pytest.fixture
+def stripped(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> Volume:
+    return head(geometry((96, 100, 92)))
+
+
+def with_skull(stripped: Volume) -> Volume:
+    """A bright shell of scalp and a dark one of bone around the brain, and noise for air."""
+    points = np.stack(np.meshgrid(*map(np.arange, stripped.array.shape), indexing="ij"), -1)
+    radius = np.linalg.norm(points - (np.array(stripped.array.shape) - 1) / 2, axis=-1)
+    air = np.abs(np.random.default_rng(1).normal(0, 3, radius.shape))
+    whole = np.where(stripped.array > 0, stripped.array, air)
+    whole[(radius > 39) & (radius < 42) & (stripped.array == 0)] = 15
+    whole[(radius >= 42) & (radius < 45)] = 230
+    return Volume(whole.astype(np.float32), stripped.geometry, "head")
+
+
+def test_deep_tissue_reads_the_same_with_and_without_a_skull_strip(stripped: Volume) -> None:
+    a, b = find_foreground(stripped), find_foreground(with_skull(stripped))
+    assert b.centre == pytest.approx(a.centre, abs=0.5 * a.scale)
+    assert b.scale == pytest.approx(a.scale, rel=0.15)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.01, -1.0), (30.0, 0.0), (0.02, 5.0)])
+def test_normalised_brains_do_not_depend_on_gain_or_offset(stripped: Volume, gain: float, offset: float) -> None:
+    moved = Volume((stripped.array * gain + offset).astype(np.float32), stripped.geometry)
+    a = normalise(stripped, find_foreground(stripped), (-5, 10)).array
+    b = normalise(moved, find_foreground(moved), (-5, 10)).array
+    assert_allclose(b, a, atol=0.02)
+
+
+@pytest.mark.parametrize("padding", [0.0, 100.0, -3.6, 1e4])
+def test_padding_of_any_value_reads_as_dark(stripped: Volume, padding: float) -> None:
+    """A z-scored scan is often zero outside, which is as bright as brain."""
+    inside = stripped.array > 0
+    scored = (stripped.array - stripped.array[inside].mean()) / stripped.array[inside].std()
+    scored[~inside] = padding
+    foreground = find_foreground(Volume(scored.astype(np.float32), stripped.geometry))
+    assert foreground.padding == np.float32(padding)
+    got = normalise(Volume(scored.astype(np.float32), stripped.geometry), foreground, (-5, 10)).array
+    assert got[~inside].max() < np.percentile(got[inside], 2)
+
+
+def test_the_box_holds_the_patient_and_little_else(stripped: Volume) -> None:
+    where = np.argwhere(stripped.array > 0)
+    for volume in (stripped, Volume(stripped.array - 40, stripped.geometry)):
+        found = find_foreground(volume, margin_mm=6)
+        assert (found.low <= where.min(0)).all()
+        assert (found.high >= where.max(0)).all()
+        assert (found.low >= where.min(0) - 13).all()
+        assert (found.high <= where.max(0) + 13).all()
+
+
+def test_very_bright_vessels_do_not_move_the_scale(stripped: Volume) -> None:
+    bright = stripped.array.copy()
+    bright[40:44, 30:70, 50:54] = 15000
+    a, b = find_foreground(stripped), find_foreground(Volume(bright, stripped.geometry))
+    assert b.centre == pytest.approx(a.centre, rel=0.02)
+    assert b.scale == pytest.approx(a.scale, rel=0.1)

@@ -1,0 +1,87 @@
+"""Model folders: read whole, or refused in words."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lopsided.errors import InputError
+from lopsided.model import bundled_models, find_model, load_model
+
+
+@pytest.fixture
+def copy(model_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model_folder, tmp_path / "copy"))
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads((folder / "model.json").read_text())
+    change(content)
+    (folder / "model.json").write_text(json.dumps(content))
+
+
+def test_a_good_folder_loads_and_names_itself(model_folder: Path) -> None:
+    model = load_model(model_folder)
+    assert model.card.name == "small"
+    assert model.card.digest == model.card.computed_digest()
+    assert "stem.0.weight" in model.weights
+
+
+def test_a_changed_byte_in_the_weights_is_refused(copy: Path) -> None:
+    content = bytearray((copy / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="hash is not the one"):
+        load_model(copy)
+
+
+def test_truncated_weights_are_refused(copy: Path) -> None:
+    content = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(threshold=0.49), "digest does not match"),
+        (lambda c: c["architecture"].update(channels=[4, 6, 9]), "digest does not match"),
+        (lambda c: c.update(format_version=2), "format_version is 2, this software reads 1"),
+        (lambda c: c.pop("format_version"), "format_version is None"),
+        (lambda c: c.pop("calibration"), "calibration: Field required"),
+        (lambda c: c.update(surprise=1), "surprise: Extra inputs"),
+        (lambda c: c["architecture"].update(decoder_blocks=[1]), "decoder_blocks"),
+        (lambda c: c["input"].update(sequences=[{"name": "t1"}]), "t1c"),
+    ],
+)
+def test_a_changed_card_is_refused_by_name(copy: Path, change: Callable[[dict[str, Any]], object], words: str) -> None:
+    edit(copy, change)
+    with pytest.raises(InputError, match=words) as caught:
+        load_model(copy)
+    assert str(copy / "model.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\x00"])
+def test_what_is_not_json_is_refused(copy: Path, content: str) -> None:
+    (copy / "model.json").write_text(content)
+    with pytest.raises(InputError, match=r"model\.json"):
+        load_model(copy)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    names = [folder.name for folder in bundled_models()]
+    assert names, "a model ships with the project"
+    with pytest.raises(InputError, match=names[0]):
+        find_model("no-such-model")
+
+
+def test_every_bundled_model_loads_is_small_and_says_what_it_is_not_for() -> None:
+    for folder in bundled_models():
+        card = load_model(folder).card
+        assert card.name == folder.name
+        assert "not for clinical use" in card.intended_use
+        assert (folder / "model.safetensors").stat().st_size < 10e6
+        assert any(p.confidence == card.threshold for p in card.operating_points)

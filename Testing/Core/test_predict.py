@@ -1,0 +1,139 @@
+"""From study to probability map."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from lopsided.errors import InputError
+from lopsided.model import Model, ResidualUNetSizes
+from lopsided.network import ResidualUNet
+from lopsided.predict import Cancelled, Predictor, tiled_logits
+from lopsided.study import Study, network_input
+from lopsided.volume import Geometry, Volume, resample
+
+
+@pytest.fixture
+def study(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> Study:
+    return Study(head(geometry((72, 64, 56)), [((15.0, 40.0, 30.0), 3.0)]))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1)),
+        ResidualUNetSizes(channels=(4, 4, 4, 4), encoder_blocks=(1, 0, 1, 1), decoder_blocks=(0, 1, 0)),
+        ResidualUNetSizes(channels=(4, 8), encoder_blocks=(2, 2), decoder_blocks=(2,)),
+    ],
+    ids=["three levels", "four levels", "two levels"],
+)
+def test_tiles_agree_with_the_whole_volume(sizes: ResidualUNetSizes) -> None:
+    torch.manual_seed(1)
+    network = ResidualUNet(2, sizes).eval()
+    images = torch.randn(1, 2, 96, 80, 88)
+    whole = tiled_logits(network, images, 96)
+    for core in (16, 40):
+        assert (tiled_logits(network, images, core) - whole).abs().max() < 1e-4
+    # and it is the halo that makes it so
+    network.halo -= sizes.stride * 2
+    assert (tiled_logits(network, images, 16) - whole).abs().max() > 1e-4
+
+
+def test_the_map_is_on_the_inputs_grid(model: Model, head: Callable[..., Volume], oblique: Geometry) -> None:
+    study = Study(head(oblique))
+    probability = Predictor(model, "cpu").probability_map(study)
+    assert probability.geometry == oblique
+    assert probability.array.shape == oblique.shape
+    assert probability.array.dtype == np.float32
+    assert 0 <= probability.array.min() < probability.array.max() <= 1
+
+
+def test_storage_order_does_not_change_what_is_found(model: Model, study: Study) -> None:
+    """The same patient stored with other axes: the same map in physical space."""
+    predictor = Predictor(model, "cpu")
+    plain = predictor.probability_map(study)
+    g = study.reference.geometry
+    turned = Geometry(
+        (g.size[2], g.size[0], g.size[1]),
+        (1.0, 1.0, 1.0),
+        tuple(g.physical(np.array([g.size[2] - 1, 0, 0])).tolist()),
+        (0.0, 1, 0, 0, 0, 1, -1, 0, 0),
+    )
+    other = predictor.probability_map(Study(resample(study.reference, turned, nearest=True)))
+    back = resample(other, g)
+    assert np.abs(back.array - plain.array).max() < 1e-3
+
+
+def test_optional_sequences_are_zeros_and_are_used_when_there(model: Model, study: Study) -> None:
+    spec = model.card.input
+    alone = network_input(study, spec, 4)
+    both = network_input(Study(study.reference, {"flair": study.reference}), spec, 4)
+    assert not alone.array[1:].any()
+    assert both.array[3].any()
+    assert np.array_equal(both.array[3], both.array[0])
+
+
+def test_cancel_stops_it(model: Model, study: Study) -> None:
+    seen = []
+
+    def progress(what: str, part: float) -> None:
+        seen.append((what, part))
+        if part > 0.05:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        Predictor(model, "cpu").probability_map(study, progress)
+    assert len(seen) == 2
+
+
+def test_progress_rises_to_the_end(model: Model, study: Study) -> None:
+    parts: list[float] = []
+    Predictor(model, "cpu").probability_map(study, lambda what, part: parts.append(part))
+    assert parts == sorted(parts)
+    assert parts[-1] == 1
+
+
+def test_out_of_memory_goes_to_smaller_tiles_with_the_same_result(
+    model: Model, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(model, "cpu")
+    whole = predictor.probability_map(study).array
+    forward = ResidualUNet.forward
+
+    def short_of_memory(self: ResidualUNet, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[2] * x.shape[3] * x.shape[4] > 60**3:
+            raise torch.OutOfMemoryError("simulated")
+        return forward(self, x)
+
+    monkeypatch.setattr(ResidualUNet, "forward", short_of_memory)
+    said: list[str] = []
+    tiled = predictor.probability_map(study, lambda what, part: said.append(what)).array
+    assert any("Not enough memory" in what for what in said)
+    assert np.abs(tiled - whole).max() < 1e-4
+
+
+def test_no_memory_at_all_is_said(model: Model, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(ResidualUNet, "forward", none_left)
+    with pytest.raises(MemoryError, match="not enough memory"):
+        Predictor(model, "cpu").probability_map(study)
+
+
+def test_weights_of_another_architecture_are_refused(model: Model) -> None:
+    weights = {k: v for k, v in model.weights.items() if k != "head.bias"}
+    with pytest.raises(InputError, match=r"head\.bias"):
+        Predictor(Model(model.folder, model.card, weights))
+
+
+def test_an_absent_device_is_refused(model: Model) -> None:
+    with pytest.raises(InputError, match=r"available: .*cpu"):
+        Predictor(model, "abacus")
+
+
+def test_a_sequence_of_another_patient_is_refused(study: Study) -> None:
+    g = study.reference.geometry
+    far = Volume(study.reference.array, Geometry(g.size, g.spacing, (900.0, 0, 0), g.direction), "far.nii.gz")
+    with pytest.raises(InputError, match=r"far\.nii\.gz \(FLAIR\) does not overlap head"):
+        Study(study.reference, {"flair": far})

@@ -1,0 +1,90 @@
+"""Grids, physical space and resampling."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lopsided.volume import Geometry, Volume, geometry_of, resample, to_sitk
+from numpy.testing import assert_allclose
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> Geometry:
+    """Any orientation, handedness and anisotropy."""
+    axes, _ = np.linalg.qr(np.random.default_rng(draw(st.integers(0, 10**6))).normal(size=(3, 3)))
+    if draw(st.booleans()):
+        axes = axes[:, ::-1]
+    number = st.floats(-80, 80)
+    return Geometry(
+        (draw(st.integers(16, 40)), draw(st.integers(16, 40)), draw(st.integers(16, 40))),
+        (draw(st.floats(0.5, 2)), draw(st.floats(0.5, 2)), draw(st.floats(0.5, 3))),
+        (draw(number), draw(number), draw(number)),
+        tuple(axes.ravel().tolist()),
+    )
+
+
+@given(geometries())
+@settings(deadline=None, max_examples=40)
+def test_physical_points_are_simpleitks_and_come_back(g: Geometry) -> None:
+    image = sitk.Image(g.size, sitk.sitkUInt8)
+    image.SetSpacing(g.spacing)
+    image.SetOrigin(g.origin)
+    image.SetDirection(g.direction)
+    kji = np.array([3, 7, 11])
+    assert_allclose(g.physical(kji), image.TransformIndexToPhysicalPoint((11, 7, 3)), atol=1e-6)
+    assert_allclose(g.index(g.physical(kji)), kji, atol=1e-6)
+    assert geometry_of(to_sitk(np.zeros(g.shape, np.uint8), g)).same_grid(g)
+
+
+@given(geometries())
+@settings(deadline=None, max_examples=30)
+def test_the_canonical_grid_covers_every_voxel_and_lies_nearest_to_lps(g: Geometry) -> None:
+    grid = g.canonical((1.0, 1.0, 1.0), np.zeros(3), np.array(g.shape) - 1, 4)
+    corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(g.shape) - 1)
+    inside = grid.index(g.physical(corners))
+    assert (inside > -0.51).all()
+    assert (inside < np.array(grid.shape) - 0.49).all()
+    assert all(n % 4 == 0 for n in grid.size)
+    # each axis of the grid is one of the scan's, and no other order of them is nearer to L, P, S
+    agreement = np.abs(g.axes.T @ grid.axes)
+    assert_allclose(np.sort(agreement, axis=0)[-1], 1, atol=1e-9)
+    assert (np.diag(grid.axes) >= 0).all()
+
+
+@given(geometries(), geometries())
+@settings(deadline=None, max_examples=30)
+def test_a_blob_stays_where_it_is_in_the_patient(a: Geometry, b: Geometry) -> None:
+    centre = a.physical((np.array(a.shape) - 1) / 2)
+    target = Geometry(b.size, b.spacing, (0.0, 0.0, 0.0), b.direction)
+    offset = centre - target.physical((np.array(b.shape) - 1) / 2)
+    target = Geometry(b.size, b.spacing, (offset[0], offset[1], offset[2]), b.direction)
+    points = a.physical(np.stack(np.meshgrid(*map(np.arange, a.shape), indexing="ij"), -1))
+    blob = np.exp(-((points - centre) ** 2).sum(-1) / (2 * 2.5**2)).astype(np.float32)
+    moved = resample(Volume(blob, a), target).array
+    where = target.physical(np.stack(np.meshgrid(*map(np.arange, target.shape), indexing="ij"), -1))
+    found = (where * moved[..., None]).sum((0, 1, 2)) / moved.sum()
+    assert_allclose(found, centre, atol=0.35)
+
+
+def test_a_small_lesion_is_averaged_not_stepped_over_by_a_coarser_grid() -> None:
+    fine = Geometry((60, 60, 60), (0.4, 0.4, 0.4), (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    coarse = Geometry((12, 12, 12), (2.0, 2.0, 2.0), (0, 0, 0), fine.direction)
+    image = np.zeros(fine.shape, np.float32)
+    image[27, 28, 27] = 1000  # between coarse voxel centres: linear interpolation alone would miss it
+    got = resample(Volume(image, fine), coarse).array
+    assert got.sum() * coarse.voxel_volume == pytest.approx(1000 * fine.voxel_volume, rel=0.15)
+
+
+def test_an_array_off_its_grid_is_refused() -> None:
+    g = Geometry((4, 5, 6), (1, 1, 1), (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    with pytest.raises(ValueError, match="grid"):
+        Volume(np.zeros((4, 5, 6)), g)
+
+
+def test_overlap_is_of_boxes_in_physical_space() -> None:
+    identity = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
+    a = Geometry((20, 20, 20), (1, 1, 1), (0, 0, 0), identity)
+    assert a.overlaps(Geometry((4, 4, 4), (1, 1, 1), (10, 10, 10), identity))
+    assert Geometry((4, 4, 4), (1, 1, 1), (10, 10, 10), identity).overlaps(a)
+    assert not a.overlaps(Geometry((20, 20, 20), (1, 1, 1), (40, 0, 0), identity))

@@ -1,0 +1,154 @@
+"""Shared by all tests: small studies and small models, and where the real images are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lopsided.model import (
+    Calibration,
+    InputSequence,
+    InputSpec,
+    Model,
+    ModelCard,
+    OperatingPoint,
+    Provenance,
+    ResidualUNetSizes,
+    load_model,
+)
+from lopsided.network import ResidualUNet
+from lopsided.volume import Geometry, Volume
+from safetensors.torch import save_file
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+OBLIQUE = (0.936, -0.28, 0.213, 0.31, 0.936, -0.163, -0.154, 0.219, 0.963)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real images that are not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the real images are not here ({SHARED})")
+    return SHARED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+def make_geometry(
+    size: tuple[int, int, int] = (48, 56, 40),
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    origin: tuple[float, float, float] = (-20.0, 10.0, 5.0),
+    direction: tuple[float, ...] = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0),
+) -> Geometry:
+    """A grid; by default axis-aligned and isotropic."""
+    q, r = np.linalg.qr(np.reshape(direction, (3, 3)))
+    return Geometry(size, spacing, origin, tuple((q * np.sign(np.diag(r))).ravel().tolist()))
+
+
+def make_head(geometry: Geometry, spots: list[tuple[tuple[float, float, float], float]] = ()) -> Volume:  # type: ignore[assignment]
+    """A ball of tissue with some texture and bright spots: ((LPS point), radius mm)."""
+    points = geometry.physical(np.stack(np.meshgrid(*map(np.arange, geometry.shape), indexing="ij"), -1))
+    centre = geometry.physical((np.array(geometry.shape) - 1) / 2)
+    extent = np.array(geometry.size) * geometry.spacing
+    distance = np.linalg.norm(points - centre, axis=-1)
+    rng = np.random.default_rng(0)
+    image = np.where(distance < 0.42 * extent.min(), 100 + 8 * np.sin(points @ (0.3, 0.2, 0.4)), 0.0)
+    image += np.where(image > 0, rng.normal(0, 2, image.shape), 0)
+    for where, radius in spots:
+        image[np.linalg.norm(points - where, axis=-1) <= radius] = 260
+    return Volume(image.astype(np.float32), geometry, "head")
+
+
+@pytest.fixture
+def geometry() -> Callable[..., Geometry]:
+    """Makes a grid."""
+    return make_geometry
+
+
+@pytest.fixture
+def oblique() -> Geometry:
+    """Tilted, left-handed, anisotropic."""
+    flipped = (np.reshape(OBLIQUE, (3, 3)) @ np.diag([1.0, 1.0, -1.0])).ravel()
+    axes, _ = np.linalg.qr(np.reshape(OBLIQUE, (3, 3)))
+    axes = axes * np.sign(np.diag(axes.T @ np.reshape(OBLIQUE, (3, 3)))) @ np.diag([1.0, 1.0, -1.0])
+    assert np.linalg.det(np.reshape(flipped, (3, 3))) < 0
+    return Geometry((52, 60, 30), (0.9, 0.8, 1.7), (31.0, -22.0, 47.0), tuple(axes.ravel().tolist()))
+
+
+@pytest.fixture
+def head() -> Callable[..., Volume]:
+    """Makes a head."""
+    return make_head
+
+
+def make_card(weights: bytes, **changes: object) -> ModelCard:
+    """A model card for a small network."""
+    fields: dict[str, object] = {
+        "format_version": 1,
+        "name": "small",
+        "title": "Small",
+        "intended_use": "tests",
+        "licence": "Apache-2.0",
+        "created": "2026-01-01",
+        "architecture": ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1)),
+        "input": InputSpec(
+            sequences=(
+                InputSequence(name="t1c", required=True),
+                InputSequence(name="t1"),
+                InputSequence(name="t2"),
+                InputSequence(name="flair"),
+            ),
+            spacing_mm=(1.0, 1.0, 1.0),
+            clip=(-5.0, 10.0),
+        ),
+        "calibration": Calibration(intercept=0, peak=1, volume=0, studies=1, brier=0.1, calibration_error=0.1),
+        "threshold": 0.5,
+        "operating_points": (OperatingPoint(confidence=0.5, false_positives_per_scan=1, sensitivity=0.8),),
+        "provenance": Provenance(
+            command="none",
+            data="none",
+            loss="none",
+            steps=0,
+            seed=0,
+            machine="none",
+            hours=0,
+            software={},
+            evaluated_on="nothing",
+            limitations="random weights",
+        ),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    return ModelCard(**(fields | changes)).signed()  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with random weights, that give probabilities of all sizes."""
+    folder = tmp_path_factory.mktemp("models") / "small"
+    folder.mkdir()
+    torch.manual_seed(3)
+    sizes = ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1))
+    network = ResidualUNet(4, sizes)
+    for name, tensor in network.state_dict().items():
+        if name.endswith("running_mean"):
+            tensor.normal_(0, 0.2)
+        elif name.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5)
+    weights = {k: v.contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    save_file(weights, folder / "model.safetensors")
+    card = make_card((folder / "model.safetensors").read_bytes())
+    (folder / "model.json").write_text(card.model_dump_json(), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def model(model_folder: Path) -> Model:
+    """The model in ``model_folder``."""
+    return load_model(model_folder)
