@@ -1,0 +1,1 @@
+"""Headless training of LopsidedSeg's models: simulate, fit, evaluate, export."""

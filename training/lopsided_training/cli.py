@@ -1,0 +1,118 @@
+"""The ``lopsided-train`` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from lopsided.cli import run_app
+from rich.console import Console
+
+app = typer.Typer(
+    help="Simulate studies, train, measure and export models for LopsidedSeg.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+
+@app.command()
+def simulate(
+    backgrounds: Annotated[list[str], typer.Argument(help="Label maps, skull-stripped post-contrast T1, or mni152.")],
+    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    studies: Annotated[int, typer.Option(min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Of the first study; each next adds one.")] = 1,
+    mean_lesions: Annotated[float, typer.Option(min=0, help="Lesions a study, on average.")] = 7.0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Simulated studies with known truth, as a dataset in nnU-Net's raw layout."""
+    from .simulate import simulate as run
+
+    run(
+        backgrounds,
+        out,
+        studies=studies,
+        seed=seed,
+        mean_lesions=mean_lesions,
+        jobs=jobs,
+        progress=lambda done, of: console.print(f"{done}/{of}", end="\r"),
+    )
+    console.print(f"{studies} studies in {out}", soft_wrap=True)
+
+
+@app.command()
+def fit(
+    dataset: Annotated[Path, typer.Argument(help="A coarse-label dataset (nnU-Net's raw layout).")],
+    out: Annotated[Path, typer.Option(help="The run's folder; an interrupted run goes on from there.")],
+    config: Annotated[Path | None, typer.Option(help="Settings, TOML.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Preprocessed cases; inside --out if not given.")] = None,
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Train a network with the lopsided loss."""
+    from .config import read_config
+    from .fit import fit as run
+
+    run(
+        dataset,
+        out,
+        read_config(config),
+        cache=cache,
+        accelerator=accelerator,
+        devices=devices,
+        say=lambda line: console.print(line, highlight=False),
+    )
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="The model folder; its last part is the model's name.")],
+    calibrate: Annotated[Path, typer.Option(help="Dataset with truth to calibrate on, not trained on.")],
+    evaluate: Annotated[
+        Path, typer.Option(help="Dataset with truth to measure on, neither trained nor calibrated on.")
+    ],
+    title: Annotated[str, typer.Option(help="For people.")],
+    data: Annotated[str, typer.Option(help="What it was trained on, for people.")],
+    evaluated_on: Annotated[str, typer.Option(help="What it is measured on, for people.")],
+    limitations: Annotated[str, typer.Option(help="Known failures, for people.")],
+    false_positives: Annotated[float, typer.Option(min=0, help="A scan, at the default threshold.")] = 1.0,
+) -> None:
+    """Calibrate and measure a run, and write it as a model folder."""
+    from .export import export as write
+
+    write(
+        run,
+        out,
+        calibrate=calibrate,
+        evaluate_on=evaluate,
+        title=title,
+        data=data,
+        evaluated_on=evaluated_on,
+        limitations=limitations,
+        budget=false_positives,
+        say=lambda line: console.print(line, highlight=False),
+    )
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Option(help="Folder for the study.")],
+    seed: Annotated[int, typer.Option()] = 12,
+) -> None:
+    """Make the bundled sample study: simulated on MNI152, with an annotation that misses lesions."""
+    from .sample import write_sample
+
+    write_sample(out, seed)
+    console.print(f"sample study in {out}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command."""
+    run_app(app)
+
+
+if __name__ == "__main__":
+    main()

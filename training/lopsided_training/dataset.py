@@ -1,0 +1,74 @@
+"""Reading a coarse-label dataset: nnU-Net's raw layout, with or without ``trust/``.
+
+``imagesTr/CASE_0000.nii.gz`` is the first channel of ``dataset.json``, and so on; optional sequences may be absent
+for a case. ``labelsTr/CASE.nii.gz`` is 0 background, 1 lesion. ``trust/CASE.nii.gz``: 0 nobody looked, 1 somebody
+looked and it is negative, 2 annotated.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lopsided.errors import InputError
+from lopsided.model import SEQUENCES
+from lopsided.reading import read_array, read_volume
+from lopsided.study import Study
+from lopsided.volume import Volume
+
+NOT_LOOKED_AT, NEGATIVE, ANNOTATED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """Where one case's files are. ``images`` by sequence; ``trust`` is None where the dataset has none."""
+
+    name: str
+    images: dict[str, Path]
+    label: Path
+    trust: Path | None
+
+    def study(self) -> Study:
+        """The sequences, read and checked."""
+        volumes = {name: read_volume(path) for name, path in self.images.items()}
+        return Study(volumes.pop("t1c"), volumes)
+
+    def truth(self) -> Volume:
+        """The label map, bool."""
+        volume = read_array(self.label)
+        values = set(np.unique(volume.array).tolist())
+        if not values <= {0, 1}:
+            raise InputError(f"{self.label}: has label values {sorted(values)}; dataset.json declares 0 and 1")
+        return Volume(volume.array > 0, volume.geometry, volume.name)
+
+
+def read_dataset(folder: Path) -> list[Case]:
+    """The cases of a dataset, by name.
+
+    Raises:
+        InputError: no ``dataset.json``, a channel it does not know, no case, or a case without a file it needs.
+    """
+    path = folder / "dataset.json"
+    try:
+        channels = json.loads(path.read_text(encoding="utf-8"))["channel_names"]
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no dataset.json here; give the folder of a dataset in nnU-Net's raw layout")
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be used ({error!r}); it must be JSON with channel_names") from None
+    unknown = [name for name in channels.values() if name not in SEQUENCES]
+    if unknown or "t1c" not in channels.values():
+        raise InputError(f"{path}: channel_names must be of {', '.join(SEQUENCES)}, t1c among them; found {channels}")
+    cases = []
+    for label in sorted((folder / "labelsTr").glob("*.nii.gz")):
+        name = label.name.removesuffix(".nii.gz")
+        files = {s: folder / "imagesTr" / f"{name}_{int(n):04d}.nii.gz" for n, s in channels.items()}
+        images = {sequence: file for sequence, file in files.items() if file.exists()}
+        if "t1c" not in images:
+            raise InputError(f"{files['t1c']}: missing, and case {name} cannot be used without post-contrast T1")
+        trust = folder / "trust" / label.name
+        cases.append(Case(name, images, label, trust if trust.exists() else None))
+    if not cases:
+        raise InputError(f"{folder / 'labelsTr'}: no labels (*.nii.gz) here")
+    return cases

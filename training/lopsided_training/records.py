@@ -1,0 +1,184 @@
+"""What a simulated study will look like, drawn once and written down.
+
+All randomness of the simulator is here: :func:`sample` draws a :class:`StudyRecord`, and
+:mod:`lopsided_training.rendering` is a function of that record and the anatomy. Distributions follow the field's
+figures: heavy-tailed numbers of lesions, log-normal diameters (median 5.5 mm, σ 0.65, 2 to 40 mm, about a fifth
+below 3 mm), enhancement of +1.5 to +6 robust standard deviations, rings above about 8 mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .anatomy import CSF, GREY, PLEXUS, WHITE, Anatomy
+
+SEQUENCES = ("t1c", "t1", "t2", "flair")
+# typical signal of white matter, grey matter, CSF, choroid plexus; white matter of T1 is one
+_TISSUE = {
+    "t1c": {WHITE: 1.0, GREY: 0.82, CSF: 0.35, PLEXUS: 1.5},
+    "t1": {WHITE: 1.0, GREY: 0.78, CSF: 0.30, PLEXUS: 0.6},
+    "t2": {WHITE: 0.7, GREY: 0.95, CSF: 2.0, PLEXUS: 1.5},
+    "flair": {WHITE: 0.8, GREY: 1.0, CSF: 0.25, PLEXUS: 0.8},
+}
+_MEDIAN_MM, _SIGMA, _SMALLEST_MM, _LARGEST_MM = 5.5, 0.65, 2.0, 40.0
+_GAP_MM = 3.0  # between two lesions, so that each is one connected component
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """``centre``: k, j, i. ``radii``: mm, along the columns of ``rotation``. ``contrast``: enhancement in robust
+    standard deviations of tissue. ``core``: radius of the non-enhancing core as a part of the whole (0: solid), and
+    ``core_contrast`` its contrast. ``oedema_mm``: how far oedema reaches (0: none). ``wobble``: departure from an
+    ellipsoid. ``other``: contrast in the other sequences."""
+
+    centre: tuple[float, float, float]
+    radii: tuple[float, float, float]
+    rotation: tuple[float, ...]
+    contrast: float
+    core: float
+    core_contrast: float
+    oedema_mm: float
+    wobble: float
+    seed: int
+    other: dict[str, float]
+
+    @property
+    def diameter_mm(self) -> float:
+        """Of the sphere of the same volume."""
+        return float(2 * np.prod(self.radii) ** (1 / 3))
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How one sequence is imaged. Signals by label; ``thickness_mm`` along ``axis`` (0, 1, 2 = k, j, i)."""
+
+    signal: dict[int, float]
+    vessel: float
+    dura: float
+    oedema: float
+    texture: float
+    bias: float
+    noise: float
+    blur_mm: float
+    axis: int
+    thickness_mm: float
+    gain: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """Everything a simulated study is made from, beside the anatomy named in it."""
+
+    anatomy: str
+    seed: int
+    stripped: bool
+    strip_mm: float
+    vessels: int
+    sinus_mm: float
+    lesions: tuple[Lesion, ...]
+    acquisitions: dict[str, Acquisition]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a JSON file beside the study."""
+        return asdict(self)
+
+
+def sample(anatomy: Anatomy, seed: int, *, mean_lesions: float = 7.0, stripped: bool | None = None) -> StudyRecord:
+    """Draw a study. ``stripped``: as given, or drawn where None (an anatomy without a head is always stripped)."""
+    rng = np.random.default_rng(seed)
+    drawn = bool(rng.random() < 0.5)
+    lesions = _lesions(anatomy, rng, mean_lesions)
+    sequences = SEQUENCES if anatomy.image is None else SEQUENCES[:1]
+    bright_blood = bool(rng.random() < 0.75)
+    return StudyRecord(
+        anatomy=anatomy.name,
+        seed=seed,
+        stripped=drawn if stripped is None else stripped,
+        strip_mm=float(rng.uniform(-1.0, 3.0)),
+        vessels=int(rng.integers(120, 420)),
+        sinus_mm=float(rng.uniform(2.0, 4.5)),
+        lesions=lesions,
+        acquisitions={name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences},
+    )
+
+
+def _acquisition(anatomy: Anatomy, rng: np.random.Generator, name: str, bright_blood: bool) -> Acquisition:
+    typical = _TISSUE[name]
+    spread = rng.uniform(0.5, 1.8)  # how far apart the tissues are, beside their mean
+    signal = {0: float(max(rng.normal(0.03, 0.02), 0.0))}
+    shared = {t: typical[t] * rng.normal(1, 0.08) for t in typical}
+    for label in np.unique(anatomy.labels):
+        tissue = int(anatomy.tissue.flat[int(np.argmax(anatomy.labels == label))])
+        if tissue in (WHITE, GREY, CSF):
+            value = shared[WHITE] + spread * (shared[tissue] - shared[WHITE])
+            signal[int(label)] = float(max(value * rng.normal(1, 0.04), 0.02))
+        elif tissue == PLEXUS:
+            signal[int(label)] = float(shared[PLEXUS] * rng.uniform(0.5, 1.5))
+        elif label != 0:
+            signal[int(label)] = float(rng.uniform(0.02, 2.2))
+    if name == "t1c":
+        vessel = rng.uniform(1.2, 3.2) if bright_blood else rng.uniform(0.1, 1.1)
+        dura = rng.uniform(0.5, 2.0)
+    else:
+        vessel, dura = rng.uniform(0.1, 1.0), rng.uniform(0.3, 0.9)
+    thick = rng.random() < (0.3 if name == "t1c" else 0.6)
+    return Acquisition(
+        signal=signal,
+        vessel=float(vessel),
+        dura=float(dura),
+        oedema=float({"t1c": -0.15, "t1": -0.2, "t2": 0.6, "flair": 0.6}[name] * rng.uniform(0.4, 1.6)),
+        texture=float(rng.uniform(0.01, 0.06)),
+        bias=float(rng.uniform(0.0, 0.25)),
+        noise=float(rng.uniform(0.01, 0.06)),
+        blur_mm=float(rng.uniform(0.35, 0.75)),
+        axis=int(rng.choice(3, p=(0.7, 0.2, 0.1))),
+        thickness_mm=float(rng.uniform(1.3, 3.5 if name == "t1c" else 6.0)) if thick else 1.0,
+        gain=float(np.exp(rng.uniform(np.log(80), np.log(2000)))),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def _lesions(anatomy: Anatomy, rng: np.random.Generator, mean: float) -> tuple[Lesion, ...]:
+    number = min(int(rng.negative_binomial(1.5, 1.5 / (1.5 + mean))), 40) if mean else 0
+    tissue = np.isin(anatomy.tissue, (WHITE, GREY)) & (anatomy.depth > 1)
+    everywhere = np.argwhere(tissue)
+    junction = np.argwhere(tissue & (anatomy.depth < 12))  # the grey-white junction, where metastases lodge
+    lesions: list[Lesion] = []
+    for _ in range(number):
+        diameter = float(np.exp(rng.normal(np.log(_MEDIAN_MM), _SIGMA)))
+        diameter = min(max(diameter, _SMALLEST_MM), _LARGEST_MM)
+        for _attempt in range(20):
+            places = junction if rng.random() < 0.6 else everywhere
+            centre = places[rng.integers(len(places))] + rng.uniform(-0.5, 0.5, 3)
+            if anatomy.depth[tuple(np.round(centre).astype(int))] < 0.25 * diameter:
+                continue
+            if all(np.linalg.norm(centre - o.centre) > max(o.radii) * 1.3 + diameter * 0.75 + _GAP_MM for o in lesions):
+                lesions.append(_lesion(rng, centre, diameter))
+                break
+    return tuple(lesions)
+
+
+def _lesion(rng: np.random.Generator, centre: np.ndarray, diameter: float) -> Lesion:
+    stretch = np.exp(rng.normal(0, 0.12, 3))
+    radii = diameter / 2 * stretch / np.prod(stretch) ** (1 / 3)
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    ring = rng.random() < (0.65 if diameter > 8 else 0.15 if diameter > 6 else 0.0)
+    oedema = rng.random() < (0.8 if diameter > 8 else 0.35)
+    x, y, z = (float(v) for v in centre)
+    a, b, c = (float(v) for v in radii)
+    return Lesion(
+        centre=(x, y, z),
+        radii=(a, b, c),
+        rotation=tuple(float(v) for v in rotation.ravel()),
+        contrast=float(np.clip(np.exp(rng.normal(np.log(3.5), 0.45)), 1.2, 10)),
+        core=float(rng.uniform(0.4, 0.85)) if ring else 0.0,
+        core_contrast=float(rng.uniform(-2.5, 1.5)),
+        oedema_mm=float(rng.uniform(2, 4 + diameter)) if oedema else 0.0,
+        wobble=float(rng.uniform(0.0, 0.25)),
+        seed=int(rng.integers(2**31)),
+        other={"t1": float(rng.uniform(-2, 0.5)), "t2": float(rng.uniform(-1, 3)), "flair": float(rng.uniform(-1, 3))},
+    )

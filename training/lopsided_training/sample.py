@@ -1,0 +1,48 @@
+"""The study that ships with the project: simulated on MNI152, with an annotation from which lesions are missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from lopsided.segmentation import Segment, segmentation_image
+from lopsided.volume import to_sitk
+
+from .anatomy import mni152
+from .records import sample
+from .rendering import render
+
+MISSED = 0.4  # of the lesions, rather the small ones: what a hurried reader overlooks
+_GAIN = 120.0  # grey levels of white matter: fewer compress better
+
+
+def write_sample(out: Path, seed: int) -> None:
+    """``t1c``, ``t1``, ``t2``, ``flair`` and ``truth`` as NIfTI, ``annotation.seg.nrrd`` without some lesions.
+
+    ``truth`` has one value a lesion; those that the annotation has come first.
+    """
+    anatomy = mni152()
+    record = sample(anatomy, seed, mean_lesions=9, stripped=True)
+    # a good scanner: the sample is to show the tool, and to be small
+    scans = {
+        name: replace(how, gain=_GAIN, noise=0.015, texture=0.02, thickness_mm=1.0, blur_mm=0.5)
+        for name, how in record.acquisitions.items()
+    }
+    rng = np.random.default_rng(seed)
+    by_size = sorted(record.lesions, key=lambda lesion: lesion.diameter_mm * rng.uniform(0.4, 2.5), reverse=True)
+    kept = by_size[: len(by_size) - round(MISSED * len(by_size))]
+    lesions = tuple(kept + by_size[len(kept) :])
+    rendered = render(anatomy, replace(record, acquisitions=scans, lesions=lesions))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, image in rendered.images.items():
+        _write(to_sitk(image, anatomy.geometry), out / f"{name}.nii.gz")
+    _write(to_sitk(rendered.truth, anatomy.geometry), out / "truth.nii.gz")
+    annotated = np.where(rendered.truth <= len(kept), rendered.truth, 0).astype(np.uint8)
+    segments = [Segment(f"Metastasis_{n}", f"Metastasis {n}", n, (0.18, 0.80, 0.44)) for n in range(1, len(kept) + 1)]
+    _write(segmentation_image(annotated, anatomy.geometry, segments), out / "annotation.seg.nrrd")
+
+
+def _write(image: sitk.Image, path: Path) -> None:
+    sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=9)

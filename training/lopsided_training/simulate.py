@@ -1,0 +1,98 @@
+"""Simulated studies with known truth, as a coarse-label dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from lopsided.errors import InputError
+from lopsided.volume import Geometry, to_sitk
+
+from . import anatomy as anatomies
+from .dataset import ANNOTATED, NEGATIVE, NOT_LOOKED_AT
+from .records import SEQUENCES, sample
+from .rendering import render
+
+MNI152 = "mni152"
+
+
+def simulate(
+    backgrounds: list[str],
+    out: Path,
+    *,
+    studies: int,
+    seed: int,
+    mean_lesions: float = 7.0,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write ``studies`` simulated studies to ``out``; study n uses background n modulo their number.
+
+    Args:
+        backgrounds: label maps (FreeSurfer-style), real skull-stripped post-contrast T1 images, or ``mni152``.
+        out: the dataset's folder; made if absent.
+        studies: how many.
+        seed: of the first study; each next adds one.
+        mean_lesions: lesions a study, on average.
+        jobs: processes.
+        progress: called with studies done and their number.
+
+    Raises:
+        InputError: no background, or one that is neither a file nor ``mni152``.
+    """
+    missing = [b for b in backgrounds if b != MNI152 and not Path(b).is_file()]
+    if missing or not backgrounds:
+        raise InputError(f"no such background: {missing or 'none given'}; give label maps, images, or {MNI152}")
+    for name in ("imagesTr", "labelsTr", "trust", "records"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    backgrounds = sorted(backgrounds)
+    work = [(backgrounds[n % len(backgrounds)], seed + n, mean_lesions, out) for n in range(studies)]
+    work.sort(key=lambda item: item[0])  # neighbours share the anatomy that is in memory
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for done, _ in enumerate(pool.map(_write_study, work, chunksize=2), start=1):
+            progress(done, studies)
+    description = {
+        "channel_names": {str(n): name for n, name in enumerate(SEQUENCES)},
+        "labels": {"background": 0, "lesion": 1},
+        "numTraining": studies,
+        "file_ending": ".nii.gz",
+    }
+    (out / "dataset.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def load_background(name: str) -> anatomies.Anatomy:
+    """A background by its file, or ``mni152``. Whole numbers are a label map, anything else an image."""
+    if name == MNI152:
+        return anatomies.mni152()
+    values = sitk.GetArrayFromImage(sitk.ReadImage(name))[::4, ::4, ::4]
+    whole = bool((values == np.round(values)).all()) and len(np.unique(values)) < 200
+    return anatomies.from_label_map(Path(name)) if whole else anatomies.from_image(Path(name))
+
+
+def _write_study(work: tuple[str, int, float, Path]) -> None:
+    background, seed, mean_lesions, out = work
+    anatomy = load_background(background)
+    record = sample(anatomy, seed, mean_lesions=mean_lesions)
+    rendered = render(anatomy, record)
+    case = f"sim_{seed:06d}"
+    for number, sequence in enumerate(SEQUENCES):
+        if sequence in rendered.images:
+            _save(rendered.images[sequence], anatomy.geometry, out / "imagesTr" / f"{case}_{number:04d}.nii.gz")
+    lesion = (rendered.truth > 0).astype(np.uint8)
+    # a simulated background has no lesion but those drawn; of a real one nobody can say so
+    elsewhere = NEGATIVE if anatomy.image is None else NOT_LOOKED_AT
+    trust = np.where(lesion, ANNOTATED, elsewhere).astype(np.uint8)
+    _save(lesion, anatomy.geometry, out / "labelsTr" / f"{case}.nii.gz")
+    _save(trust, anatomy.geometry, out / "trust" / f"{case}.nii.gz")
+    (out / "records" / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def _save(array: np.ndarray, geometry: Geometry, path: Path) -> None:
+    sitk.WriteImage(to_sitk(array, geometry), str(path), useCompression=True, compressionLevel=1)
