@@ -1,0 +1,74 @@
+"""What Slicer loads: the module's name and help, and the classes that Slicer looks for by name."""
+
+from pathlib import Path
+
+import slicer
+import vtk
+from LopsidedSegLib.Logic import Logic
+from LopsidedSegLib.Widget import Widget
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
+
+
+class LopsidedSeg(ScriptedLoadableModule):
+    """The module, as Slicer lists it."""
+
+    def __init__(self, parent) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "LopsidedSeg"
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.contributors = ["LopsidedSeg contributors"]
+        parent.helpText = _(
+            "Suggests brain lesions that an annotation does not have, for a human to look at. "
+            "Research tool, not for clinical use. "
+            'See <a href="https://github.com/LopsidedSeg/SlicerLopsidedSeg">the documentation</a>.'
+        )
+        parent.acknowledgementText = ""
+
+
+class LopsidedSegLogic(Logic):
+    """See :class:`LopsidedSegLib.Logic.Logic`."""
+
+
+class LopsidedSegWidget(Widget):
+    """See :class:`LopsidedSegLib.Widget.Widget`."""
+
+    def __init__(self, parent=None, logic: Logic | None = None) -> None:
+        super().__init__(parent, logic or LopsidedSegLogic())
+
+
+class LopsidedSegTest(ScriptedLoadableModuleTest):
+    """Runs the installed model on the sample study; fails where either, or the computing process, is missing."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear(0)
+
+    def runTest(self) -> None:
+        self.setUp()
+        self.test_SuggestOnSampleStudy()
+
+    def test_SuggestOnSampleStudy(self) -> None:
+        """A lesion that the annotation misses is found, and the annotation is left alone."""
+        study = Path(__file__).parent / "Resources" / "SampleStudy"
+        files = {"reference": "t1c", "t1": "t1", "t2": "t2", "flair": "flair"}
+        volumes = {name: slicer.util.loadVolume(str(study / f"{file}.nii.gz")) for name, file in files.items()}
+        annotation = slicer.util.loadSegmentation(str(study / "annotation.seg.nrrd"))
+        annotated = annotation.GetSegmentation().GetMTime()
+
+        logic = LopsidedSegLogic()
+        try:
+            suggestions = logic.suggest(annotation=annotation, **volumes)
+        finally:
+            logic.cancel()
+
+        result = logic.result(suggestions)
+        self.assertTrue(result["model"]["digest"])
+        self.assertEqual(suggestions.GetSegmentation().GetNumberOfSegments(), len(result["candidates"]))
+        self.assertEqual(annotation.GetSegmentation().GetMTime(), annotated)
+        truth = slicer.util.loadLabelVolume(str(study / "truth.nii.gz"))
+        rasToIJK = vtk.vtkMatrix4x4()
+        truth.GetRASToIJKMatrix(rasToIJK)
+        centres = [rasToIJK.MultiplyPoint([*candidate["centroid_ras"], 1])[:3] for candidate in result["candidates"]]
+        lesions = [slicer.util.arrayFromVolume(truth)[round(k), round(j), round(i)] for i, j, k in centres]
+        self.assertTrue(any(lesions), "none of the suggestions is a lesion of the sample study")

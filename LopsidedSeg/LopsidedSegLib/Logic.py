@@ -1,0 +1,168 @@
+"""What the module does, callable with or without its panel."""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from .Dependencies import ensureDependencies
+from .Parameters import Parameters
+from .Scene import Scene
+from .Worker import Callbacks, Worker
+
+
+class Logic(ScriptedLoadableModuleLogic):
+    """Suggests lesions that an annotation does not have, as a new segmentation node.
+
+    Usage example, in Slicer's Python console or a script::
+
+        from LopsidedSeg import LopsidedSegLogic
+
+        logic = LopsidedSegLogic()
+        node = logic.suggest(getNode("T1c"), flair=getNode("FLAIR"), annotation=getNode("Lesions"))
+        for candidate in logic.result(node)["candidates"]:
+            print(candidate["rank"], candidate["confidence"], candidate["centroid_ras"])
+    """
+
+    def __init__(
+        self,
+        worker: Worker | None = None,
+        scene: Scene | None = None,
+        prepare: Callable[[], None] = ensureDependencies,
+    ) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._worker = worker or Worker()
+        self._scene = scene or Scene()
+        self._prepare = prepare
+        self._folder: tempfile.TemporaryDirectory | None = None
+
+    def getParameterNode(self) -> Parameters:
+        return Parameters(super().getParameterNode())
+
+    @property
+    def busy(self) -> bool:
+        return self._worker.busy
+
+    @staticmethod
+    def whyNot(reference: Any, t1: Any = None, t2: Any = None, flair: Any = None) -> str:
+        """A sentence that says why these volumes cannot be searched; empty where they can."""
+        volumes = [node for node in (reference, t1, t2, flair) if node]
+        if not reference:
+            return _("Choose the post-contrast T1 volume to search.")
+        for node in volumes:
+            if not node.GetImageData():
+                return _("{name} holds no image; choose another volume.").format(name=node.GetName())
+            if volumes.count(node) > 1:
+                return _("{name} is chosen twice; choose each volume once.").format(name=node.GetName())
+        return ""
+
+    def suggest(self, reference: Any, **inputs: Any) -> Any:
+        """As :meth:`begin`, but waits: returns the new segmentation node.
+
+        Raises:
+            RuntimeError: One sentence, where there is none.
+        """
+        nodes: list[Any] = []
+        errors: list[str] = []
+        quiet = Callbacks(progress=lambda what, part: None, done=nodes.append, error=errors.append)
+        self.begin(quiet, reference, **inputs)
+        self._worker.wait()
+        if errors:
+            raise RuntimeError(errors[0])
+        return nodes[0]
+
+    def begin(
+        self,
+        callbacks: Callbacks,
+        reference: Any,
+        t1: Any = None,
+        t2: Any = None,
+        flair: Any = None,
+        annotation: Any = None,
+        model: str | None = None,
+    ) -> None:
+        """Start a search and return; ``callbacks.done`` gets the new segmentation node.
+
+        The nodes are read, and none is changed. ``model`` is the path of a model folder; None is the one installed.
+        """
+        sequences = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
+        sequences = {name: node for name, node in sequences.items() if node}
+        sentence = self.whyNot(reference, t1, t2, flair)
+        if sentence:
+            callbacks.error(sentence)
+            return
+        try:
+            self._prepare()
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="LopsidedSeg-", dir=slicer.app.temporaryPath, ignore_cleanup_errors=True
+            )
+            request, names = self._write(Path(self._folder.name), sequences, annotation)
+        except (RuntimeError, OSError) as error:
+            logging.exception("LopsidedSeg: the search could not be started")
+            self._end()
+            callbacks.error(str(error))
+            return
+
+        def done(reply: dict[str, Any]) -> None:
+            try:
+                node = self.loadSuggestions(Path(reply["out"]), reference)
+            except (RuntimeError, OSError, ValueError, KeyError) as error:
+                logging.exception("LopsidedSeg: the result could not be loaded")
+                failed(_("The result could not be loaded: {error}").format(error=error))
+                return
+            self._end()
+            callbacks.done(node)
+
+        def failed(sentence: str) -> None:
+            self._end()
+            for file, name in names.items():  # the user knows nodes, not our temporary files
+                sentence = sentence.replace(str(file), name).replace(file.name, name)
+            callbacks.error(sentence)
+
+        self._worker.send({"suggest": {**request, "model": model}}, Callbacks(callbacks.progress, done, failed))
+
+    def cancel(self) -> None:
+        """End a search that runs; its callbacks are not called again."""
+        self._worker.stop()
+        self._end()
+
+    def loadSuggestions(self, folder: Path, reference: Any) -> Any:
+        """The new segmentation node of a result folder, from a search here or from the command line."""
+        return self._scene.loadSuggestions(folder, reference)
+
+    def result(self, suggestions: Any) -> dict[str, Any] | None:
+        """What is known of a suggestions node (candidates, model, threshold); None for any other node."""
+        return self._scene.result(suggestions)
+
+    def jumpTo(self, candidate: dict[str, Any]) -> None:
+        """Show a candidate in all slice views."""
+        self._scene.jumpTo(candidate)
+
+    def _write(
+        self, folder: Path, sequences: dict[str, Any], annotation: Any
+    ) -> tuple[dict[str, Any], dict[Path, str]]:
+        """The request, and the name of the node that each file was written from."""
+        names: dict[Path, str] = {}
+        for sequence, node in sequences.items():
+            names[folder / f"{sequence}.nrrd"] = node.GetName()
+            self._scene.writeVolume(node, folder / f"{sequence}.nrrd")
+        labels = folder / "annotation.nrrd"
+        annotated = annotation is not None and self._scene.writeAnnotation(annotation, labels)
+        if annotated:
+            names[labels] = annotation.GetName()
+        request = {
+            "sequences": {sequence: str(folder / f"{sequence}.nrrd") for sequence in sequences},
+            "annotation": str(labels) if annotated else None,
+            "out": str(folder / "result"),
+        }
+        return request, names
+
+    def _end(self) -> None:
+        folder, self._folder = self._folder, None
+        if folder:
+            folder.cleanup()

@@ -1,0 +1,126 @@
+"""MRML nodes to files and back: the one place where MRML's RAS meets the files' LPS."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import vtk_to_numpy
+
+RESULT_ATTRIBUTE = "LopsidedSeg.Result"
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class Scene:
+    """Writes nodes where they are in the world, parent transforms included, and changes none of them."""
+
+    def writeVolume(self, node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
+        """Raises RuntimeError, one sentence, if it cannot be written."""
+        image = slicer.vtkOrientedImageData()
+        image.ShallowCopy(node.GetImageData())
+        ijkToRAS = vtk.vtkMatrix4x4()
+        node.GetIJKToRASMatrix(ijkToRAS)
+        image.SetGeometryFromImageToWorldMatrix(ijkToRAS)
+        self._write(self._inWorld(image, node, linear=True), node, path)
+
+    def writeAnnotation(self, node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:
+        """One label map of all segments, on the segmentation's grid; False, and no file, where nothing is annotated."""
+        # a copy, since a segmentation that was drawn as surfaces gets a label map representation here
+        copy = slicer.vtkMRMLSegmentationNode()
+        copy.GetSegmentation().DeepCopy(node.GetSegmentation())
+        labels = slicer.vtkOrientedImageData()
+        if copy.GetSegmentation().GetNumberOfSegments() == 0:
+            return False
+        if not copy.CreateBinaryLabelmapRepresentation() or not copy.GenerateMergedLabelmapForAllSegments(labels):
+            raise RuntimeError(_("{name} cannot be made a label map.").format(name=node.GetName()))
+        if min(labels.GetDimensions()) < 1:
+            return False
+        self._write(self._inWorld(labels, node, linear=False), node, path)
+        return True
+
+    def loadSuggestions(self, folder: Path, reference: slicer.vtkMRMLScalarVolumeNode) -> Any:
+        """A new segmentation node, one segment a candidate, that carries ``candidates.json`` as an attribute."""
+        import SimpleITK as sitk
+
+        result = json.loads((folder / "candidates.json").read_text(encoding="utf-8"))
+        path = str(folder / "suggestions.seg.nrrd")
+        sitk.ReadImage(path)  # raises where the file is damaged; MRML's reader would end Slicer
+        name = _("{reference} suggestions").format(reference=reference.GetName())
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
+        node.CreateDefaultDisplayNodes()
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        storage.SetFileName(path)
+        if result["candidates"] and not storage.ReadData(node):
+            slicer.mrmlScene.RemoveNode(node)
+            raise RuntimeError(_("The suggestions could not be read."))
+        node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+        node.SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
+        return node
+
+    def result(self, node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, Any] | None:
+        """``candidates.json`` of a node that :meth:`loadSuggestions` made; None for any other."""
+        text = node.GetAttribute(RESULT_ATTRIBUTE) if node else None
+        return json.loads(text) if text else None
+
+    def jumpTo(self, candidate: dict[str, Any]) -> None:
+        """Centre all slice views on a candidate of :meth:`result`."""
+        ras = (_RAS_FROM_LPS @ [*candidate["centroid_lps"], 1])[:3]
+        mode = slicer.vtkMRMLSliceNode.CenteredJumpSlice
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *ras, mode)
+
+    def _inWorld(self, image: Any, node: Any, *, linear: bool) -> Any:
+        """``image`` of ``node`` in world coordinates, resampled only if its parent transform bends its axes."""
+        toWorld = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, toWorld)
+        Resample = slicer.vtkOrientedImageDataResample
+        if Resample.IsTransformLinear(toWorld, vtk.vtkTransform()):
+            moved = slicer.vtkOrientedImageData()
+            moved.ShallowCopy(image)
+            Resample.TransformOrientedImage(moved, toWorld)
+            if np.allclose(_axes(moved).T @ _axes(moved), np.eye(3), atol=1e-4):
+                return moved
+        grid = slicer.vtkOrientedImageData()
+        grid.SetGeometryFromImageToWorldMatrix(_matrix(image))
+        grid.SetExtent(_extentInWorld(image, toWorld))
+        moved = slicer.vtkOrientedImageData()
+        Resample.ResampleOrientedImageToReferenceOrientedImage(image, grid, moved, linear, False, toWorld)
+        return moved
+
+    def _write(self, image: Any, node: Any, path: Path) -> None:
+        import SimpleITK as sitk
+
+        scalars = image.GetPointData().GetScalars()
+        if scalars is None or scalars.GetNumberOfComponents() != 1:
+            raise RuntimeError(_("{name} is not a scalar volume.").format(name=node.GetName()))
+        picture = sitk.GetImageFromArray(vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]))
+        ijkToLPS = _RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(_matrix(image))
+        spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)
+        picture.SetSpacing(spacing.tolist())
+        picture.SetDirection((ijkToLPS[:3, :3] / spacing).ravel().tolist())
+        picture.SetOrigin((ijkToLPS @ [*image.GetExtent()[::2], 1])[:3].tolist())
+        sitk.WriteImage(picture, str(path))
+
+
+def _matrix(image: Any) -> vtk.vtkMatrix4x4:
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    return matrix
+
+
+def _axes(image: Any) -> np.ndarray:
+    """Columns are the unit vectors of the index axes."""
+    columns = slicer.util.arrayFromVTKMatrix(_matrix(image))[:3, :3]
+    return columns / np.linalg.norm(columns, axis=0)
+
+
+def _extentInWorld(image: Any, toWorld: vtk.vtkAbstractTransform) -> list[int]:
+    """The index extent, on the grid that ``image`` has, of everything that it covers after ``toWorld``."""
+    low, high = np.array(image.GetExtent()).reshape(3, 2).T
+    lattice = np.stack(np.meshgrid(*np.linspace(low - 0.5, high + 0.5, 9).T, indexing="ij"), -1).reshape(-1, 3)
+    matrix = slicer.util.arrayFromVTKMatrix(_matrix(image))
+    world = [toWorld.TransformPoint(p) for p in lattice @ matrix[:3, :3].T + matrix[:3, 3]]
+    index = (np.array(world) - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T
+    return np.stack([np.floor(index.min(0)), np.ceil(index.max(0))], axis=1).astype(int).ravel().tolist()

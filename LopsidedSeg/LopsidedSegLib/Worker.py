@@ -1,0 +1,130 @@
+"""The computing process, and the JSON lines that Slicer exchanges with it."""
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import qt
+from slicer.i18n import tr as _
+
+MODULE_FOLDER = Path(__file__).parents[1]
+
+
+class Callbacks(NamedTuple):
+    """Who hears how a request goes: ``progress`` any number of times, then one of the others, once."""
+
+    progress: Callable[[str, float], None]
+    done: Callable[[dict[str, Any]], None]
+    error: Callable[[str], None]
+
+
+class Worker:
+    """Answers one request at a time, in a process of its own that stays alive between requests.
+
+    A crash or a lack of memory in there ends that process alone; the next request starts another.
+
+    Usage example::
+
+        worker = Worker()
+        worker.send({"suggest": {...}}, Callbacks(progress=print, done=print, error=print))
+        worker.wait()  # only where no event loop runs
+    """
+
+    def __init__(self, command: list[str] | None = None) -> None:
+        self.command = command or [sys.executable, "-m", "lopsided.worker"]
+        self._ready: dict[str, Any] | None = None
+        self._request: dict[str, Any] | None = None
+        self._callbacks: Callbacks | None = None
+        self._partialLine = b""
+        self._lastWords = ""
+        environment = qt.QProcessEnvironment.systemEnvironment()
+        environment.remove("PYTHONHOME")  # Slicer's own; the Python that is started knows better
+        environment.insert("PYTHONPATH", str(MODULE_FOLDER))
+        self._process = qt.QProcess()
+        self._process.setProcessEnvironment(environment)
+        self._process.connect("readyReadStandardOutput()", self._onOutput)
+        self._process.connect("readyReadStandardError()", self._onLog)
+        self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        self._process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
+
+    @property
+    def busy(self) -> bool:
+        return self._callbacks is not None
+
+    def send(self, request: dict[str, Any], callbacks: Callbacks) -> None:
+        """Start the process if there is none, and give it the request. Returns at once."""
+        if self.busy:
+            raise RuntimeError("the worker answers one request at a time")
+        self._request, self._callbacks = request, callbacks
+        if self._process.state() == qt.QProcess.NotRunning:
+            self._ready, self._partialLine, self._lastWords = None, b"", ""
+            self._process.start(self.command[0], self.command[1:])
+        elif self._ready:
+            self._sendRequest()
+
+    def wait(self) -> None:
+        """Block until the request is answered."""
+        while self.busy:
+            self._process.waitForReadyRead(100)
+
+    def stop(self) -> None:
+        """Kill the process, whatever it is doing; nobody hears of the request again."""
+        self._callbacks = None
+        if self._process.state() == qt.QProcess.NotRunning:
+            return
+        pid = (self._ready or {}).get("pid")
+        if pid:  # PythonSlicer is a launcher: killed alone, it would leave Python behind
+            with suppress(OSError):
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._process.kill()
+        self._process.waitForFinished(3000)
+
+    def _sendRequest(self) -> None:
+        self._process.write(json.dumps(self._request).encode() + b"\n")
+
+    def _onOutput(self) -> None:
+        *lines, self._partialLine = (self._partialLine + self._process.readAllStandardOutput().data()).split(b"\n")
+        for line in lines:
+            try:
+                [(kind, content)] = json.loads(line).items()
+            except (ValueError, AttributeError):
+                logging.warning(f"LopsidedSeg: not understood from the worker: {line!r}")
+                continue
+            self._onMessage(kind, content)
+
+    def _onMessage(self, kind: str, content: Any) -> None:
+        if kind == "ready":
+            self._ready = content
+            if self.busy:
+                self._sendRequest()
+        elif self.busy and kind == "progress":
+            self._callbacks.progress(content["what"], content["part"])
+        elif self.busy and kind in ("done", "error"):
+            callbacks, self._callbacks = self._callbacks, None
+            getattr(callbacks, kind)(content)
+
+    def _onLog(self) -> None:
+        text = self._process.readAllStandardError().data().decode("utf-8", "replace").strip()
+        if text:
+            logging.info(f"LopsidedSeg worker: {text}")
+            self._lastWords = text.splitlines()[-1]
+
+    def _onFinished(self, *_exit: Any) -> None:
+        self._onOutput()
+        self._onLog()
+        self._fail(_("The computing process ended unexpectedly. {details}").format(details=self._lastWords).strip())
+
+    def _onProcessError(self, error: Any) -> None:
+        if error == qt.QProcess.FailedToStart:
+            self._fail(_("The computing process could not be started: {command}").format(command=self.command[0]))
+
+    def _fail(self, sentence: str) -> None:
+        callbacks, self._callbacks = self._callbacks, None
+        if callbacks:
+            callbacks.error(sentence)

@@ -1,0 +1,52 @@
+"""What Slicer's ctest does with a scripted module, on the stand-ins: opens it, or runs its own tests.
+
+Usage: run_module.py (generic | unittest) FOLDER MODULE
+"""
+
+import importlib
+import os
+import sys
+import types
+import unittest
+from pathlib import Path
+
+TESTING = Path(__file__).resolve().parents[1]
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+sys.path[:0] = [str(TESTING / "Scene"), str(TESTING / "Widget")]
+import qt_standin
+import slicer_standin
+
+
+def open_and_close(module: types.ModuleType, folder: Path) -> None:
+    """The module's description, and its panel from setup to cleanup."""
+    import qt
+
+    parent = types.SimpleNamespace(path=str(folder / f"{module.__name__}.py"))
+    getattr(module, module.__name__)(parent)
+    assert parent.categories == ["Segmentation"]
+    assert "not for clinical use" in parent.helpText
+    window = qt.QWidget()
+    window.setLayout(qt.QVBoxLayout())
+    panel = getattr(module, f"{module.__name__}Widget")(window)
+    for step in (panel.setup, panel.enter, panel.exit, panel.cleanup):
+        step()
+
+
+def main(what: str, folder: str, name: str) -> int:
+    """The exit code."""
+    slicer_standin.boot()
+    qt_standin.boot()
+    slicer_standin.clear()
+    sys.path.insert(0, folder)
+    module = importlib.import_module(name)
+    assert Path(module.__file__ or "").parent == Path(folder), f"{name} was imported from {module.__file__}"
+    if what == "generic":
+        open_and_close(module, Path(folder))
+        return 0
+    suite = unittest.defaultTestLoader.loadTestsFromModule(module)
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    return 0 if result.wasSuccessful() and result.testsRun else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""Real MRML and off-screen Qt for the tests in this folder, and a worker that only pretends."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+pytest.importorskip("slicer", reason="slicer-core is not installed, so there is no MRML")
+pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed, so there is no Qt")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+sys.path[:0] = [str(HERE), str(HERE.parent / "Scene"), str(HERE.parents[1] / "LopsidedSeg")]
+import qt_standin
+import slicer_standin
+
+slicer_standin.boot()
+qt_standin.boot()
+
+
+@pytest.fixture(autouse=True)
+def _scene() -> None:
+    slicer_standin.clear()
+
+
+@pytest.fixture
+def fake() -> Callable[[str], list[str]]:
+    """The command of a worker that behaves in a certain way."""
+    return lambda behaviour: [sys.executable, str(HERE / "fake_worker.py"), behaviour]
+
+
+@pytest.fixture
+def worker(fake: Callable[[str], list[str]]) -> Iterator[Any]:
+    """A worker whose ``command`` a test can change; by default it finds two lesions."""
+    from LopsidedSegLib.Worker import Worker
+
+    worker = Worker(fake("done"))
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture
+def logic(worker: Any) -> Any:
+    """The logic on the fake worker; nothing is installed."""
+    from LopsidedSeg import LopsidedSegLogic
+
+    return LopsidedSegLogic(worker, prepare=lambda: None)
+
+
+@pytest.fixture
+def volume() -> Callable[[str], Any]:
+    """Adds a volume of some texture to the scene."""
+    import slicer
+
+    def add(name: str) -> Any:
+        array = np.random.default_rng(0).integers(0, 500, (24, 22, 20)).astype(np.int16)
+        ijkToRAS = np.array([[0, 2.0, 0, -10], [1.5, 0, 0, 20], [0, 0, 3, -5], [0, 0, 0, 1]])
+        return slicer.util.addVolumeFromArray(array, ijkToRAS, name)
+
+    return add
+
+
+@pytest.fixture
+def annotation() -> Callable[[Any], Any]:
+    """Adds a segmentation with one small lesion on a volume's grid."""
+    import slicer
+
+    def add(reference: Any) -> Any:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Annotation")
+        node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+        mask = np.zeros((24, 22, 20), np.uint8)
+        mask[3:6, 4:6, 15:18] = 1
+        segment = node.GetSegmentation().AddEmptySegment("Known", "Known")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment, reference)
+        return node
+
+    return add

@@ -1,0 +1,63 @@
+"""Speaks the worker's protocol without a network. Its argument says how: done, slow, error, crash, hang, or garbage."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from lopsided.segmentation import Segment, segmentation_image
+from lopsided.volume import geometry_of
+
+CENTRES_KJI = ((5, 6, 7), (12, 10, 9))
+
+
+def say(**message: object) -> None:
+    """One reply."""
+    print(json.dumps(message), flush=True)
+
+
+def suggest(sequences: dict[str, str], annotation: str | None, model: str | None, out: str) -> None:
+    """Two cubes of 3 x 3 x 3 voxels, on the reference's grid."""
+    reference = sitk.ReadImage(sequences["t1c"])
+    assert model is None
+    if annotation:
+        assert sitk.GetArrayFromImage(sitk.ReadImage(annotation)).any()
+    geometry = geometry_of(reference)
+    labels = np.zeros(geometry.shape, np.uint8)
+    candidates = []
+    for rank, centre in enumerate(CENTRES_KJI, 1):
+        labels[tuple(slice(n - 1, n + 2) for n in centre)] = rank
+        lps = geometry.physical(np.array(centre)).tolist()
+        sizes = {"volume_mm3": 27 * geometry.voxel_volume, "longest_diameter_mm": 5.25}
+        candidates.append({"rank": rank, "label": rank, "confidence": 1 - 0.2 * rank, "centroid_lps": lps, **sizes})
+    Path(out).mkdir()
+    segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2)]
+    sitk.WriteImage(segmentation_image(labels, geometry, segments), str(Path(out) / "suggestions.seg.nrrd"))
+    result = {"candidates": candidates, "model": {"name": "fake", "digest": "f" * 64}, "threshold": 0.5}
+    (Path(out) / "candidates.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def main(behaviour: str) -> None:
+    """Answer until stdin closes."""
+    say(ready={"version": "0", "pid": os.getpid()})
+    for line in sys.stdin:
+        request = json.loads(line)["suggest"]
+        say(progress={"what": "Searching for lesions", "part": 0.42})
+        time.sleep({"hang": 60, "slow": 0.3}.get(behaviour, 0))
+        if behaviour == "crash":
+            print("out of memory", file=sys.stderr)
+            os.abort()
+        if behaviour == "error":
+            say(error=f"{request['sequences']['t1c']}: every voxel is 0, there is no image in it")
+            continue
+        suggest(**request)
+        if behaviour == "garbage":
+            Path(request["out"], "suggestions.seg.nrrd").write_bytes(b"NRRD0004\n")
+        say(done={"out": request["out"]})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,151 @@
+"""What a script can call: nodes in, a new node out, everything else as it was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+
+
+def test_suggest_returns_a_new_node_and_changes_none(
+    logic: Any, volume: Any, annotation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One segment a candidate, the annotation and volumes untouched, no patient data left on the disk."""
+    monkeypatch.setattr(slicer.app, "temporaryPath", str(tmp_path))
+    reference, flair = volume("T1c"), volume("FLAIR")
+    known = annotation(reference)
+    voxels = slicer.util.arrayFromVolume(reference).copy()
+    before = (known.GetSegmentation().GetMTime(), reference.GetMTime(), flair.GetMTime())
+    nodes = set(slicer.util.getNodes(useLists=True))
+    node = logic.suggest(reference, flair=flair, annotation=known)
+    assert (known.GetSegmentation().GetMTime(), reference.GetMTime(), flair.GetMTime()) == before
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(reference), voxels)
+    assert set(slicer.util.getNodes(useLists=True)) - nodes == {"T1c suggestions", node.GetDisplayNode().GetName()}
+    assert node.GetSegmentation().GetNumberOfSegments() == 2
+    assert [c["rank"] for c in logic.result(node)["candidates"]] == [1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_names_the_node_and_not_a_temporary_file(
+    logic: Any, worker: Any, volume: Any, fake: Callable[[str], list[str]]
+) -> None:
+    """The user chose a node."""
+    worker.command = fake("error")
+    with pytest.raises(RuntimeError, match=r"^Tom's T1c: every voxel is 0, there is no image in it$"):
+        logic.suggest(volume("Tom's T1c"))
+
+
+@pytest.mark.parametrize("behaviour", ["crash", "garbage"])
+def test_after_a_failure_the_scene_is_as_before_and_a_search_works(
+    logic: Any, worker: Any, volume: Any, fake: Callable[[str], list[str]], behaviour: str
+) -> None:
+    """A crash of the process, or a result that cannot be read."""
+    reference = volume("T1c")
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    worker.command = fake(behaviour)
+    with pytest.raises(RuntimeError):
+        logic.suggest(reference)
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    worker.stop()
+    worker.command = fake("done")
+    assert logic.suggest(reference).GetSegmentation().GetNumberOfSegments() == 2
+
+
+def test_what_cannot_be_searched_is_said_before_a_process_starts(logic: Any, worker: Any, volume: Any) -> None:
+    """No reference, no image, or one volume twice."""
+    worker.command = ["/must/not/start"]
+    reference = volume("T1c")
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    for inputs, sentence in (
+        ({"reference": None}, "Choose the post-contrast T1 volume to search."),
+        ({"reference": empty}, "Empty holds no image; choose another volume."),
+        ({"reference": reference, "t2": reference}, "T1c is chosen twice; choose each volume once."),
+    ):
+        with pytest.raises(RuntimeError, match=sentence):
+            logic.suggest(**inputs)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Packages that were installed through Slicer's two ways; nothing is, really."""
+    calls: list[str] = []
+    packaging = types.ModuleType("slicer.packaging")
+    packaging.load_requirements = lambda path: Path(path).read_text(encoding="utf-8").splitlines()  # type: ignore[attr-defined]
+    packaging.pip_ensure = lambda requirements, requester: calls.extend(requirements)  # type: ignore[attr-defined]
+    torch = types.ModuleType("PyTorchUtils")
+    torch.PyTorchUtilsLogic = lambda: types.SimpleNamespace(  # type: ignore[attr-defined]
+        installTorch=lambda askConfirmation, torchVersionRequirement: calls.append("torch" + torchVersionRequirement)
+    )
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", torch)
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False)
+    return calls
+
+
+def test_dependencies_are_asked_for_when_they_are_needed(
+    installed: list[str], worker: Any, volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the logic is made; and a refusal is a sentence."""
+    from LopsidedSegLib import Dependencies
+    from LopsidedSegLib.Logic import Logic
+
+    logic = Logic(worker)
+    assert installed == []
+    logic.suggest(volume("T1c"))
+    assert any(line.startswith("pydantic") for line in installed)
+    assert any(line.startswith("safetensors") for line in installed)
+
+    def absent(name: str) -> str:
+        raise Dependencies.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(Dependencies.importlib.metadata, "version", absent)
+    with pytest.raises(RuntimeError, match="PyTorch is needed and was not installed"):
+        logic.suggest(volume("T1c"))  # the stand-in returns None, as installTorch does when the user declines
+    assert installed[-1] == "torch>=2.4,<2.14"
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    with pytest.raises(RuntimeError, match="Install the PyTorch extension"):
+        logic.suggest(volume("T1c"))
+
+
+def test_slicer_never_imports_torch() -> None:
+    """Not with the module loaded."""
+    here = Path(__file__).parent
+    code = (
+        f"import sys; sys.path[:0] = [{str(here)!r}, {str(here.parent / 'Scene')!r}]\n"
+        "import slicer_standin, qt_standin; slicer_standin.boot(); qt_standin.boot()\n"
+        "import LopsidedSeg; LopsidedSeg.LopsidedSegLogic()\n"
+        "print(sorted({'torch', 'pydantic', 'safetensors', 'SimpleITK'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_real_worker_speaks_the_same_protocol(model_folder: Path, volume: Any, annotation: Any) -> None:
+    """A network with random weights, in the process that users get."""
+    from LopsidedSeg import LopsidedSegLogic
+
+    reference = volume("T1c")
+    logic = LopsidedSegLogic(prepare=lambda: None)
+    try:
+        node = logic.suggest(reference, annotation=annotation(reference), model=str(model_folder))
+        with pytest.raises(RuntimeError, match="no model"):
+            logic.suggest(reference, model="absent")
+    finally:
+        logic.cancel()
+    result = logic.result(node)
+    assert result["model"]["name"] == "small"
+    assert result["annotation"].keys() == {"label 1"}
+    assert node.GetSegmentation().GetNumberOfSegments() == len(result["candidates"])
+    for candidate in result["candidates"]:
+        ids = [node.GetSegmentation().GetNthSegmentID(n) for n in range(len(result["candidates"]))]
+        assert candidate["volume_mm3"] > 0
+        assert node.GetSegmentation().GetSegment(ids[candidate["rank"] - 1]).GetLabelValue() == candidate["label"]
