@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from lopsided.model import (
     Calibration,
@@ -21,7 +22,7 @@ from lopsided.model import (
     load_model,
 )
 from lopsided.network import ResidualUNet
-from lopsided.volume import Geometry, Volume
+from lopsided.volume import Geometry, Volume, to_sitk
 from safetensors.torch import save_file
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -136,13 +137,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
     sizes = ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1))
     network = ResidualUNet(4, sizes)
-    for name, tensor in network.state_dict().items():
-        if name.endswith("running_mean"):
-            tensor.normal_(0, 0.2)
-        elif name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-    weights = {k: v.contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    save_file(weights, folder / "model.safetensors")
+    with torch.no_grad():
+        network.head.bias.zero_()  # type: ignore[union-attr]
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
     card = make_card((folder / "model.safetensors").read_bytes())
     (folder / "model.json").write_text(card.model_dump_json(), encoding="utf-8")
     return folder
@@ -152,3 +149,39 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(model_folder: Path) -> Model:
     """The model in ``model_folder``."""
     return load_model(model_folder)
+
+
+def _write_series(volume: Volume, folder: Path, number: int = 3, description: str = "T1 post", skip: int = -1) -> None:
+    """The volume as a DICOM series, int16."""
+    folder.mkdir(exist_ok=True)
+    image = to_sitk(volume.array.astype(np.int16), volume.geometry)
+    direction = image.GetDirection()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for n in range(image.GetDepth()):
+        if n == skip:
+            continue
+        piece = image[:, :, n]
+        tags = {
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.4",
+            "0008|0018": f"1.2.826.0.1.3680043.2.1125.{number}.{n + 1}",
+            "0008|0060": "MR",
+            "0008|103e": description,
+            "0020|000d": "1.2.826.0.1.3680043.2.1125.1",
+            "0020|000e": f"1.2.826.0.1.3680043.2.1125.1.{number}",
+            "0020|0011": str(number),
+            "0020|0013": str(n + 1),
+            "0020|0032": "\\".join(f"{v:.6f}" for v in image.TransformIndexToPhysicalPoint((0, 0, n))),
+            "0020|0037": "\\".join(f"{direction[m]:.8f}" for m in (0, 3, 6, 1, 4, 7)),
+            "0018|0050": f"{volume.geometry.spacing[2]:.6f}",
+        }
+        for key, value in tags.items():
+            piece.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"{number}_{n:03d}.dcm"))
+        writer.Execute(piece)
+
+
+@pytest.fixture(scope="session")
+def write_series() -> Callable[..., None]:
+    """Writes a volume as a DICOM series: (volume, folder, number, description, a slice to leave out)."""
+    return _write_series

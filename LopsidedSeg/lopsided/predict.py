@@ -56,10 +56,8 @@ class Predictor:
         network = ResidualUNet(len(model.card.input.sequences), model.card.architecture)
         weights = {name: torch.from_numpy(array) for name, array in model.weights.items()}
         wrong = network.load_state_dict(weights, strict=False)
-        missing = [k for k in wrong.missing_keys if not k.endswith("num_batches_tracked")]
-        if missing or wrong.unexpected_keys:
-            named = (missing + wrong.unexpected_keys)[0]
-            raise InputError(f"{model.folder}: weights and architecture disagree at {named}; install the model again")
+        for name in wrong.missing_keys + wrong.unexpected_keys:
+            raise InputError(f"{model.folder}: weights and architecture disagree at {name}; install the model again")
         self.network = network.eval().to(self.device)
 
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:

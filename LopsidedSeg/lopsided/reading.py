@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from .dicom import read_series
 from .errors import InputError
+from .nifti import check_nifti
 from .volume import Volume, geometry_of
 
 SPACING_MM = (0.05, 20.0)  # finer or coarser than any head was ever imaged: a wrong header
@@ -81,8 +82,8 @@ def read_image(path: Path) -> sitk.Image:
 
 def _check_spacing(reader: sitk.ImageFileReader, path: Path) -> None:
     spacing = [abs(s) for s in reader.GetSpacing()[:3]]
-    if reader.HasMetaDataKey("pixdim[1]"):  # ITK reads a zero in a NIfTI header as one
-        spacing = [abs(float(reader.GetMetaData(f"pixdim[{n}]"))) for n in (1, 2, 3)]
+    if path.name.endswith((".nii", ".nii.gz")):
+        spacing = list(check_nifti(path)) or spacing
     if not all(SPACING_MM[0] <= s <= SPACING_MM[1] for s in spacing):
         found = "×".join(f"{s:g}" for s in spacing)
         raise InputError(

@@ -100,7 +100,7 @@ def export(
 @app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Folder for the study.")],
-    seed: Annotated[int, typer.Option()] = 12,
+    seed: Annotated[int, typer.Option()] = 20,
 ) -> None:
     """Make the bundled sample study: simulated on MNI152, with an annotation that misses lesions."""
     from .sample import write_sample

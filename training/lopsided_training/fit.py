@@ -74,9 +74,10 @@ def fit(
         optimiser, config.learning_rate, total_steps=config.steps + 1, pct_start=0.08
     )
     progress: dict[str, Any] = {"step": 0, "seconds": 0.0}
-    state = {"model": model, "optimiser": optimiser, "schedule": schedule, "progress": progress}
+    state: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule, "progress": progress}
     if (out / CHECKPOINT).exists():
         fabric.load(out / CHECKPOINT, state)
+        progress = state["progress"]  # load puts another dictionary in its place
         say(f"resumed at step {progress['step']}")
 
     model.train()
@@ -118,7 +119,7 @@ def fit(
 
     if fabric.is_global_zero:
         weights = {k: v.detach().float().cpu().contiguous() for k, v in network.state_dict().items()}
-        save_file({k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, out / WEIGHTS)
+        save_file(weights, out / WEIGHTS)
         run = {
             "cases": len(prepared),
             "lesions": sum(len(c.centres) for c in prepared),

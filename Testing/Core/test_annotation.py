@@ -1,0 +1,102 @@
+"""The annotation on the reference's grid: nothing annotated is lost, and a wrong one is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.annotation import read_annotation
+from lopsided.errors import InputError
+from lopsided.segmentation import Segment, segmentation_image
+from lopsided.volume import Geometry, Volume, to_sitk
+
+
+@pytest.fixture
+def reference(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> Volume:
+    return head(geometry((40, 44, 36)))
+
+
+def write(labels: np.ndarray, grid: Geometry, path: Path) -> Path:
+    sitk.WriteImage(to_sitk(labels, grid), str(path), useCompression=True)
+    return path
+
+
+def test_labels_are_all_lesions_unless_some_are_named(reference: Volume, tmp_path: Path) -> None:
+    labels = np.zeros(reference.array.shape, np.float32)  # many tools write label maps as float
+    labels[5:8, 5:8, 5:8], labels[15:20, 15:20, 15:20] = 1, 4
+    path = write(labels, reference.geometry, tmp_path / "labels.nii.gz")
+    both = read_annotation(path, reference)
+    assert both.labels == {"label 1": 27.0, "label 4": 125.0}
+    assert both.mask.sum() == 152
+    one = read_annotation(path, reference, ("4",))
+    assert one.labels == {"label 4": 125.0}
+    assert one.left_out == ("label 1",)
+    assert one.mask.sum() == 125
+    with pytest.raises(InputError, match=r"has no label 7; it has: label 1, label 4"):
+        read_annotation(path, reference, ("7",))
+
+
+def test_a_slicer_segmentation_keeps_its_names(reference: Volume, tmp_path: Path) -> None:
+    labels = np.zeros(reference.array.shape, np.uint8)
+    labels[5:8, 5:8, 5:8], labels[15:20, 15:20, 15:20] = 1, 2
+    image = segmentation_image(
+        labels, reference.geometry, [Segment("a", "Left frontal", 1, (1, 0, 0)), Segment("b", "Oedema", 2, (0, 1, 0))]
+    )
+    path = tmp_path / "s.seg.nrrd"
+    sitk.WriteImage(image, str(path))
+    assert read_annotation(path, reference).labels == {"Left frontal": 27.0, "Oedema": 125.0}
+    assert read_annotation(path, reference, ("Left frontal",)).mask.sum() == 27
+
+
+def test_overlapping_segments_are_layers(reference: Volume, tmp_path: Path) -> None:
+    first, second = (np.zeros(reference.array.shape, np.uint8) for _ in range(2))
+    first[5:10, 5:10, 5:10], second[8:12, 8:12, 8:12] = 1, 1
+    image = sitk.Compose([to_sitk(a, reference.geometry) for a in (first, second)])
+    for n, name in enumerate(("One", "Two")):
+        image.SetMetaData(f"Segment{n}_Name", name)
+        image.SetMetaData(f"Segment{n}_LabelValue", "1")
+        image.SetMetaData(f"Segment{n}_Layer", str(n))
+    sitk.WriteImage(image, str(tmp_path / "s.seg.nrrd"))
+    got = read_annotation(tmp_path / "s.seg.nrrd", reference)
+    assert got.labels == {"One": 125.0, "Two": 64.0}
+    assert got.mask.sum() == 125 + 64 - 8
+
+
+@pytest.mark.parametrize("spacing", [0.31, 1.0, 2.9])
+def test_another_grid_loses_no_lesion(reference: Volume, tmp_path: Path, spacing: float) -> None:
+    """One annotated voxel in the patient, on a tilted grid that is finer or coarser."""
+    where = reference.geometry.physical(np.array([17, 20, 19]))
+    angle = 0.3
+    direction = (np.cos(angle), -np.sin(angle), 0.0, np.sin(angle), np.cos(angle), 0.0, 0.0, 0.0, 1.0)
+    n = int(30 / spacing)
+    axes = np.reshape(direction, (3, 3))
+    origin = where - axes @ (np.full(3, n // 2) * spacing)
+    grid = Geometry((n, n, n), (spacing,) * 3, (origin[0], origin[1], origin[2]), direction)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[n // 2, n // 2, n // 2] = 1
+    got = read_annotation(write(labels, grid, tmp_path / "a.nrrd"), reference)
+    found = np.argwhere(got.mask)
+    assert got.mask[17, 20, 19]
+    assert np.abs(found - (17, 20, 19)).max() <= max(1, np.ceil(spacing))
+
+
+def test_an_empty_annotation_is_one(reference: Volume, tmp_path: Path) -> None:
+    got = read_annotation(
+        write(np.zeros(reference.array.shape, np.uint8), reference.geometry, tmp_path / "e.nrrd"), reference
+    )
+    assert not got.mask.any()
+    assert got.labels == {}
+
+
+def test_one_of_another_study_is_refused_with_both_geometries(reference: Volume, tmp_path: Path) -> None:
+    g = reference.geometry
+    far = Geometry(g.size, g.spacing, (500.0, 0.0, 0.0), g.direction)
+    with pytest.raises(InputError, match=r"does not overlap head \(40×44×36 voxels.*L 500…539.*against.*L -20…19"):
+        read_annotation(write(np.ones(g.shape, np.uint8), far, tmp_path / "far.nrrd"), reference)
+
+
+def test_an_image_is_no_annotation(reference: Volume, tmp_path: Path) -> None:
+    path = write(reference.array + 0.5, reference.geometry, tmp_path / "image.nii.gz")
+    with pytest.raises(InputError, match="values between whole numbers; give a label map"):
+        read_annotation(path, reference)

@@ -1,0 +1,137 @@
+"""From map and annotation to the lesions that are missing, on maps where the answer is known."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from lopsided.candidates import FLOOR, above, confidence, find_candidates
+from lopsided.model import Calibration
+from lopsided.volume import Geometry, Volume
+from numpy.testing import assert_allclose
+
+PLAIN = Calibration(intercept=0, peak=1, volume=0, studies=1, brier=0, calibration_error=0)
+
+
+def bumps(grid: Geometry, *spots: tuple[tuple[float, float, float], float, float]) -> Volume:
+    """A map of round bumps: (LPS centre, radius at half height in mm, peak)."""
+    points = grid.physical(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1))
+    maps = [peak * 0.5 ** (((points - at) ** 2).sum(-1) / radius**2) for at, radius, peak in spots]
+    return Volume(np.maximum.reduce(maps).astype(np.float32), grid)
+
+
+@pytest.fixture
+def grid(geometry: Callable[..., Geometry]) -> Geometry:
+    return geometry((60, 64, 56), (1, 1, 1), (0, 0, 0))
+
+
+def nothing(grid: Geometry) -> np.ndarray:
+    return np.zeros(grid.shape, bool)
+
+
+def test_lesions_are_ranked_and_measured(grid: Geometry) -> None:
+    found = find_candidates(bumps(grid, ((20, 20, 20), 4, 0.9), ((45, 40, 30), 3, 0.6)), nothing(grid), PLAIN)
+    first, second = found.missed
+    assert (first.rank, second.rank) == (1, 2)
+    assert_allclose(first.centroid_lps, (20, 20, 20), atol=0.2)
+    assert first.peak_kji == (20, 20, 20)
+    assert first.longest_diameter_mm == pytest.approx(9, abs=0.5)  # radius 4 around a voxel, that voxel's width too
+    assert first.volume_mm3 == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.1)
+    assert first.confidence == pytest.approx(0.9, abs=0.01)
+    assert first.distance_mm is None
+    assert found.annotated == 0
+
+
+def test_measures_are_in_the_patient_whatever_the_grid(oblique: Geometry) -> None:
+    centre = oblique.physical((np.array(oblique.shape) - 1) / 2)
+    found = find_candidates(bumps(oblique, (tuple(centre), 5, 0.9)), nothing(oblique), PLAIN).missed  # type: ignore[arg-type]
+    assert len(found) == 1
+    assert_allclose(found[0].centroid_lps, centre, atol=0.3)
+    assert found[0].volume_mm3 == pytest.approx(4 / 3 * np.pi * 5**3, rel=0.1)
+    assert found[0].longest_diameter_mm == pytest.approx(10.5, abs=1.2)
+
+
+def test_the_threshold_is_a_filter(grid: Geometry) -> None:
+    spots = [((10 + 12 * n, 30, 28), 3, 0.15 + 0.2 * n) for n in range(4)]
+    missed = find_candidates(bumps(grid, *spots), nothing(grid), PLAIN).missed
+    assert [c.rank for c in missed] == [1, 2, 3, 4]
+    for threshold in (0.0, 0.3, 0.5, 0.7, 1.0):
+        kept = above(missed, threshold)
+        assert [c.rank for c in kept] == [c.rank for c in missed if c.confidence >= threshold]
+        assert all(any(k is c for c in missed) for k in kept)
+
+
+def test_two_lesions_that_meet_are_two(grid: Geometry) -> None:
+    two = bumps(grid, ((20, 30, 28), 4, 0.95), ((31, 30, 28), 3, 0.9))
+    assert (two.array[28, 30, 18:33] >= FLOOR).all(), "they are one component"
+    missed = find_candidates(two, nothing(grid), PLAIN).missed
+    assert len(missed) == 2
+    assert_allclose(sorted(c.centroid_lps[0] for c in missed), (20, 31), atol=0.8)
+    overlap = np.zeros(grid.shape, int)
+    for c in missed:
+        overlap[c.box] += c.mask
+    assert overlap.max() == 1
+
+
+def test_a_ripple_within_one_lesion_does_not_split_it(grid: Geometry) -> None:
+    one = bumps(grid, ((28, 30, 28), 6, 0.95))
+    ripple = 1 - 0.1 * (1 + np.sin(np.arange(grid.shape[2]) * 1.5)) / 2
+    missed = find_candidates(Volume((one.array * ripple).astype(np.float32), grid), nothing(grid), PLAIN).missed
+    assert len(missed) == 1
+
+
+@pytest.mark.parametrize(("gap", "missed"), [(-4, 0), (0, 0), (1, 0), (2, 1), (12, 1)])
+def test_near_an_annotated_lesion_is_that_lesion(grid: Geometry, gap: int, missed: int) -> None:
+    found = bumps(grid, ((40, 30, 28), 3.2, 0.9))
+    annotated = nothing(grid)
+    # the candidate begins at i = 37; gap = distance between nearest voxel centres minus one
+    annotated[24:33, 26:35, 20 : 37 - gap] = True
+    result = find_candidates(found, annotated, PLAIN, margin_mm=2.0)
+    assert len(result.missed) == missed
+    assert result.annotated == 1 - missed
+    if missed:
+        assert result.missed[0].distance_mm == pytest.approx(gap + 1)
+
+
+def test_touching_counts_in_thick_slices_too(geometry: Callable[..., Geometry]) -> None:
+    grid = geometry((60, 64, 20), (1, 1, 6), (0, 0, 0))
+    found = bumps(grid, ((30, 30, 60), 5, 0.9))
+    low = min(c.box[0].start for c in find_candidates(found, nothing(grid), PLAIN).missed)
+    annotated = nothing(grid)
+    annotated[low - 1, 25:35, 25:35] = True  # the slice beside it, 6 mm away
+    assert not find_candidates(found, annotated, PLAIN).missed
+
+
+def test_the_hole_of_an_annotated_ring_is_that_lesion(grid: Geometry) -> None:
+    points = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+    radius = np.linalg.norm(points - (28, 30, 28), axis=-1)
+    ring = (radius > 12) & (radius < 15)
+    assert not find_candidates(bumps(grid, ((28, 30, 28), 2, 0.9)), ring, PLAIN).missed
+
+
+def test_a_component_reaching_into_anothers_box(grid: Geometry) -> None:
+    """A small bump in the corner of a long diagonal one's box is found as its own."""
+    array = np.zeros(grid.shape, np.float32)
+    for n in range(30):
+        array[10 + n, 10 + n, 10 + n] = 0.8
+    array[12, 36, 36] = 0.6
+    missed = find_candidates(Volume(array, grid), nothing(grid), PLAIN).missed
+    assert sorted(int(c.mask.sum()) for c in missed) == [1, 30]
+
+
+def test_no_voxel_no_candidate(grid: Geometry) -> None:
+    empty = Volume(np.full(grid.shape, FLOOR / 2, np.float32), grid)
+    assert find_candidates(empty, nothing(grid), PLAIN).missed == ()
+    full = Volume(np.ones(grid.shape, np.float32), grid)
+    assert len(find_candidates(full, nothing(grid), PLAIN).missed) == 1
+
+
+def test_confidence_is_the_documented_formula() -> None:
+    calibration = Calibration(intercept=-1, peak=0.5, volume=0.25, studies=1, brier=0, calibration_error=0)
+    score = -1 + 0.5 * np.log(0.8 / 0.2) + 0.25 * np.log(50)
+    assert confidence(0.8, 50, calibration) == pytest.approx(1 / (1 + np.exp(-score)))
+    assert 0 < confidence(0.0, 1, calibration) < confidence(1.0, 1, calibration) < 1
+
+
+def test_grids_that_differ_are_refused(grid: Geometry) -> None:
+    with pytest.raises(ValueError, match="different grids"):
+        find_candidates(bumps(grid, ((20, 20, 20), 4, 0.9)), np.zeros((3, 3, 3), bool), PLAIN)

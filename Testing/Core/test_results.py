@@ -1,0 +1,173 @@
+"""What a search leaves behind: right, readable elsewhere, and all or nothing."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.annotation import Annotation, read_annotation
+from lopsided.candidates import find_candidates
+from lopsided.errors import InputError
+from lopsided.model import Model
+from lopsided.report import write_report
+from lopsided.results import SuggestionsRecord, all_or_nothing, write_results
+from lopsided.study import Study
+from lopsided.suggest import Suggestions
+from lopsided.volume import Geometry, Volume
+from numpy.testing import assert_allclose
+
+
+@pytest.fixture
+def suggestions(model: Model, head: Callable[..., Volume], oblique: Geometry) -> Suggestions:
+    """Three lesions in a tilted, left-handed scan; the first is annotated."""
+    reference = head(oblique)
+    points = oblique.physical(np.stack(np.meshgrid(*map(np.arange, oblique.shape), indexing="ij"), -1))
+    array = np.zeros(oblique.shape, np.float32)
+    for kji, peak in (((15, 20, 20), 0.95), ((15, 40, 36), 0.9), ((20, 30, 16), 0.7)):
+        distance = ((points - oblique.physical(np.array(kji))) ** 2).sum(-1)
+        array = np.maximum(array, peak * 0.5 ** (distance / 9)).astype(np.float32)
+    mask = np.zeros(oblique.shape, bool)
+    mask[14:17, 18:23, 18:23] = True
+    annotation = Annotation(mask, {"Metastasis": float(mask.sum() * oblique.voxel_volume)})
+    probability = Volume(array, oblique, "probability")
+    found = find_candidates(probability, mask, model.card.calibration)
+    return Suggestions(Study(reference), annotation, model.card, probability, found, 0.5, 2.0)
+
+
+def test_the_record_is_in_both_conventions_and_agrees_with_the_mask(suggestions: Suggestions, tmp_path: Path) -> None:
+    write_results(suggestions, tmp_path)
+    record = SuggestionsRecord.model_validate_json((tmp_path / "candidates.json").read_text())
+    assert record.annotated_lesions_seen == 1
+    assert [c.rank for c in record.candidates] == [1, 2]
+    assert "not for clinical use" in record.notice
+    assert record.model.digest == suggestions.card.digest
+    mask = sitk.ReadImage(str(tmp_path / "suggestions.nii.gz"))
+    labels = sitk.GetArrayFromImage(mask)
+    spacing = np.prod(mask.GetSpacing())
+    for c in record.candidates:
+        left, posterior, superior = c.centroid_lps
+        assert c.centroid_ras == pytest.approx((-left, -posterior, superior), abs=1e-9)
+        index = np.argwhere(labels == c.label).mean(0)[::-1]
+        assert_allclose(mask.TransformContinuousIndexToPhysicalPoint(index.tolist()), c.centroid_lps, atol=0.05)
+        assert c.volume_mm3 == pytest.approx((labels == c.label).sum() * spacing, rel=1e-3)
+    assert set(np.unique(labels)) == {0, 1, 2}
+
+
+def test_the_map_is_on_the_inputs_grid(suggestions: Suggestions, tmp_path: Path) -> None:
+    write_results(suggestions, tmp_path)
+    image = sitk.ReadImage(str(tmp_path / "probability.nii.gz"))
+    assert_allclose(sitk.GetArrayFromImage(image), suggestions.probability.array, atol=6e-4)
+    assert_allclose(image.GetOrigin(), suggestions.probability.geometry.origin, atol=1e-3)
+    assert_allclose(image.GetDirection(), suggestions.probability.geometry.direction, atol=1e-4)
+
+
+def test_the_segmentation_names_each_candidate_and_can_be_an_annotation(
+    suggestions: Suggestions, tmp_path: Path
+) -> None:
+    write_results(suggestions, tmp_path)
+    back = read_annotation(tmp_path / "suggestions.seg.nrrd", suggestions.study.reference)
+    assert [re.sub(r" \(.*", "", name) for name in back.labels] == ["Suggestion 1", "Suggestion 2"]
+    assert back.mask.sum() == sum(c.mask.sum() for c in suggestions.shown)
+    header = sitk.ReadImage(str(tmp_path / "suggestions.seg.nrrd"))
+    assert header.GetMetaData("Segmentation_MasterRepresentation") == "Binary labelmap"
+    assert header.GetMetaData("Segment0_Color") != header.GetMetaData("Segment1_Color")
+    assert suggestions.card.digest in header.GetMetaData("Segment1_Tags")
+
+
+def test_no_candidate_is_a_result_too(suggestions: Suggestions, tmp_path: Path) -> None:
+    none = Suggestions(**{**suggestions.__dict__, "threshold": 0.999})
+    write_results(none, tmp_path)
+    write_report(none, tmp_path)
+    assert json.loads((tmp_path / "candidates.json").read_text())["candidates"] == []
+    assert not sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "suggestions.nii.gz"))).any()
+    assert "Nothing to suggest" in (tmp_path / "report.html").read_text()
+
+
+def test_the_report_stands_alone(suggestions: Suggestions, tmp_path: Path) -> None:
+    write_report(suggestions, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page), "it refers to nothing outside"
+    assert "<script" not in page
+    assert page.count("<article") == 2
+    assert page.count("data:image/png") == 2 * 4
+    assert "not for clinical use" in page
+    for candidate in suggestions.shown:
+        assert f"{candidate.longest_diameter_mm:.1f} mm" in page
+
+
+def test_outlines_lie_on_the_lesion(suggestions: Suggestions, tmp_path: Path) -> None:
+    """The candidate's outline encloses the middle of its crops, on which they are centred."""
+    write_report(suggestions, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    outlines = re.findall(r'viewBox="0 0 192 192".*?outline suggestion" d="([^"]*)"', page, re.DOTALL)
+    assert len(outlines) == 2 * 3
+    for path in outlines:
+        points = np.array([[float(v) for v in p.split(",")] for p in re.findall(r"[-\d.]+,[-\d.]+", path)])
+        assert (points.min(0) < 96).all()
+        assert (points.max(0) > 96).all()
+        assert_allclose((points.min(0) + points.max(0)) / 2, (96, 96), atol=9)
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), all_or_nothing(tmp_path / "out", overwrite=False) as folder:
+        (folder / "candidates.json").write_text("half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_leaves_the_earlier_result(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with all_or_nothing(out, overwrite=False) as folder:
+        (folder / "candidates.json").write_text("first")
+    with pytest.raises(ZeroDivisionError), all_or_nothing(out, overwrite=True) as folder:
+        (folder / "candidates.json").write_text("second")
+        raise ZeroDivisionError
+    assert [p.read_text() for p in out.iterdir()] == ["first"]
+    with all_or_nothing(out, overwrite=True) as folder:
+        (folder / "candidates.json").write_text("second")
+    assert [p.read_text() for p in out.iterdir()] == ["second"]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="not empty"), all_or_nothing(tmp_path, overwrite=overwrite):
+            pytest.fail("it must not begin")
+    assert (tmp_path / "thesis.docx").read_text() == "mine"
+
+
+def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match="cannot be a folder"), all_or_nothing(tmp_path / "out", overwrite=True):
+        pytest.fail("it must not begin")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_no_permission_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be written"), all_or_nothing(tmp_path / "out", overwrite=False):
+        pytest.fail("it must not begin")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_is_said_and_leaves_nothing(suggestions: Suggestions, tmp_path: Path) -> None:
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        with (
+            pytest.raises(InputError, match=r"cannot be written .*MB free"),
+            all_or_nothing(tmp_path / "out", overwrite=False) as folder,
+        ):
+            write_results(suggestions, folder)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -1,0 +1,177 @@
+"""The ``lopsided`` command, as a user runs it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.reading import read_volume
+from lopsided.resources import resource_folder
+from numpy.testing import assert_allclose
+
+SAMPLE = resource_folder() / "SampleStudy"
+RESULTS = ["candidates.json", "probability.nii.gz", "report.html", "suggestions.nii.gz", "suggestions.seg.nrrd"]
+
+
+def lopsided(*arguments: object, code: int = 0) -> str:
+    """Run the command; what it printed, both streams."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lopsided", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def candidates(folder: Path) -> list[dict]:  # type: ignore[type-arg]
+    return json.loads((folder / "candidates.json").read_text())["candidates"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    printed = lopsided("demo", "--out", out)
+    assert "not for clinical use" in printed
+    assert str(out / "report.html") in printed
+    return out
+
+
+def test_the_demo_finds_lesions_that_its_annotation_misses(demo: Path) -> None:
+    assert sorted(p.name for p in demo.iterdir()) == RESULTS
+    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(SAMPLE / "truth.nii.gz")))
+    annotation = sitk.GetArrayFromImage(sitk.ReadImage(str(SAMPLE / "annotation.seg.nrrd")))
+    suggested = sitk.GetArrayFromImage(sitk.ReadImage(str(demo / "suggestions.nii.gz")))
+    missed = set(np.unique(truth)) - set(np.unique(annotation))
+    assert len(missed) >= 3
+    assert missed & set(np.unique(truth[suggested > 0])), "at least one of them is suggested"
+    assert not (suggested[annotation > 0]).any(), "nothing annotated is suggested again"
+
+
+def test_the_demo_can_be_run_again(demo: Path) -> None:
+    before = candidates(demo)
+    lopsided("demo", "--out", demo)
+    assert candidates(demo) == before
+
+
+def test_formats_give_the_same_candidates_in_the_patient(tmp_path: Path, write_series: Callable[..., None]) -> None:
+    """The sample's post-contrast T1 as NIfTI, NRRD stored in another order, and a DICOM series."""
+    image = sitk.ReadImage(str(SAMPLE / "t1c.nii.gz"))
+    sitk.WriteImage(sitk.PermuteAxes(image, (2, 0, 1))[::-1, :, ::-1], str(tmp_path / "t1c.nrrd"))
+    write_series(read_volume(SAMPLE / "t1c.nii.gz"), tmp_path / "dicom")
+    found = {}
+    for name, path in (
+        ("nifti", SAMPLE / "t1c.nii.gz"),
+        ("nrrd", tmp_path / "t1c.nrrd"),
+        ("dicom", tmp_path / "dicom"),
+    ):
+        lopsided(
+            "suggest",
+            path,
+            "--annotation",
+            SAMPLE / "annotation.seg.nrrd",
+            "--out",
+            tmp_path / name,
+            "--threshold",
+            0.05,
+        )
+        found[name] = candidates(tmp_path / name)
+    assert found["nifti"]
+    for other in ("nrrd", "dicom"):
+        assert len(found[other]) == len(found["nifti"])
+        for a, b in zip(found["nifti"], found[other], strict=True):
+            assert_allclose(a["centroid_lps"], b["centroid_lps"], atol=0.1)
+            assert a["confidence"] == pytest.approx(b["confidence"], abs=0.01)
+            assert a["volume_mm3"] == pytest.approx(b["volume_mm3"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["suggest"], "give the post-contrast T1 once"),
+        (["suggest", "missing.nii.gz", "--out", "OUT"], "missing.nii.gz: no such file"),
+        (["suggest", "T1C"], "no --out"),
+        (["suggest", "T1C", "--t1c", "T1C", "--out", "OUT"], "once"),
+        (["suggest", "T1C", "--out", "OUT", "--model", "none"], "no model 'none'"),
+        (["suggest", "T1C", "--out", "OUT", "--annotation", "T1C", "--labels", "9999"], "has no label 9999"),
+        (["suggest", "T1C", "--out", "OUT", "--series", "3"], "is not a folder with DICOM"),
+        (["suggest", "T1C", "--out", "OUT", "--device", "abacus"], "not available here"),
+        (["models", "info", "none"], "no model 'none'"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
+    places = {"T1C": str(SAMPLE / "t1c.nii.gz"), "OUT": str(tmp_path / "out")}
+    printed = lopsided(*(places.get(a, a) for a in arguments), code=2)
+    assert words in printed
+    assert printed.startswith("error: ")
+    assert len(printed.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
+
+
+def test_our_own_failure_is_exit_code_1(tmp_path: Path) -> None:
+    code = (
+        "import sys, lopsided.cli as c\n"
+        "c.read_volume = lambda *a: 1 / 0\n"
+        f"sys.argv = ['lopsided', 'suggest', 'x.nii', '--out', {str(tmp_path / 'out')!r}]\n"
+        "c.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "internal error: ZeroDivisionError" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lopsided", "demo", "--out", str(tmp_path / "out")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_are_listed_and_described() -> None:
+    name = next(p.parent.name for p in (resource_folder() / "Models").glob("*/model.json"))
+    assert name.split("-")[0] in lopsided("models", "list")
+    described = lopsided("models", "info", name)
+    assert "not for clinical use" in described
+    assert "limitations" in described
+    assert "(default)" in described
+
+
+def test_a_copy_of_a_model_can_be_used_by_its_path(tmp_path: Path) -> None:
+    folder = next(p.parent for p in (resource_folder() / "Models").glob("*/model.json"))
+    shutil.copytree(folder, tmp_path / "mine")
+    assert "Research tool" in lopsided("models", "info", tmp_path / "mine")
+
+
+def test_the_worker_answers_requests_and_outlives_a_bad_one(tmp_path: Path, demo: Path) -> None:
+    files = {name: str(SAMPLE / f"{name}.nii.gz") for name in ("t1c", "t1", "t2", "flair")}
+    good = {"sequences": files, "annotation": str(SAMPLE / "annotation.seg.nrrd"), "out": str(tmp_path / "out")}
+    bad = {"sequences": {"t1c": str(tmp_path / "missing.nii")}, "out": str(tmp_path / "other")}
+    lines = ["not JSON", json.dumps({"suggest": bad}), json.dumps({"suggest": good})]
+    done = subprocess.run(
+        [sys.executable, "-m", "lopsided.worker"], input="\n".join(lines), capture_output=True, text=True, check=True
+    )
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert set(said[0]["ready"]) == {"version", "pid"}
+    errors = [m["error"] for m in said if "error" in m]
+    assert "does not understand" in errors[0]
+    assert "no such file" in errors[1]
+    assert said[-1] == {"done": {"out": str(tmp_path / "out")}}
+    assert [m["progress"]["part"] for m in said if "progress" in m][-1] == 1
+    assert candidates(tmp_path / "out") == candidates(demo)
