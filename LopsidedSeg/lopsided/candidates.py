@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from .model import Calibration
 from .volume import Geometry, Vector, Volume, to_sitk
 
-FLOOR = 0.1  # nothing is looked for below this probability
+FLOOR = 0.25  # nothing is looked for below this probability
 SADDLE = 0.3  # two peaks are two lesions where the probability between them falls by this much below the lower
 MARGIN_MM = 2.0
 _DIRECTIONS = 600  # for the longest diameter: leaves it at most 0.3 % short
@@ -119,14 +119,13 @@ def _components(probability: np.ndarray) -> list[Box]:
     spans = [np.flatnonzero(some.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     offset = np.array([span[0] for span in spans])
     whole = tuple(slice(span[0], span[-1] + 1) for span in spans)
-    shapes = sitk.LabelShapeStatisticsImageFilter()
-    shapes.Execute(_label(some[whole]))
-    boxes = []
-    for label in shapes.GetLabels():
-        i, j, k, di, dj, dk = shapes.GetBoundingBox(label)
-        low = offset + np.array([k, j, i])
-        boxes.append((slice(low[0], low[0] + dk), slice(low[1], low[1] + dj), slice(low[2], low[2] + di)))
-    return boxes
+    found = _boxes(_label(some[whole]))
+    return [_shifted(box, offset) for box, _ in found]
+
+
+def _shifted(box: Box, by: np.ndarray) -> Box:
+    k, j, i = (slice(int(s.start + n), int(s.stop + n)) for s, n in zip(box, by, strict=True))
+    return k, j, i
 
 
 def _split(probability: np.ndarray, box: Box) -> list[tuple[Box, np.ndarray]]:
@@ -143,18 +142,30 @@ def _split(probability: np.ndarray, box: Box) -> list[tuple[Box, np.ndarray]]:
         sitk.MorphologicalWatershed(sitk.GetImageFromArray(np.pad(depth, 1, constant_values=1)), SADDLE, False, True)
     )[1:-1, 1:-1, 1:-1]
     regions = []
-    for value in np.unique(basins[own]):
-        basin = own & (basins == value)
-        peak = np.unravel_index(np.where(basin, part, -1).argmax(), part.shape)
-        high = basin & (part >= max(FLOOR, part[peak] / 2))
+    for inner, value in _boxes(sitk.GetImageFromArray(np.where(own, basins, 0))):
+        basin = own[inner] & (basins[inner] == value)
+        here = part[inner]
+        peak = np.unravel_index(np.where(basin, here, -1).argmax(), here.shape)
+        high = basin & (here >= max(FLOOR, here[peak] / 2))
         pieces = sitk.GetArrayFromImage(_label(high))
         mask = pieces == pieces[peak]
         where = np.argwhere(mask)
         low, end = where.min(0), where.max(0) + 1
-        inner = tuple(slice(a, b) for a, b in zip(low, end, strict=True))
-        k, j, i = (slice(int(s.start + a), int(s.start + b)) for s, a, b in zip(box, low, end, strict=True))
-        regions.append(((k, j, i), mask[inner]))
+        tight = _shifted((slice(0, end[0] - low[0]), slice(0, end[1] - low[1]), slice(0, end[2] - low[2])), low)
+        corner = np.array([outer.start + s.start for outer, s in zip(box, inner, strict=True)])
+        regions.append((_shifted(tight, corner), mask[tight]))
     return regions
+
+
+def _boxes(labels: sitk.Image) -> list[tuple[Box, int]]:
+    """The bounding box (k, j, i) of each label but zero."""
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(labels)
+    found = []
+    for label in shapes.GetLabels():
+        i, j, k, di, dj, dk = shapes.GetBoundingBox(label)
+        found.append(((slice(k, k + dk), slice(j, j + dj), slice(i, i + di)), label))
+    return found
 
 
 class _Nearness:
