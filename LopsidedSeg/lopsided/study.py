@@ -73,5 +73,7 @@ def network_input(study: Study, spec: InputSpec, multiple: int) -> NetworkInput:
                 raise InputError(f"the model needs {SEQUENCES[wanted.name]}; add --{wanted.name}")
             continue
         own = foreground if volume is study.reference else find_foreground(volume)
-        channel[:] = resample(normalise(volume, own, spec.clip), grid).array
+        dark = float(np.clip((own.dark - own.centre) / own.scale, *spec.clip))
+        # outside of what was imaged there is air, not a slab of average tissue
+        channel[:] = resample(normalise(volume, own, spec.clip), grid, fill=dark).array
     return NetworkInput(array, grid)
