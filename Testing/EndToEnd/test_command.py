@@ -24,7 +24,7 @@ RESULTS = ["candidates.json", "probability.nii.gz", "report.html", "suggestions.
 def lopsided(*arguments: object, code: int = 0) -> str:
     """Run the command; what it printed, both streams."""
     done = subprocess.run(
-        [sys.executable, "-m", "lopsided", *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "lopsided", *map(str, arguments)], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -121,7 +121,7 @@ def test_our_own_failure_is_exit_code_1(tmp_path: Path) -> None:
         f"sys.argv = ['lopsided', 'suggest', 'x.nii', '--out', {str(tmp_path / 'out')!r}]\n"
         "c.main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
     assert "internal error: ZeroDivisionError" in done.stderr
     assert "Traceback" not in done.stderr
@@ -165,7 +165,11 @@ def test_the_worker_answers_requests_and_outlives_a_bad_one(tmp_path: Path, demo
     bad = {"sequences": {"t1c": str(tmp_path / "missing.nii")}, "out": str(tmp_path / "other")}
     lines = ["not JSON", json.dumps({"suggest": bad}), json.dumps({"suggest": good})]
     done = subprocess.run(
-        [sys.executable, "-m", "lopsided.worker"], input="\n".join(lines), capture_output=True, text=True, check=True
+        [sys.executable, "-m", "lopsided.worker"],
+        input="\n".join(lines),
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     said = [json.loads(line) for line in done.stdout.splitlines()]
     assert set(said[0]["ready"]) == {"version", "pid"}
