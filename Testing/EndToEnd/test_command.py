@@ -77,11 +77,11 @@ def test_formats_give_the_same_candidates_in_the_patient(tmp_path: Path, write_s
             "--annotation",
             SAMPLE / "annotation.seg.nrrd",
             "--out",
-            tmp_path / name,
+            tmp_path / f"{name}-out",
             "--threshold",
             0.05,
         )
-        found[name] = candidates(tmp_path / name)
+        found[name] = candidates(tmp_path / f"{name}-out")
     assert found["nifti"]
     for other in ("nrrd", "dicom"):
         assert len(found[other]) == len(found["nifti"])
