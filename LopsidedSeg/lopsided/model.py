@@ -57,9 +57,13 @@ class ResidualUNetSizes(_Record):
     @property
     def halo(self) -> int:
         """Voxels, a multiple of ``stride``, beyond which nothing reaches an output voxel's stride block."""
-        deepest = self.stride * self.encoder_blocks[-1] * 2
-        per_level = zip(self.encoder_blocks, self.decoder_blocks, strict=False)
-        reach = 1 + deepest + sum(2 * (e + d) * 2**level for level, (e, d) in enumerate(per_level))
+        reach = 0
+        for level, blocks in enumerate(self.decoder_blocks):  # from the output down
+            coarser = 2 ** (level + 1)
+            reach = math.ceil((reach + 2 * blocks * 2**level) / coarser) * coarser
+        for level in reversed(range(len(self.channels))):
+            reach += 2 * self.encoder_blocks[level] * 2**level
+        reach += 1  # the stem
         return math.ceil(reach / self.stride) * self.stride
 
 

@@ -19,6 +19,9 @@ from .model import ResidualUNetSizes
 class VoxelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each voxel (Ba et al., arXiv 1607.06450)."""
 
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-3)  # air, where all channels are alike, must not become noise
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The same shape, (batch, channel, k, j, i)."""
         return super().forward(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)

@@ -18,7 +18,7 @@ from .intensity import find_foreground
 from .model import SEQUENCES
 from .results import REPORT, record
 from .suggest import Suggestions
-from .volume import Geometry, Volume, resample
+from .volume import Geometry, Volume, oriented, resample
 
 _CROP_MM, _CROP_PIXELS = 64.0, 192
 _WHOLE_PIXEL_MM = 1.0
@@ -68,7 +68,8 @@ def write_report(suggestions: Suggestions, folder: Path) -> None:
     shown = np.zeros(reference.geometry.shape, np.uint16)
     for candidate in suggestions.shown:
         shown[candidate.box][candidate.mask] = candidate.rank
-    views = {c.rank: _views(c, suggestions, shown, window) for c in suggestions.shown}
+    axes = oriented(reference).geometry.axes
+    views = {c.rank: _views(c, suggestions, shown, axes, window) for c in suggestions.shown}
     environment = Environment(loader=PackageLoader("lopsided", ""), autoescape=True, undefined=StrictUndefined)
     points = [p for p in suggestions.card.operating_points if p.confidence <= suggestions.threshold]
     page = environment.get_template("report.html.j2").render(
@@ -84,12 +85,15 @@ def write_report(suggestions: Suggestions, folder: Path) -> None:
 
 
 def _views(
-    candidate: Candidate, suggestions: Suggestions, shown: np.ndarray, window: tuple[float, float]
+    candidate: Candidate,
+    suggestions: Suggestions,
+    shown: np.ndarray,
+    axes: np.ndarray,
+    window: tuple[float, float],
 ) -> list[View]:
     reference = suggestions.study.reference.geometry
     centre = np.array(candidate.centroid_lps)
     reach = max(_CROP_MM, 2.2 * candidate.longest_diameter_mm)
-    axes = reference.canonical((1.0, 1.0, 1.0), np.zeros(3), np.zeros(3), 1).axes
     views = []
     for name, right, down, letters in _PLANES:
         plane = _plane(centre, axes, right, down, (_CROP_PIXELS, _CROP_PIXELS), reach / _CROP_PIXELS)

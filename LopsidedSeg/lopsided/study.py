@@ -9,7 +9,7 @@ import numpy as np
 from .errors import InputError
 from .intensity import find_foreground, normalise
 from .model import SEQUENCES, InputSpec
-from .volume import Geometry, Volume, resample
+from .volume import Geometry, Volume, oriented, resample
 
 MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
 
@@ -53,16 +53,17 @@ def network_input(study: Study, spec: InputSpec, multiple: int) -> NetworkInput:
     """Normalise each sequence on its own grid, then resample it once, onto the network's.
 
     That grid covers the patient in the reference volume, along its axes turned to be nearest to L, P, S; its sizes
-    are multiples of ``multiple``.
+    are multiples of ``multiple``. How the files were stored makes no difference.
 
     Raises:
         InputError: a sequence that the model requires is missing, or a spacing no patient could have.
     """
-    foreground = find_foreground(study.reference)
-    grid = study.reference.geometry.canonical(spec.spacing_mm, foreground.low, foreground.high, multiple)
+    reference = oriented(study.reference)
+    foreground = find_foreground(reference)
+    grid = reference.geometry.covering(spec.spacing_mm, foreground.low, foreground.high, multiple)
     if np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS:
         raise InputError(
-            f"{study.reference.name}: covers {study.reference.geometry.describe()}, more than a head; "
+            f"{reference.name}: covers {reference.geometry.describe()}, more than a head; "
             "check the spacing in its header"
         )
     array = np.zeros((len(spec.sequences), *grid.shape), np.float32)
@@ -72,7 +73,8 @@ def network_input(study: Study, spec: InputSpec, multiple: int) -> NetworkInput:
             if wanted.required:
                 raise InputError(f"the model needs {SEQUENCES[wanted.name]}; add --{wanted.name}")
             continue
-        own = foreground if volume is study.reference else find_foreground(volume)
+        volume = reference if volume is study.reference else oriented(volume)
+        own = foreground if volume is reference else find_foreground(volume)
         dark = float(np.clip((own.dark - own.centre) / own.scale, *spec.clip))
         # outside of what was imaged there is air, not a slab of average tissue
         channel[:] = resample(normalise(volume, own, spec.clip), grid, fill=dark).array

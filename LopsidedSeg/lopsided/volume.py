@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 import SimpleITK as sitk
@@ -77,21 +76,17 @@ class Geometry:
         extent = ", ".join(f"{n} {a:.0f}…{b:.0f}" for n, a, b in zip("LPS", low, high, strict=True))
         return f"{size} voxels of {spacing} mm, LPS extent {extent} mm"
 
-    def canonical(self, spacing: Vector, low: np.ndarray, high: np.ndarray, multiple: int) -> Geometry:
-        """A grid along this one's axes, ordered and turned to be nearest to L, P, S.
+    def covering(self, spacing: Vector, low: np.ndarray, high: np.ndarray, multiple: int) -> Geometry:
+        """A grid along these axes that covers the voxels ``low`` to ``high`` (inclusive, each k, j, i).
 
-        It covers the voxels ``low`` to ``high`` (inclusive, each k, j, i) of this grid with voxels of ``spacing``
-        (mm, for L, P, S), centred on them, and each size is a multiple of ``multiple``.
+        It has voxels of ``spacing`` (mm), is centred on those covered, and each size is a multiple of ``multiple``.
         """
-        order = max(permutations(range(3)), key=lambda p: sum(abs(self.axes[n, p[n]]) for n in range(3)))
-        flip = [float(np.sign(self.axes[n, order[n]]) or 1.0) for n in range(3)]
-        axes = np.stack([flip[n] * self.axes[:, order[n]] for n in range(3)], axis=1)
         extent = ((np.asarray(high, float) - low)[::-1] + 1) * self.spacing
         # the small slack keeps rounding in the file's header from adding a whole block
-        size = [int(np.ceil(extent[order[n]] / spacing[n] / multiple - 1e-3)) * multiple for n in range(3)]
+        i, j, k = (int(np.ceil(e / s / multiple - 1e-3)) * multiple for e, s in zip(extent, spacing, strict=True))
         centre = self.physical((np.asarray(low, float) + high) / 2)
-        origin = centre - axes @ ((np.array(size) - 1) / 2 * spacing)
-        return Geometry((size[0], size[1], size[2]), spacing, _vector(origin), tuple(map(float, axes.ravel())))
+        origin = centre - self.axes @ ((np.array((i, j, k)) - 1) / 2 * spacing)
+        return Geometry((i, j, k), spacing, _vector(origin), self.direction)
 
 
 @dataclass(frozen=True)
@@ -124,6 +119,12 @@ def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
     return image
 
 
+def oriented(volume: Volume) -> Volume:
+    """The same voxels, stored along L, P, S or as near to it as the scan's axes are."""
+    image = sitk.DICOMOrient(to_sitk(volume.array, volume.geometry), "LPS")
+    return Volume(sitk.GetArrayFromImage(image), geometry_of(image), volume.name)
+
+
 def resample(volume: Volume, target: Geometry, *, nearest: bool = False, fill: float = 0.0) -> Volume:
     """``volume`` on another grid, through physical space; ``fill`` outside of it.
 
@@ -154,8 +155,9 @@ def _antialias(image: sitk.Image, target: Geometry) -> sitk.Image:
     source = geometry_of(image)
     # how long a target voxel is, measured along each source axis
     reach = np.sqrt(((source.axes.T @ target.axes * target.spacing) ** 2).sum(axis=1))
-    # a box of width w has a variance of w²/12; the source voxel has its own already
-    variance = np.maximum(reach**2 - np.square(source.spacing), 0) / 12
+    # from a point spread as wide at half height as a source voxel to one as wide as a target voxel
+    # (Cardoso et al., Scale factor point spread function matching, MICCAI 2015)
+    variance = np.maximum(reach**2 - np.square(source.spacing), 0) / (8 * np.log(2))
     variance[reach < 1.2 * np.asarray(source.spacing)] = 0
     if not variance.any():
         return image

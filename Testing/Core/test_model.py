@@ -17,7 +17,7 @@ def copy(model_folder: Path, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    content = json.loads((folder / "model.json").read_text())
+    content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     change(content)
     (folder / "model.json").write_text(json.dumps(content))
 

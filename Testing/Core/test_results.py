@@ -41,7 +41,7 @@ def suggestions(model: Model, head: Callable[..., Volume], oblique: Geometry) ->
 
 def test_the_record_is_in_both_conventions_and_agrees_with_the_mask(suggestions: Suggestions, tmp_path: Path) -> None:
     write_results(suggestions, tmp_path)
-    record = SuggestionsRecord.model_validate_json((tmp_path / "candidates.json").read_text())
+    record = SuggestionsRecord.model_validate_json((tmp_path / "candidates.json").read_text(encoding="utf-8"))
     assert record.annotated_lesions_seen == 1
     assert [c.rank for c in record.candidates] == [1, 2]
     assert "not for clinical use" in record.notice
@@ -83,14 +83,14 @@ def test_no_candidate_is_a_result_too(suggestions: Suggestions, tmp_path: Path) 
     none = Suggestions(**{**suggestions.__dict__, "threshold": 0.999})
     write_results(none, tmp_path)
     write_report(none, tmp_path)
-    assert json.loads((tmp_path / "candidates.json").read_text())["candidates"] == []
+    assert json.loads((tmp_path / "candidates.json").read_text(encoding="utf-8"))["candidates"] == []
     assert not sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "suggestions.nii.gz"))).any()
-    assert "Nothing to suggest" in (tmp_path / "report.html").read_text()
+    assert "Nothing to suggest" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_report_stands_alone(suggestions: Suggestions, tmp_path: Path) -> None:
     write_report(suggestions, tmp_path)
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page), "it refers to nothing outside"
     assert "<script" not in page
     assert page.count("<article") == 2
@@ -103,7 +103,7 @@ def test_the_report_stands_alone(suggestions: Suggestions, tmp_path: Path) -> No
 def test_outlines_lie_on_the_lesion(suggestions: Suggestions, tmp_path: Path) -> None:
     """The candidate's outline encloses the middle of its crops, on which they are centred."""
     write_report(suggestions, tmp_path)
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     outlines = re.findall(r'viewBox="0 0 192 192".*?outline suggestion" d="([^"]*)"', page, re.DOTALL)
     assert len(outlines) == 2 * 3
     for path in outlines:
@@ -127,10 +127,10 @@ def test_an_interrupted_run_leaves_the_earlier_result(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), all_or_nothing(out, overwrite=True) as folder:
         (folder / "candidates.json").write_text("second")
         raise ZeroDivisionError
-    assert [p.read_text() for p in out.iterdir()] == ["first"]
+    assert [p.read_text(encoding="utf-8") for p in out.iterdir()] == ["first"]
     with all_or_nothing(out, overwrite=True) as folder:
         (folder / "candidates.json").write_text("second")
-    assert [p.read_text() for p in out.iterdir()] == ["second"]
+    assert [p.read_text(encoding="utf-8") for p in out.iterdir()] == ["second"]
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -139,7 +139,7 @@ def test_what_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(InputError, match="not empty"), all_or_nothing(tmp_path, overwrite=overwrite):
             pytest.fail("it must not begin")
-    assert (tmp_path / "thesis.docx").read_text() == "mine"
+    assert (tmp_path / "thesis.docx").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_dataset_is_nnunets_layout_with_trust(dataset: Path) -> None:
         assert set(np.unique(label)) <= {0, 1}
         assert np.array_equal(trust == 2, label == 1)
         assert set(np.unique(trust)) <= {1, 2}
-    described = json.loads((dataset / "dataset.json").read_text())
+    described = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     assert described["numTraining"] == 3
     assert described["file_ending"] == ".nii.gz"
 
@@ -192,7 +192,7 @@ def test_export_makes_a_model_that_loads(dataset: Path, tmp_path: Path) -> None:
     assert any(p.confidence == loaded.threshold for p in loaded.operating_points)
     rates = [p.false_positives_per_scan for p in loaded.operating_points]
     assert rates == sorted(rates, reverse=True)
-    assert "useless" in (tmp_path / "tiny" / "README.md").read_text()
+    assert "useless" in (tmp_path / "tiny" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_run_that_did_not_finish_is_not_exported(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from lopsided.volume import Geometry, Volume, geometry_of, resample
+from lopsided.volume import Geometry, Volume, geometry_of, oriented, resample
 
 AIR, WHITE, GREY, CSF, PLEXUS, OUTSIDE = 0, 1, 2, 3, 4, 5
 _WHITE = (2, 41, 7, 46, 28, 60, 16, 77, 85, 251, 252, 253, 254, 255)
@@ -77,10 +77,9 @@ def from_image(path: Path) -> Anatomy:
 
 
 def _millimetre(image: sitk.Image, name: str, nearest: bool) -> Volume:
-    geometry = geometry_of(image)
-    array = sitk.GetArrayFromImage(image)
-    grid = geometry.canonical((1.0, 1.0, 1.0), np.zeros(3), np.array(geometry.shape) - 1, 1)
-    return resample(Volume(array, geometry, name), grid, nearest=nearest)
+    volume = oriented(Volume(sitk.GetArrayFromImage(image), geometry_of(image), name))
+    grid = volume.geometry.covering((1.0, 1.0, 1.0), np.zeros(3), np.array(volume.array.shape) - 1, 1)
+    return resample(volume, grid, nearest=nearest)
 
 
 def _cropped(
