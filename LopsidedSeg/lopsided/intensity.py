@@ -15,6 +15,9 @@ import SimpleITK as sitk
 from .volume import Volume
 
 COARSE_MM = 3.0  # the patient's outline is found on a grid of about this spacing
+AIR = 0.1  # of the way from the 2nd to the 98th percentile, as BET (Smith, Human Brain Mapping 2002); Otsu's
+# threshold would leave the brain to the air wherever the scalp is much brighter
+GAP_MM = 9.0  # of skull, sinus or cerebrospinal fluid, closed between scalp and brain
 DEEP = 0.4  # "deep": at least this part of the greatest depth below the surface
 PADDED = 0.5  # an exact value on this share of the faces is padding, not measured air
 
@@ -46,10 +49,9 @@ def find_foreground(volume: Volume, margin_mm: float = 6.0) -> Foreground:
     if padding is not None:
         mask = coarse != padding
     else:
-        low, high = np.percentile(coarse, (0.5, 99.5))
-        clipped = sitk.GetImageFromArray(np.clip(coarse, low, high))
-        mask = sitk.GetArrayFromImage(sitk.OtsuThreshold(clipped, 0, 1)).astype(bool)
-    mask = _one_solid_body(mask)
+        low, high = np.percentile(coarse, (2, 98))
+        mask = coarse > low + AIR * (high - low)
+    mask = _one_solid_body(mask, spacing * step)
     depth = _depth(mask, spacing * step)
     deep = coarse[depth >= DEEP * depth.max()]
     quarter, centre, three_quarters = np.percentile(deep, (25, 50, 75))
@@ -81,12 +83,14 @@ def _padding(array: np.ndarray) -> float | None:
     return float(values[most]) if counts[most] >= PADDED * counts.sum() else None
 
 
-def _one_solid_body(mask: np.ndarray) -> np.ndarray:
-    """The largest component after an opening, with its holes filled; the mask itself where nothing is left."""
+def _one_solid_body(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
+    """The largest component after an opening, gaps and holes filled; the mask itself where nothing is left."""
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(image, [1, 1, 1], sitk.sitkBall)
     body = sitk.RelabelComponent(sitk.ConnectedComponent(opened), sortByObjectSize=True) == 1
-    solid = sitk.GetArrayFromImage(sitk.BinaryFillhole(body)).astype(bool)
+    reach = [max(1, round(float(GAP_MM / s))) for s in spacing_kji[::-1]]
+    closed = sitk.BinaryMorphologicalClosing(body, reach, sitk.sitkBall)
+    solid = sitk.GetArrayFromImage(sitk.BinaryFillhole(closed)).astype(bool)
     if solid.any():
         return solid
     return mask if mask.any() else np.ones_like(mask)

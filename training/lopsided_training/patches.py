@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lopsided import intensity, study, volume
 from lopsided.model import InputSpec
 from lopsided.reading import read_array
 from lopsided.study import network_input
@@ -45,10 +46,9 @@ def prepare(
 ) -> list[PreparedCase]:
     """Bring every case onto the network's grid once; what is in ``cache`` already is taken from there."""
     spec, stride = config.input, config.network.stride
-    version = hashlib.sha256(f"{spec.model_dump_json()}{stride}".encode()).hexdigest()[:12]
     prepared = []
     for done, case in enumerate(cases, start=1):
-        folder = cache / f"{case.name}-{version}"
+        folder = cache / f"{case.name}-{_version(case, spec, stride)}"
         if not (folder / "trusted.npy").exists():  # written last
             _prepare(case, spec, stride, folder)
         image, lesion, trusted = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("image", "lesion", "trusted"))
@@ -58,6 +58,14 @@ def prepare(
         prepared.append(PreparedCase(case.name, image, lesion, trusted, np.reshape(centres, (-1, 3)), present))
         progress(done, len(cases))
     return prepared
+
+
+def _version(case: Case, spec: InputSpec, stride: int) -> str:
+    """Of everything that a prepared case is made from: settings, files, and the code that does it."""
+    files = [*case.images.values(), case.label, *([case.trust] if case.trust else [])]
+    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (intensity, study, volume))
+    return hashlib.sha256(f"{spec.model_dump_json()}{stride}{stamps}".encode() + code).hexdigest()[:12]
 
 
 def _prepare(case: Case, spec: InputSpec, stride: int, folder: Path) -> None:
@@ -91,7 +99,7 @@ def _one(
     low = np.clip(np.round(middle - size / 2).astype(int), 0, np.maximum(shape - size, 0))
     box = tuple(slice(a, min(a + size, n)) for a, n in zip(low, shape, strict=True))
     short = [(0, max(0, size - n)) for n in shape]  # a study smaller than a patch
-    image = np.pad(case.image[(slice(None), *box)].astype(np.float32), [(0, 0), *short])
+    image = np.pad(case.image[(slice(None), *box)].astype(np.float32), [(0, 0), *short], mode="edge")
     lesion = np.pad(case.lesion[box], short)[None].astype(np.float32)
     trusted = np.pad(case.trusted[box], short)[None].astype(np.float32)
     mirrored = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
