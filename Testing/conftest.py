@@ -12,8 +12,6 @@ import SimpleITK as sitk
 import torch
 from lopsided.model import (
     Calibration,
-    InputSequence,
-    InputSpec,
     Model,
     ModelCard,
     OperatingPoint,
@@ -23,6 +21,7 @@ from lopsided.model import (
 )
 from lopsided.network import ResidualUNet
 from lopsided.volume import Geometry, Volume, to_sitk
+from lopsided_training.config import FitConfig
 from safetensors.torch import save_file
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -99,16 +98,7 @@ def make_card(weights: bytes, **changes: object) -> ModelCard:
         "licence": "Apache-2.0",
         "created": "2026-01-01",
         "architecture": ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1)),
-        "input": InputSpec(
-            sequences=(
-                InputSequence(name="t1c", required=True),
-                InputSequence(name="t1"),
-                InputSequence(name="t2"),
-                InputSequence(name="flair"),
-            ),
-            spacing_mm=(1.0, 1.0, 1.0),
-            clip=(-5.0, 10.0),
-        ),
+        "input": FitConfig().input,
         "calibration": Calibration(intercept=0, peak=1, volume=0, studies=1, brier=0.1, calibration_error=0.1),
         "threshold": 0.5,
         "operating_points": (OperatingPoint(confidence=0.5, false_positives_per_scan=1, sensitivity=0.8),),

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from lopsided.errors import InputError
-from lopsided.model import ResidualUNetSizes, load_model
+from lopsided.model import ModelCard, ResidualUNetSizes, load_model
 from lopsided_training import export as exporting
 from lopsided_training import fit as fitting
 from lopsided_training.anatomy import from_image, from_label_map, mni152
@@ -171,12 +171,10 @@ def test_a_run_folder_of_other_settings_is_refused(dataset: Path, tmp_path: Path
         fitting.fit(dataset, tmp_path, SMALL.model_copy(update={"seed": 2}), accelerator="cpu")
 
 
-def test_export_makes_a_model_that_loads(dataset: Path, tmp_path: Path) -> None:
-    config = SMALL.model_copy(update={"steps": 60, "learning_rate": 1e-2, "patches": PatchConfig(size=32)})
-    fitting.fit(dataset, tmp_path / "run", config, accelerator="cpu", say=lambda line: None)
-    card = exporting.export(
-        tmp_path / "run",
-        tmp_path / "tiny",
+def export_tiny(run: Path, dataset: Path, out: Path) -> ModelCard:
+    return exporting.export(
+        run,
+        out,
         calibrate=dataset,
         evaluate_on=dataset,
         title="Tiny",
@@ -186,6 +184,12 @@ def test_export_makes_a_model_that_loads(dataset: Path, tmp_path: Path) -> None:
         budget=1.0,
         say=lambda line: None,
     )
+
+
+def test_export_makes_a_model_that_loads(dataset: Path, tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"steps": 60, "learning_rate": 1e-2, "patches": PatchConfig(size=32)})
+    fitting.fit(dataset, tmp_path / "run", config, accelerator="cpu", say=lambda line: None)
+    card = export_tiny(tmp_path / "run", dataset, tmp_path / "tiny")
     loaded = load_model(tmp_path / "tiny").card
     assert loaded == card
     assert loaded.calibration.studies == 3
@@ -197,18 +201,7 @@ def test_export_makes_a_model_that_loads(dataset: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_did_not_finish_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a finished run"):
-        exporting.export(
-            tmp_path,
-            tmp_path / "m",
-            calibrate=tmp_path,
-            evaluate_on=tmp_path,
-            title="",
-            data="",
-            evaluated_on="",
-            limitations="",
-            budget=1,
-            say=print,
-        )
+        export_tiny(tmp_path, tmp_path, tmp_path / "m")
 
 
 def test_froc_numbers_by_hand() -> None:

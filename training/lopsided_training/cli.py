@@ -18,6 +18,10 @@ app = typer.Typer(
 console = Console()
 
 
+def _say(line: str) -> None:
+    console.print(line, highlight=False)
+
+
 @app.command()
 def simulate(
     backgrounds: Annotated[list[str], typer.Argument(help="Label maps, skull-stripped post-contrast T1, or mni152.")],
@@ -62,7 +66,7 @@ def fit(
         cache=cache,
         accelerator=accelerator,
         devices=devices,
-        say=lambda line: console.print(line, highlight=False),
+        say=_say,
     )
 
 
@@ -93,7 +97,7 @@ def export(
         evaluated_on=evaluated_on,
         limitations=limitations,
         budget=false_positives,
-        say=lambda line: console.print(line, highlight=False),
+        say=_say,
     )
 
 
