@@ -119,8 +119,9 @@ def test_dependencies_are_asked_for_when_they_are_needed(
 def test_slicer_never_imports_torch() -> None:
     """Not with the module loaded."""
     here = Path(__file__).parent
+    folders = [str(here), str(here.parent / "Scene"), str(here.parents[1] / "LopsidedSeg")]
     code = (
-        f"import sys; sys.path[:0] = [{str(here)!r}, {str(here.parent / 'Scene')!r}]\n"
+        f"import sys; sys.path[:0] = {folders!r}\n"
         "import slicer_standin, qt_standin; slicer_standin.boot(); qt_standin.boot()\n"
         "import LopsidedSeg; LopsidedSeg.LopsidedSegLogic()\n"
         "print(sorted({'torch', 'pydantic', 'safetensors', 'SimpleITK'} & set(sys.modules)))"
