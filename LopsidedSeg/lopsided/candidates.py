@@ -7,6 +7,7 @@ shown does: moving the threshold is :func:`above`, a filter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
@@ -78,7 +79,7 @@ def find_candidates(
     """
     if annotated.shape != probability.array.shape:
         raise ValueError(f"annotation {annotated.shape} and map {probability.array.shape} are on different grids")
-    regions = [r for box in _components(probability.array) for r in _split(probability.array, box)]
+    regions = _regions(probability.array)
     near = _Nearness(annotated, probability.geometry, [box for box, _ in regions])
     missed = []
     for box, mask in regions:
@@ -107,65 +108,88 @@ def _ranked(candidate: Candidate, rank: int) -> Candidate:
     return Candidate(**{**candidate.__dict__, "rank": rank})
 
 
-def _label(mask: np.ndarray) -> sitk.Image:
-    return sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
+def _regions(probability: np.ndarray) -> list[tuple[Box, np.ndarray]]:
+    """A region for each peak of the map: of its basin, what hangs together around it with half its probability.
 
-
-def _components(probability: np.ndarray) -> list[Box]:
-    """Boxes of the 26-connected components at ``FLOOR``. Another's voxels may reach into a box."""
+    A basin is all that climbs to the peak by steepest ascent; neighbouring basins are one where the lower peak stands
+    out by less than ``SADDLE`` (clustering by topological persistence, Chazal et al., J ACM 2013).
+    """
     some = probability >= FLOOR
     if not some.any():
         return []
     spans = [np.flatnonzero(some.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    offset = np.array([span[0] for span in spans])
-    whole = tuple(slice(span[0], span[-1] + 1) for span in spans)
-    found = _boxes(_label(some[whole]))
-    return [_shifted(box, offset) for box, _ in found]
-
-
-def _shifted(box: Box, by: np.ndarray) -> Box:
-    k, j, i = (slice(int(s.start + n), int(s.stop + n)) for s, n in zip(box, by, strict=True))
-    return k, j, i
-
-
-def _split(probability: np.ndarray, box: Box) -> list[tuple[Box, np.ndarray]]:
-    """The lesions within one component: a basin for each peak, of it the part with half the peak's probability."""
-    part = probability[box]
-    body = part >= FLOOR
-    labels = sitk.GetArrayFromImage(_label(body))
-    touching = [labels.take(end, axis) for axis in range(3) for end in (0, -1)]
-    # the component that this box belongs to reaches all six faces
-    common = set(np.unique(touching[0]).tolist()).intersection(*(np.unique(t).tolist() for t in touching[1:])) - {0}
-    own = labels == max(common, key=lambda value: (labels == value).sum())
-    depth = np.where(own, 1 - part, 1).astype(np.float32)
-    basins = sitk.GetArrayFromImage(
-        sitk.MorphologicalWatershed(sitk.GetImageFromArray(np.pad(depth, 1, constant_values=1)), SADDLE, False, True)
-    )[1:-1, 1:-1, 1:-1]
+    corner = np.array([span[0] for span in spans])
+    part = np.pad(probability[tuple(slice(span[0], span[-1] + 1) for span in spans)], 1)
+    where = np.flatnonzero(part.ravel() >= FLOOR)
+    basins = _basins(part.ravel()[where], _neighbours(where, part.shape))
+    order = np.argsort(basins, kind="stable")
+    places = np.stack(np.unravel_index(where[order], part.shape), axis=1)
     regions = []
-    for inner, value in _boxes(sitk.GetImageFromArray(np.where(own, basins, 0))):
-        basin = own[inner] & (basins[inner] == value)
-        here = part[inner]
-        peak = np.unravel_index(np.where(basin, here, -1).argmax(), here.shape)
-        high = basin & (here >= max(FLOOR, here[peak] / 2))
-        pieces = sitk.GetArrayFromImage(_label(high))
-        mask = pieces == pieces[peak]
-        where = np.argwhere(mask)
-        low, end = where.min(0), where.max(0) + 1
-        tight = _shifted((slice(0, end[0] - low[0]), slice(0, end[1] - low[1]), slice(0, end[2] - low[2])), low)
-        corner = np.array([outer.start + s.start for outer, s in zip(box, inner, strict=True)])
-        regions.append((_shifted(tight, corner), mask[tight]))
+    for basin in np.split(places, np.flatnonzero(np.diff(basins[order])) + 1):
+        values = part[tuple(basin.T)]
+        peak = values.argmax()
+        high = values >= values[peak] / 2
+        low, end = basin[high].min(axis=0), basin[high].max(axis=0) + 1
+        body = np.zeros(end - low, np.uint8)
+        body[tuple((basin[high] - low).T)] = 1
+        pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(body), True))
+        body = pieces == pieces[tuple(basin[peak] - low)]
+        inside = np.argwhere(body)
+        first, last = inside.min(axis=0), inside.max(axis=0) + 1
+        mask = body[tuple(slice(x, y) for x, y in zip(first, last, strict=True))]
+        start = low + first + corner - 1
+        k, j, i = (slice(int(x), int(x + n)) for x, n in zip(start, mask.shape, strict=True))
+        regions.append(((k, j, i), mask))
     return regions
 
 
-def _boxes(labels: sitk.Image) -> list[tuple[Box, int]]:
-    """The bounding box (k, j, i) of each label but zero."""
-    shapes = sitk.LabelShapeStatisticsImageFilter()
-    shapes.Execute(labels)
-    found = []
-    for label in shapes.GetLabels():
-        i, j, k, di, dj, dk = shapes.GetBoundingBox(label)
-        found.append(((slice(k, k + dk), slice(j, j + dj), slice(i, i + di)), label))
-    return found
+def _neighbours(where: np.ndarray, shape: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of 26-neighbours among the flat indices ``where``, as positions in it, a list item a direction."""
+    number = np.full(int(np.prod(shape)), -1, np.int32)
+    number[where] = np.arange(len(where))
+    _, rows, columns = shape
+    pairs = []
+    for k, j, i in product((-1, 0, 1), repeat=3):
+        step = (k * rows + j) * columns + i
+        if step > 0:  # the other half are the same pairs
+            there = number[where + step]
+            here = np.flatnonzero(there >= 0)
+            pairs.append((here, there[here]))
+    return pairs
+
+
+def _basins(values: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The peak, by its position in ``values``, whose basin each voxel belongs to."""
+    height = np.empty(len(values), np.int64)  # a strict order, so that plateaus have one top
+    height[np.argsort(values, kind="stable")] = np.arange(len(values))
+    up = np.arange(len(values))
+    for pair in pairs:
+        for a, b in (pair, pair[::-1]):
+            higher = height[b] > height[up[a]]
+            up[a[higher]] = b[higher]
+    while not np.array_equal(up, up[up]):
+        up = up[up]
+    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    apart = up[first] != up[second]
+    first, second = first[apart], second[apart]
+    saddles = np.minimum(values[first], values[second])
+    a, b = np.minimum(up[first], up[second]), np.maximum(up[first], up[second])
+    down = np.argsort(-saddles, kind="stable")
+    _, best = np.unique((a * len(values) + b)[down], return_index=True)  # the highest pass between two peaks
+    top = {int(peak): int(peak) for peak in np.unique(up)}
+
+    def find(peak: int) -> int:
+        while top[peak] != peak:
+            peak = top[peak]
+        return peak
+
+    for edge in down[np.sort(best)]:
+        low, high = sorted((find(int(a[edge])), find(int(b[edge]))), key=lambda n: height[n])
+        if low != high and values[low] - saddles[edge] < SADDLE:
+            top[low] = high
+    merged = np.arange(len(values))
+    merged[list(top)] = [find(peak) for peak in top]
+    return merged[up]
 
 
 class _Nearness:
@@ -202,7 +226,11 @@ def _measure(
     part = np.where(mask, probability.array[box], -1)
     corner = np.array([s.start for s in box])
     peak = corner + np.unravel_index(part.argmax(), part.shape)
-    points = geometry.physical(np.argwhere(mask) + corner)
+    voxels = np.argwhere(mask)
+    points = geometry.physical(voxels + corner)
+    # nothing reaches further in any direction than the two ends of its own row of voxels
+    turn = (np.diff(voxels[:, :2], axis=0) != 0).any(axis=1)
+    ends = np.append(True, turn) | np.append(turn, True)
     volume = float(len(points) * geometry.voxel_volume)
     x, y, z = (float(v) for v in points.mean(axis=0))
     k, j, i = (int(v) for v in peak)
@@ -211,7 +239,7 @@ def _measure(
         confidence=confidence(float(part.max()), volume, calibration),
         peak_probability=float(part.max()),
         volume_mm3=volume,
-        longest_diameter_mm=_longest_diameter(points, geometry),
+        longest_diameter_mm=_longest_diameter(points[ends], geometry),
         centroid_lps=(x, y, z),
         peak_kji=(k, j, i),
         distance_mm=distance,
@@ -227,6 +255,6 @@ def _longest_diameter(points: np.ndarray, geometry: Geometry) -> float:
     angle = n * np.pi * (3 - np.sqrt(5))
     flat = np.sqrt(1 - z**2)
     directions = np.stack([flat * np.cos(angle), flat * np.sin(angle), z])  # (3, direction)
-    along = (points - points.mean(axis=0)) @ directions
+    along = points @ directions
     voxel = np.sqrt(((geometry.axes.T @ directions) ** 2 * np.square(geometry.spacing)[:, None]).sum(axis=0))
     return float((np.ptp(along, axis=0) + voxel).max())
