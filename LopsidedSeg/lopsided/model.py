@@ -238,7 +238,7 @@ def find_model(name: str | None) -> Path:
     bundled = {path.name: path for path in bundled_models()}
     if name is None:
         if not bundled:
-            raise InputError("no model is installed; give --model with the path of a model folder")
+            raise InputError("no model is installed; give the path of a model folder")
         return next(iter(bundled.values()))
     if name in bundled:
         return bundled[name]

@@ -159,9 +159,9 @@ def all_or_nothing(out: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         there = {path.name for path in out.iterdir()} if out.exists() else set()
     except OSError as error:
-        raise InputError(f"{out}: cannot be a folder for results ({error.strerror}); choose another --out") from None
+        raise InputError(f"{out}: cannot be a folder for results ({error.strerror}); choose another folder") from None
     if there and not (overwrite and there <= _OURS):
-        advice = "choose another --out" if there - _OURS else "choose another --out, or replace it with --overwrite"
+        advice = "choose another folder" if there - _OURS else "choose another folder, or replace it with --overwrite"
         raise InputError(f"{out}: is not empty ({', '.join(sorted(there)[:3])}); {advice}")
     partial: Path | None = None
     try:
@@ -179,7 +179,7 @@ def all_or_nothing(out: Path, *, overwrite: bool) -> Iterator[Path]:
     except OSError as error:
         free = shutil.disk_usage(_existing(out)).free / 2**20
         reason = error.strerror or str(error)
-        raise InputError(f"{out}: cannot be written ({reason}; {free:.0f} MB free); choose another --out") from None
+        raise InputError(f"{out}: cannot be written ({reason}; {free:.0f} MB free); choose another folder") from None
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
