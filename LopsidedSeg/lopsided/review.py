@@ -1,0 +1,262 @@
+"""What a reader decided about each suggestion: a history that is only ever added to.
+
+Nothing here needs more than Python itself, so that the Slicer module can use it with nothing installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+LOG = ".review.jsonl"
+
+
+class Status(StrEnum):
+    """What was decided about a candidate."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """Of one candidate, as it stands: a status, and the reader's words."""
+
+    status: Status = Status.PENDING
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the log.
+
+    ``action``: ``decide`` (``value`` is a status), ``note`` (``value`` is the text), ``undo`` or ``redo``, which name
+    the candidate whose opinion they changed. ``threshold``: the least confidence that was shown. ``time``: ISO 8601,
+    UTC.
+    """
+
+    action: str
+    candidate: str
+    value: str
+    reader: str
+    threshold: float
+    time: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """The opinion of ``candidate`` went from ``before`` to ``after``."""
+
+    candidate: str
+    before: Opinion
+    after: Opinion
+
+
+class ReviewSession:
+    """One reader's decisions on the suggestions of one search, with undo and redo without limit.
+
+    Example::
+
+        session = ReviewSession(["Suggestion_1", "Suggestion_2"], reader="ab", about={"model": digest})
+        session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.3)
+        session.undo(threshold=0.3)
+        restored = ReviewSession.from_json(session.to_json())
+    """
+
+    def __init__(self, candidates: Iterable[str], reader: str, about: dict[str, Any]) -> None:
+        """
+        Args:
+            candidates: their identifiers.
+            reader: who decides.
+            about: what the suggestions come from (model digest, geometry, software), JSON; it heads the log.
+        """
+        self.identifier = uuid4().hex
+        self.reader = reader
+        self.about = about
+        self.events: list[Event] = []
+        self._opinions = {candidate: Opinion() for candidate in candidates}
+        self._done: list[Change] = []
+        self._undone: list[Change] = []
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """All identifiers, in the order given."""
+        return tuple(self._opinions)
+
+    def opinion(self, candidate: str) -> Opinion:
+        """Raises KeyError for a candidate that is not of this session."""
+        return self._opinions[candidate]
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is something to undo."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether something was undone, and nothing decided since."""
+        return bool(self._undone)
+
+    def count(self, status: Status) -> int:
+        """How many candidates have this status."""
+        return sum(opinion.status is status for opinion in self._opinions.values())
+
+    def decide(self, candidate: str, status: Status, *, threshold: float) -> Change | None:
+        """None, and no event, where that was decided already."""
+        return self._do("decide", candidate, replace(self._opinions[candidate], status=status), status, threshold)
+
+    def write_note(self, candidate: str, text: str, *, threshold: float) -> Change | None:
+        """None, and no event, where that was the note already."""
+        return self._do("note", candidate, replace(self._opinions[candidate], note=text), text, threshold)
+
+    def undo(self, *, threshold: float) -> Change | None:
+        """Take the last decision or note back; None where there is none."""
+        return self._move("undo", threshold) if self._done else None
+
+    def redo(self, *, threshold: float) -> Change | None:
+        """Decide again what was undone last; None where nothing was."""
+        return self._move("redo", threshold) if self._undone else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which :meth:`from_json` makes the same session."""
+        return {"header": self._header(), "events": [asdict(event) for event in self.events]}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ReviewSession:
+        """Raises ValueError, saying what is wrong, for anything but the output of :meth:`to_json`."""
+        try:
+            header = content["header"]
+            if header["format_version"] != 1:
+                raise ValueError(f"review of format {header['format_version']}; this version reads 1")
+            session = cls(header["candidates"], header["reader"], header["about"])
+            session.identifier = header["session"]
+            for event in content["events"]:
+                session._replay(Event(**event))
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"not a review ({error!r})") from None
+        return session
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format_version": 1,
+            "session": self.identifier,
+            "reader": self.reader,
+            "about": self.about,
+            "candidates": list(self._opinions),
+        }
+
+    def _do(self, action: str, candidate: str, after: Opinion, value: str, threshold: float) -> Change | None:
+        change = Change(candidate, self._opinions[candidate], after)
+        if change.before == change.after:
+            return None
+        self._done.append(change)
+        self._undone.clear()
+        self._record(action, change, value, threshold)
+        return change
+
+    def _move(self, action: str, threshold: float) -> Change:
+        source, target = (self._done, self._undone) if action == "undo" else (self._undone, self._done)
+        change = source.pop()
+        target.append(change)
+        if action == "undo":
+            change = Change(change.candidate, change.after, change.before)
+        self._record(action, change, change.after.status, threshold)
+        return change
+
+    def _record(self, action: str, change: Change, value: str, threshold: float) -> None:
+        self._opinions[change.candidate] = change.after
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.events.append(Event(action, change.candidate, str(value), self.reader, threshold, time))
+
+    def _replay(self, event: Event) -> None:
+        before = len(self.events)
+        if event.action == "decide":
+            self.decide(event.candidate, Status(event.value), threshold=event.threshold)
+        elif event.action == "note":
+            self.write_note(event.candidate, event.value, threshold=event.threshold)
+        elif event.action in ("undo", "redo"):
+            self._move(event.action, event.threshold)
+        else:
+            raise ValueError(f"not a review (unknown action {event.action!r})")
+        self.events[before:] = [event]  # as it was, with its own time
+
+
+class ReviewLog:
+    """The file that a session's decisions go to, each written through to the disk before the next.
+
+    A line that cannot be written (no space, no permission, folder gone) is kept and written with the next one. The
+    file's name holds the time and a random part: nobody ever writes to a file that another log began, and a session
+    that was interrupted goes on, with its whole history, in a new one.
+    """
+
+    def __init__(self, folder: Path, study: str, session: ReviewSession) -> None:
+        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in f"{study}-{session.reader}")
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self.path = folder / f"{safe[:80]}-{stamp}-{uuid4().hex[:8]}{LOG}"
+        self._session = session
+        self._lines = 0  # of the header and the events, how many are on the disk
+
+    def write(self) -> None:
+        """Bring the file up to date.
+
+        Raises:
+            OSError: it could not be; nothing is lost, call again.
+        """
+        lines = [self._session._header(), *map(asdict, self._session.events)]
+        pending = lines[self._lines :]
+        if not pending:
+            return
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in pending).encode()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(text) != len(text):
+                    raise OSError(errno.ENOSPC, "not written whole", str(self.path))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)  # not half a line: the next attempt writes it whole
+                raise
+        self._lines = len(lines)
+
+
+def recover(session: ReviewSession, folder: Path) -> ReviewSession:
+    """The session as far as any log in ``folder`` knows it: further than ``session`` where Slicer ended before saving.
+
+    Only a log whose history begins with all of this session's is taken; one that went another way is left alone.
+    """
+    best = session
+    for path in sorted(folder.glob(f"*{LOG}")):
+        try:
+            found = read_log(path)
+        except (ValueError, OSError):
+            continue  # another's file, which is not ours to judge
+        same = found.identifier == session.identifier and found.events[: len(session.events)] == session.events
+        if same and len(found.events) > len(best.events):
+            best = found
+    return best
+
+
+def read_log(path: Path) -> ReviewSession:
+    """The session that a log holds, up to the last line that was written whole.
+
+    Raises:
+        ValueError: it is not a log.
+        OSError: it cannot be read.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut off
+    try:
+        header, *events = (json.loads(line) for line in lines)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a review log ({error})") from None
+    return ReviewSession.from_json({"header": header, "events": events})

@@ -1,0 +1,177 @@
+"""A reader's decisions: undone, redone, kept, and never lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lopsided.review import LOG, Opinion, ReviewLog, ReviewSession, Status, read_log, recover
+
+CANDIDATES = ("Suggestion_1", "Suggestion_2", "Suggestion_3")
+
+
+def new_session(reader: str = "ab") -> ReviewSession:
+    return ReviewSession(CANDIDATES, reader, {"model": "0123", "grid": [240, 240, 155]})
+
+
+def opinions(session: ReviewSession) -> list[Opinion]:
+    return [session.opinion(c) for c in session.candidates]
+
+
+def test_decisions_are_counted_undone_and_redone() -> None:
+    session = new_session()
+    change = session.decide("Suggestion_2", Status.ACCEPTED, threshold=0.5)
+    assert change is not None
+    assert (change.candidate, change.before, change.after) == ("Suggestion_2", Opinion(), Opinion(Status.ACCEPTED))
+    session.decide("Suggestion_2", Status.REJECTED, threshold=0.5)
+    session.write_note("Suggestion_2", "a vessel", threshold=0.5)
+    assert session.opinion("Suggestion_2") == Opinion(Status.REJECTED, "a vessel")
+    undone = [session.undo(threshold=0.5) for _ in range(3)]
+    assert [c and c.after for c in undone] == [Opinion(Status.REJECTED), Opinion(Status.ACCEPTED), Opinion()]
+    assert session.undo(threshold=0.5) is None
+    assert not session.can_undo
+    redone = session.redo(threshold=0.5)
+    assert redone is not None
+    assert redone.after == Opinion(Status.ACCEPTED)
+    assert session.count(Status.ACCEPTED) == 1
+    assert session.count(Status.PENDING) == 2
+
+
+def test_a_new_decision_ends_what_could_be_redone() -> None:
+    session = new_session()
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)
+    session.undo(threshold=0.5)
+    session.decide("Suggestion_3", Status.UNCERTAIN, threshold=0.5)
+    assert session.redo(threshold=0.5) is None
+    assert session.opinion("Suggestion_1") == Opinion()
+
+
+def test_deciding_the_same_again_is_no_event() -> None:
+    session = new_session()
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)
+    assert session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.4) is None
+    assert session.write_note("Suggestion_1", "", threshold=0.4) is None
+    assert len(session.events) == 1
+    with pytest.raises(KeyError):
+        session.decide("Suggestion_9", Status.ACCEPTED, threshold=0.5)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("decide"), st.sampled_from(CANDIDATES), st.sampled_from(list(Status))),
+        st.tuples(st.just("note"), st.sampled_from(CANDIDATES), st.sampled_from(["", "Gefäß", "two\nlines"])),
+        st.tuples(st.sampled_from(["undo", "redo"])),
+    ),
+    max_size=25,
+)
+
+
+def act(session: ReviewSession, step: tuple[str, ...]) -> None:
+    if step[0] == "decide":
+        session.decide(step[1], Status(step[2]), threshold=0.5)
+    elif step[0] == "note":
+        session.write_note(step[1], step[2], threshold=0.5)
+    else:
+        getattr(session, step[0])(threshold=0.5)
+
+
+@given(STEPS)
+def test_any_history_survives_json_and_undoes_to_nothing(steps: list[tuple[str, ...]]) -> None:
+    session = new_session()
+    for step in steps:
+        act(session, step)
+    restored = ReviewSession.from_json(json.loads(json.dumps(session.to_json())))
+    assert restored.events == session.events
+    assert opinions(restored) == opinions(session)
+    assert (restored.can_undo, restored.can_redo) == (session.can_undo, session.can_redo)
+    while session.can_undo:
+        session.undo(threshold=0.5)
+    assert opinions(session) == [Opinion()] * 3
+
+
+def test_each_decision_is_in_the_file_at_once_and_a_cut_at_any_byte_loses_the_last_alone(tmp_path: Path) -> None:
+    session = new_session()
+    log = ReviewLog(tmp_path / "new folder", "Fräulein / T1c", session)
+    for candidate in CANDIDATES:
+        session.decide(candidate, Status.REJECTED, threshold=0.31)
+        log.write()
+        assert read_log(log.path).to_json() == session.to_json()
+    content = log.path.read_bytes()
+    header = content.index(b"\n") + 1
+    cut = tmp_path / "cut"
+    for end in range(header, len(content)):
+        cut.write_bytes(content[:end])
+        whole = content[header:end].count(b"\n")
+        assert read_log(cut).events == session.events[:whole]
+
+
+def test_what_the_disk_refused_is_written_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = new_session()
+    log = ReviewLog(tmp_path, "study", session)
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            log.write()
+    assert log.path.read_bytes() == b"", "not half a decision"
+    session.decide("Suggestion_2", Status.REJECTED, threshold=0.5)
+    log.write()
+    assert opinions(read_log(log.path)) == opinions(session)
+
+
+def test_a_folder_that_cannot_be_is_an_error_and_the_decision_stays(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    session = new_session()
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)
+    with pytest.raises(OSError, match="file"):
+        ReviewLog(tmp_path / "file", "study", session).write()
+    assert session.count(Status.ACCEPTED) == 1
+
+
+def test_two_reviews_of_one_study_never_share_a_file(tmp_path: Path) -> None:
+    logs = []
+    for _ in range(3):
+        session = new_session()
+        logs.append(ReviewLog(tmp_path, "study", session))
+        logs[-1].write()
+    assert len({log.path for log in logs}) == 3
+    assert len(list(tmp_path.glob(f"*{LOG}"))) == 3
+
+
+def test_a_session_older_than_its_log_is_recovered_and_another_readers_is_not(tmp_path: Path) -> None:
+    """The scene was saved after one decision, and Slicer ended after three."""
+    session = new_session()
+    log = ReviewLog(tmp_path, "study", session)
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)
+    saved = session.to_json()
+    for candidate in CANDIDATES[1:]:
+        session.decide(candidate, Status.REJECTED, threshold=0.5)
+    log.write()
+    other = ReviewSession.from_json(saved)
+    other.decide("Suggestion_1", Status.UNCERTAIN, threshold=0.5)
+    ReviewLog(tmp_path, "study", other).write()
+    stranger = new_session("cd")
+    ReviewLog(tmp_path, "study", stranger).write()
+    (tmp_path / f"damaged{LOG}").write_text("{", encoding="utf-8")
+    assert recover(ReviewSession.from_json(saved), tmp_path).events == session.events
+    assert recover(other, tmp_path) is other
+    assert recover(stranger, tmp_path) is stranger
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"header": None, "events": []}, {"header": {"format_version": 2}, "events": []}],
+)
+def test_what_is_not_a_review_is_said_to_be_none(content: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="review"):
+        ReviewSession.from_json(content)
+
+
+def test_nothing_but_python_is_needed() -> None:
+    code = "import sys; import lopsided.review; print({'numpy', 'pydantic', 'torch', 'SimpleITK'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.strip() == "set()"
