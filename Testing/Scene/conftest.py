@@ -9,8 +9,9 @@ pytest.importorskip("slicer", reason="slicer-core is not installed, so there is 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "LopsidedSeg")]
 import slicer_standin
 
+slicer_standin.boot()
+
 
 @pytest.fixture(autouse=True)
 def _scene() -> None:
-    slicer_standin.boot()
     slicer_standin.clear()
