@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from . import DISCLAIMER, __version__
 from .errors import InputError
+from .model import OperatingPoint
 from .segmentation import Segment, segmentation_image
 from .suggest import Suggestions
 from .volume import Vector, to_sitk
@@ -66,6 +67,8 @@ class ModelRecord(_Record):
 
     name: str
     digest: str
+    threshold: float = Field(ge=0, le=1, description="the least confidence that the model lists by default")
+    operating_points: list[OperatingPoint] = Field(description="what to expect at a threshold, as measured")
 
 
 class SuggestionsRecord(_Record):
@@ -98,7 +101,12 @@ def record(suggestions: Suggestions) -> SuggestionsRecord:
         annotation=suggestions.annotation.labels,
         annotation_left_out=list(suggestions.annotation.left_out),
         annotated_lesions_seen=suggestions.found.annotated,
-        model=ModelRecord(name=suggestions.card.name, digest=suggestions.card.digest),
+        model=ModelRecord(
+            name=suggestions.card.name,
+            digest=suggestions.card.digest,
+            threshold=suggestions.card.threshold,
+            operating_points=list(suggestions.card.operating_points),
+        ),
         threshold=suggestions.threshold,
         margin_mm=suggestions.margin_mm,
         candidates=[

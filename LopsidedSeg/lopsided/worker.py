@@ -73,7 +73,8 @@ def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) ->
         annotation = Annotation.empty(study.reference.geometry)
         if request.annotation:
             annotation = read_annotation(request.annotation, study.reference)
-        write_results(suggest(predictor, study, annotation, progress=progress), folder)
+        # every candidate: Slicer moves the threshold over them
+        write_results(suggest(predictor, study, annotation, threshold=0.0, progress=progress), folder)
 
 
 def main() -> None:

@@ -36,7 +36,9 @@ def suggest(sequences: dict[str, str], annotation: str | None, model: str | None
     Path(out).mkdir()
     segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2)]
     sitk.WriteImage(segmentation_image(labels, geometry, segments), str(Path(out) / "suggestions.seg.nrrd"))
-    result = {"candidates": candidates, "model": {"name": "fake", "digest": "f" * 64}, "threshold": 0.5}
+    points = [{"confidence": c, "false_positives_per_scan": f, "sensitivity": 0.5} for c, f in ((0.1, 8), (0.5, 2))]
+    model = {"name": "fake", "digest": "f" * 64, "threshold": 0.5, "operating_points": points}
+    result = {"candidates": candidates, "model": model, "threshold": 0.0}
     (Path(out) / "candidates.json").write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -1,0 +1,271 @@
+"""Decisions in the scene: what the reader sees, what the annotation gets, and what survives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+import slicer.util
+import vtk
+from lopsided.review import Status, read_log
+from lopsided.segmentation import Segment, segmentation_image
+from lopsided.volume import Geometry
+from LopsidedSegLib.Review import Review
+from LopsidedSegLib.Scene import Scene
+
+CENTRES = ((5, 6, 7), (12, 12, 9), (16, 5, 14))
+CONFIDENCES = (0.9, 0.6, 0.2)
+ONE, TWO, THREE = (f"Suggestion_{n}" for n in (1, 2, 3))
+KNOWN = (slice(12, 15), slice(14, 17), slice(8, 11))  # borders on the second suggestion
+
+
+@pytest.fixture
+def reference() -> Any:
+    return slicer.util.addVolumeFromArray(np.zeros((20, 18, 22), np.int16), np.diag([-2.0, -2, 2, 1]), "T1c")
+
+
+@pytest.fixture
+def annotation(reference: Any) -> Any:
+    """One lesion of the reader's own."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Lesions")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+    mask = np.zeros((20, 18, 22), np.uint8)
+    mask[KNOWN] = 1
+    segment = node.GetSegmentation().AddEmptySegment("Mine", "Mine")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment, reference)
+    return node
+
+
+@pytest.fixture
+def suggestions(reference: Any, tmp_path: Path) -> Any:
+    """Three candidates, each a cube of 3 x 3 x 3 voxels of 2 mm."""
+    labels = np.zeros((20, 18, 22), np.uint8)
+    candidates = []
+    for n, (centre, confidence) in enumerate(zip(CENTRES, CONFIDENCES, strict=True), 1):
+        labels[tuple(slice(c - 1, c + 2) for c in centre)] = n
+        candidates.append({"rank": n, "confidence": confidence, "longest_diameter_mm": 10.4, "volume_mm3": 216.0})
+    geometry = Geometry((22, 18, 20), (2, 2, 2), (0, 0, 0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+    segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2, 3)]
+    folder = tmp_path / "result"
+    folder.mkdir()
+    sitk.WriteImage(segmentation_image(labels, geometry, segments), str(folder / "suggestions.seg.nrrd"))
+    model = {"name": "fake", "digest": "f" * 64, "threshold": 0.5, "operating_points": []}
+    result = {"candidates": candidates, "model": model, "threshold": 0.0}
+    (folder / "candidates.json").write_text(json.dumps(result), encoding="utf-8")
+    return Scene().loadSuggestions(folder, reference)
+
+
+@pytest.fixture
+def review(suggestions: Any) -> Review:
+    return Review(suggestions, Scene(), reader="ab")
+
+
+def voxels(node: Any, segment: str, reference: Any) -> np.ndarray:
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, reference) > 0
+
+
+def segments(node: Any) -> list[str]:
+    return list(node.GetSegmentation().GetSegmentIDs())
+
+
+def visible(node: Any) -> set[str]:
+    return {s for s in segments(node) if node.GetDisplayNode().GetSegmentVisibility(s)}
+
+
+def test_the_threshold_hides_and_shows_and_decided_ones_stay(review: Review, suggestions: Any) -> None:
+    assert review.shown() == [ONE, TWO]
+    assert visible(suggestions) == {ONE, TWO}
+    review.decide(TWO, Status.REJECTED)
+    review.threshold = 0.95
+    assert review.shown() == [TWO]
+    assert visible(suggestions) == {TWO}
+    review.threshold = 0.1
+    assert review.shown() == [ONE, TWO, THREE]
+    review.showOnly(THREE)
+    assert visible(suggestions) == {THREE}
+    review.showOnly(None)
+    assert visible(suggestions) == {ONE, TWO, THREE}
+
+
+def test_status_is_slicers_own_too(review: Review, suggestions: Any, annotation: Any) -> None:
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.UNCERTAIN)
+    status = {s: logic.GetSegmentStatus(suggestions.GetSegmentation().GetSegment(s)) for s in segments(suggestions)}
+    assert status == {ONE: logic.Completed, TWO: logic.Flagged, THREE: logic.NotStarted}
+    review.decide(TWO, Status.REJECTED)
+    colour = suggestions.GetDisplayNode().GetSegmentOverrideColor(TWO)
+    assert tuple(colour) == (0.5, 0.5, 0.5)
+    assert TWO in visible(suggestions), "rejected ones are kept, in grey"
+    review.undo()
+    assert logic.GetSegmentStatus(suggestions.GetSegmentation().GetSegment(TWO)) == logic.Flagged
+
+
+def test_accept_adds_one_segment_and_nothing_else_changes(
+    review: Review, suggestions: Any, annotation: Any, reference: Any
+) -> None:
+    mine = voxels(annotation, "Mine", reference).copy()
+    before = annotation.GetSegmentation().GetMTime()
+    review.decide(TWO, Status.REJECTED)
+    review.decide(THREE, Status.UNCERTAIN)
+    review.threshold = 0.7
+    assert annotation.GetSegmentation().GetMTime() == before, "changed by Accept alone"
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    [added] = set(segments(annotation)) - {"Mine"}
+    np.testing.assert_array_equal(
+        voxels(annotation, added, reference), voxels(suggestions, ONE, reference), "the suggestion's own voxels"
+    )
+    np.testing.assert_array_equal(voxels(annotation, "Mine", reference), mine)
+    segment = annotation.GetSegmentation().GetSegment(added)
+    assert "Metastasis" in segment.GetName()
+    for tag, expected in {"LopsidedSeg.Model": "f" * 64, "LopsidedSeg.Reader": "ab"}.items():
+        value = vtk.reference("")
+        assert segment.GetTag(tag, value)
+        assert str(value) == expected
+    review.undo()
+    assert segments(annotation) == ["Mine"]
+    np.testing.assert_array_equal(voxels(annotation, "Mine", reference), mine)
+    review.redo()
+    assert len(segments(annotation)) == 2
+
+
+def test_every_kind_of_change_of_mind(review: Review, annotation: Any) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(ONE, Status.REJECTED)
+    assert segments(annotation) == ["Mine"]
+    review.undo()
+    assert review.opinion(ONE).status is Status.ACCEPTED
+    assert len(segments(annotation)) == 2
+    review.undo()
+    assert segments(annotation) == ["Mine"]
+    assert not review.canUndo
+    for _ in range(2):
+        review.redo()
+    assert segments(annotation) == ["Mine"]
+    assert review.opinion(ONE).status is Status.REJECTED
+
+
+def test_accepting_onto_an_existing_lesion(review: Review, annotation: Any, suggestions: Any, reference: Any) -> None:
+    mine = voxels(annotation, "Mine", reference).copy()
+    assert review.touching(TWO, annotation) == ["Mine"]
+    assert review.touching(ONE, annotation) == []
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    assert segments(annotation) == ["Mine"]
+    np.testing.assert_array_equal(voxels(annotation, "Mine", reference), mine | voxels(suggestions, TWO, reference))
+    review.undo()
+    np.testing.assert_array_equal(voxels(annotation, "Mine", reference), mine)
+    review.redo()
+    assert voxels(annotation, "Mine", reference).sum() > mine.sum()
+
+
+def test_what_cannot_be_accepted_is_not_decided(review: Review, annotation: Any) -> None:
+    with pytest.raises(RuntimeError, match="Choose or create the annotation"):
+        review.decide(ONE, Status.ACCEPTED, None)
+    with pytest.raises(RuntimeError, match="not there any more"):
+        review.decide(ONE, Status.ACCEPTED, annotation, addTo="gone")
+    assert review.opinion(ONE).status is Status.PENDING
+    assert not review.canUndo
+    assert segments(annotation) == ["Mine"]
+
+
+def test_redo_without_the_annotation_changes_nothing(review: Review, annotation: Any) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.undo()
+    slicer.mrmlScene.RemoveNode(annotation)
+    with pytest.raises(RuntimeError, match="Choose or create the annotation"):
+        review.redo()
+    assert review.opinion(ONE).status is Status.PENDING
+    assert review.canRedo
+
+
+def test_a_review_goes_on_after_the_scene_was_saved_and_opened(
+    review: Review, suggestions: Any, annotation: Any, tmp_path: Path
+) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.REJECTED)
+    review.writeNote(TWO, "Gefäß | a 'vessel': <b>")
+    review.threshold = 0.31
+    slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+    for node in (suggestions, annotation):
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        slicer.mrmlScene.AddNode(storage)
+        node.SetAndObserveStorageNodeID(storage.GetID())
+        storage.SetFileName(str(tmp_path / f"{node.GetName()}.seg.nrrd"))
+        assert storage.WriteData(node)
+    assert slicer.mrmlScene.Commit()
+    slicer.mrmlScene.Clear(0)
+    slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+    assert slicer.mrmlScene.Connect()
+    node = slicer.util.getNode("T1c suggestions")
+    again = Review(node, Scene(), reader="somebody else")
+    assert [again.opinion(c).status for c in (ONE, TWO, THREE)] == ["accepted", "rejected", "pending"]
+    assert again.opinion(TWO).note == "Gefäß | a 'vessel': <b>"
+    assert again.threshold == 0.31
+    assert again.annotation is slicer.util.getNode("Lesions")
+    for _ in range(3):
+        again.undo()
+    assert segments(again.annotation) == ["Mine"]
+
+
+def test_the_log_has_each_decision_and_a_full_disk_loses_none(
+    suggestions: Any, annotation: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "reviews"
+    review = Review(suggestions, Scene(), reader="ab", folder=folder)
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    [log] = folder.iterdir()
+    assert [(e.action, e.candidate, e.value, e.threshold) for e in read_log(log).events] == [
+        ("decide", ONE, "accepted", 0.5)
+    ]
+    log.rename(tmp_path / "kept")
+    folder.rmdir()
+    folder.write_text("in the way", encoding="utf-8")
+    with pytest.raises(OSError, match="reviews"):
+        review.decide(TWO, Status.REJECTED)
+    assert review.opinion(TWO).status is Status.REJECTED
+    folder.unlink()
+    folder.mkdir()
+    (tmp_path / "kept").rename(log)
+    review.decide(THREE, Status.UNCERTAIN)
+    assert [e.value for e in read_log(log).events] == ["accepted", "rejected", "uncertain"]
+
+
+def test_decisions_made_after_the_scene_was_saved_come_back_from_the_log(
+    suggestions: Any, annotation: Any, tmp_path: Path
+) -> None:
+    review = Review(suggestions, Scene(), reader="ab", folder=tmp_path / "reviews")
+    review.decide(TWO, Status.REJECTED)
+    saved = suggestions.GetAttribute("LopsidedSeg.Review")
+    suggestions.SetNodeReferenceID("LopsidedSeg.Annotation", annotation.GetID())
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    for segment in set(segments(annotation)) - {"Mine"}:  # the annotation as it was saved
+        annotation.GetSegmentation().RemoveSegment(segment)
+    suggestions.SetAttribute("LopsidedSeg.Review", saved)
+    again = Review(suggestions, Scene(), reader="ab", folder=tmp_path / "reviews")
+    assert again.opinion(ONE).status is Status.ACCEPTED
+    assert len(segments(annotation)) == 2
+    again.undo()
+    assert segments(annotation) == ["Mine"]
+
+
+def test_what_the_user_removed_or_renamed_is_no_error(review: Review, suggestions: Any, annotation: Any) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    [added] = set(segments(annotation)) - {"Mine"}
+    annotation.GetSegmentation().GetSegment(added).SetName("Left frontal")
+    annotation.SetName("Other name")
+    suggestions.GetSegmentation().RemoveSegment(THREE)
+    review.decide(TWO, Status.REJECTED)
+    annotation.GetSegmentation().RemoveSegment(added)
+    review.undo()
+    review.undo()
+    assert segments(annotation) == ["Mine"]
+
+
+def test_a_node_without_suggestions_is_refused(annotation: Any) -> None:
+    with pytest.raises(ValueError, match="Lesions holds no suggestions"):
+        Review(annotation, Scene(), reader="ab")
