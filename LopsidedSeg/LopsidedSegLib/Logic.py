@@ -1,5 +1,6 @@
 """What the module does, callable with or without its panel."""
 
+import getpass
 import logging
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .Dependencies import ensureDependencies
 from .Parameters import Parameters
+from .Review import Review
 from .Scene import Scene
 from .Worker import Callbacks, Worker
 
@@ -25,8 +27,10 @@ class Logic(ScriptedLoadableModuleLogic):
 
         logic = LopsidedSegLogic()
         node = logic.suggest(getNode("T1c"), flair=getNode("FLAIR"), annotation=getNode("Lesions"))
-        for candidate in logic.result(node)["candidates"]:
-            print(candidate["rank"], candidate["confidence"], candidate["centroid_ras"])
+        review = logic.review(node)
+        for name in review.shown():
+            print(name, review.candidates[name]["confidence"], review.candidates[name]["centroid_ras"])
+        review.decide("Suggestion_1", "accepted", getNode("Lesions"))
     """
 
     def __init__(
@@ -40,6 +44,9 @@ class Logic(ScriptedLoadableModuleLogic):
         self._scene = scene or Scene()
         self._prepare = prepare
         self._folder: tempfile.TemporaryDirectory | None = None
+        self._reviews: dict[str, Review] = {}
+        self.reader = getpass.getuser()
+        self.reviewFolder: Path | None = None
 
     def getParameterNode(self) -> Parameters:
         return Parameters(super().getParameterNode())
@@ -138,6 +145,24 @@ class Logic(ScriptedLoadableModuleLogic):
     def result(self, suggestions: Any) -> dict[str, Any] | None:
         """What is known of a suggestions node (candidates, model, threshold); None for any other node."""
         return self._scene.result(suggestions)
+
+    def review(self, suggestions: Any) -> Review | None:
+        """The review of a suggestions node, begun or gone on with; None for any other node.
+
+        ``self.reader`` and ``self.reviewFolder`` say whose it is, and where the log of decisions goes, if anywhere.
+        Raises ValueError for a review that cannot be read, OSError for a log that cannot be.
+        """
+        if not suggestions or not self.result(suggestions):
+            return None
+        found = self._reviews.get(suggestions.GetID())
+        if found is None or found.node is not suggestions:
+            found = Review(suggestions, self._scene, self.reader, self.reviewFolder)
+            self._reviews[suggestions.GetID()] = found
+        return found
+
+    def newAnnotation(self, reference: Any) -> Any:
+        """An empty segmentation for lesions, on the grid of ``reference``."""
+        return self._scene.newAnnotation(reference)
 
     def jumpTo(self, candidate: dict[str, Any]) -> None:
         """Show a candidate in all slice views."""

@@ -112,7 +112,7 @@ class Review:
         RuntimeError, one sentence, where that cannot be; then nothing is decided. Raises OSError where the log cannot
         be written; the decision stands, and goes to the log with the next.
         """
-        before = self.opinion(candidate).status
+        before, status = self.opinion(candidate).status, Status(status)
         if before is status:
             return
         if status is Status.ACCEPTED:

@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 RESULT_ATTRIBUTE = "LopsidedSeg.Result"
+_NARROWEST_VIEW_MM = 60.0  # so that a small lesion is seen in its surroundings
+_VIEW_DIAMETERS = 4.0
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -65,11 +67,25 @@ class Scene:
         text = node.GetAttribute(RESULT_ATTRIBUTE) if node else None
         return json.loads(text) if text else None
 
+    def newAnnotation(self, reference: Any) -> Any:
+        """An empty segmentation node for lesions."""
+        name = _("{reference} lesions").format(reference=reference.GetName()) if reference else _("Lesions")
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
+        node.CreateDefaultDisplayNodes()
+        if reference:
+            node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+        return node
+
     def jumpTo(self, candidate: dict[str, Any]) -> None:
-        """Centre all slice views on a candidate of :meth:`result`."""
+        """Centre all slice views on a candidate of :meth:`result`, near enough that it fills a good part of them."""
         ras = (_RAS_FROM_LPS @ [*candidate["centroid_lps"], 1])[:3]
         mode = slicer.vtkMRMLSliceNode.CenteredJumpSlice
         slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *ras, mode)
+        reach = max(_NARROWEST_VIEW_MM, _VIEW_DIAMETERS * candidate["longest_diameter_mm"])
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            width, height, _depth = view.GetDimensions()
+            scale = reach / max(1, min(width, height))
+            view.SetFieldOfView(scale * width, scale * height, view.GetFieldOfView()[2])
 
     def _inWorld(self, image: Any, node: Any, *, linear: bool) -> Any:
         """``image`` of ``node`` in world coordinates, resampled only if its parent transform bends its axes."""

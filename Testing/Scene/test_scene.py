@@ -203,7 +203,8 @@ def _result(folder: Path, reference: Path, count: int = 1) -> dict[str, Any]:
     geometry = geometry_of(image)
     labels = (sitk.GetArrayFromImage(image) > 50).astype(np.uint8) * count
     lps = geometry.physical(np.argwhere(labels).mean(axis=0)).tolist() if count else []
-    content = {"candidates": [{"rank": 1, "label": 1, "centroid_lps": lps}] * count, "model": {"name": "é; \"x'<"}}
+    candidate = {"rank": 1, "label": 1, "centroid_lps": lps, "longest_diameter_mm": 20.0}
+    content = {"candidates": [candidate] * count, "model": {"name": "é; \"x'<"}}
     segments = [Segment("Suggestion_1", "Suggestion 1 (93%)", 1, (1, 0.5, 0))] * count
     folder.mkdir()
     sitk.WriteImage(segmentation_image(labels, geometry, segments), str(folder / "suggestions.seg.nrrd"))
@@ -232,6 +233,7 @@ def test_a_suggestion_comes_back_where_the_lesion_is(scene: Any, tmp_path: Path,
     for view in views:
         centre = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3]
         np.testing.assert_allclose(centre, expected, atol=near)
+        assert min(view.GetFieldOfView()[:2]) == pytest.approx(80), "four times its diameter"
 
 
 def test_a_second_search_makes_a_second_node(scene: Any, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def suggest(sequences: dict[str, str], annotation: str | None, model: str | None
         labels[tuple(slice(n - 1, n + 2) for n in centre)] = rank
         lps = geometry.physical(np.array(centre)).tolist()
         sizes = {"volume_mm3": 27 * geometry.voxel_volume, "longest_diameter_mm": 5.25}
-        candidates.append({"rank": rank, "label": rank, "confidence": 1 - 0.2 * rank, "centroid_lps": lps, **sizes})
+        places = {"centroid_lps": lps, "centroid_ras": [-lps[0], -lps[1], lps[2]], "distance_to_annotated_mm": None}
+        candidates.append({"rank": rank, "label": rank, "confidence": 1 - 0.2 * rank, **places, **sizes})
     Path(out).mkdir()
     segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2)]
     sitk.WriteImage(segmentation_image(labels, geometry, segments), str(Path(out) / "suggestions.seg.nrrd"))

@@ -15,7 +15,20 @@ from typing import Any
 import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
-WIDGETS = ("QWidget", "QLabel", "QPushButton", "QProgressBar", "QTableWidget", "QHeaderView", "QGroupBox", "QComboBox")
+WIDGETS = (
+    "QWidget",
+    "QLabel",
+    "QPushButton",
+    "QProgressBar",
+    "QTableWidget",
+    "QHeaderView",
+    "QGroupBox",
+    "QComboBox",
+    "QSlider",
+    "QCheckBox",
+    "QLineEdit",
+    "QShortcut",
+)
 
 
 class qMRMLWidget(QtWidgets.QWidget):
@@ -120,6 +133,7 @@ def boot() -> None:
     sys.modules.update(qt=qt, ctk=ctk)
     for cls in [getattr(qt, name) for name in WIDGETS] + [qt.QProcess, *CUSTOM.values()]:
         _make_like_pythonqt(cls)
+    slicer.app.topLevelWidgets = QtWidgets.QApplication.topLevelWidgets
     slicer.app.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
 
 

@@ -32,7 +32,7 @@ def panel(logic: Any) -> Iterator[Any]:
     widget = LopsidedSegWidget(parent, logic)
     widget.setup()
     widget.enter()
-    parent.resize(420, 640)
+    parent.resize(440, 860)
     parent.show()
     yield widget
     widget.cleanup()
@@ -53,6 +53,12 @@ def _until(condition: Callable[[], bool]) -> None:
 def _search(panel: Any) -> None:
     _click(panel.ui.suggestButton)
     _until(lambda: not panel.logic.busy)
+
+
+def rows(panel: Any) -> list[list[str]]:
+    """What the table shows."""
+    table = panel.ui.suggestionsTable
+    return [[table.item(row, n).text() for n in range(table.columnCount)] for row in range(table.rowCount)]
 
 
 def test_the_button_says_why_it_cannot_be_pressed(panel: Any, volume: Any) -> None:
@@ -114,10 +120,10 @@ def test_a_search_from_click_to_lesion(
     assert ui.inputsButton.enabled
     assert not ui.progressBar.visible
     assert ui.statusLabel.text == "Suggested lesions: 2"
-    assert ui.resultLabel.text == "T1c suggestions: model fake, confidence of at least 50%"
+    assert ui.resultLabel.text == "T1c suggestions: model fake"
+    assert ui.expectedLabel.text == "At least 50% confident: 2. Expect 2.0 false ones a scan."
     table = ui.suggestionsTable
-    shown = [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
-    assert shown == [["1", "80%", "5.2", "243.0"], ["2", "60%", "5.2", "243.0"]]
+    assert rows(panel) == [["80%", "5.2", "243", "2, 30, 10", "–", ""], ["60%", "5.2", "243", "10, 34, 31", "–", ""]]
     assert table.editTriggers == qt.QAbstractItemView.EditTrigger.NoEditTriggers
     assert known.GetSegmentation().GetMTime() == before
     assert slicer.mrmlScene.GetFirstNodeByName("T1c suggestions").GetSegmentation().GetNumberOfSegments() == 2
@@ -194,6 +200,126 @@ def test_removing_the_suggestions_empties_the_table(panel: Any, volume: Any) -> 
     _search(panel)
     slicer.mrmlScene.RemoveNode(slicer.mrmlScene.GetFirstNodeByName("T1c suggestions"))
     assert panel.ui.suggestionsTable.rowCount == 0
+
+
+@pytest.fixture
+def found(panel: Any, volume: Any, annotation: Any) -> Any:
+    """The panel after a search, with an annotation; its window is active, so that keys reach it."""
+    reference = volume("T1c")
+    panel.ui.referenceSelector.setCurrentNode(reference)
+    panel.ui.annotationSelector.setCurrentNode(annotation(reference))
+    _search(panel)
+    panel.parent.activateWindow()
+    assert QTest.qWaitForWindowActive(panel.parent)
+    return panel
+
+
+def _segments(panel: Any) -> int:
+    return int(panel.logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments())
+
+
+def _statuses(panel: Any) -> list[str]:
+    return [row[5] for row in rows(panel)]
+
+
+def test_a_review_by_mouse(found: Any, tmp_path: Path) -> None:
+    ui = found.ui
+    assert not ui.acceptButton.enabled, "nothing is selected"
+    found.onCellClicked(0, 0)
+    assert not ui.addToButton.visible
+    _click(ui.acceptButton)
+    assert _statuses(found) == ["accepted", ""]
+    assert _segments(found) == 2
+    assert ui.suggestionsTable.currentRow() == 1, "the next undecided is selected"
+    _click(ui.rejectButton)
+    assert _statuses(found) == ["accepted", "rejected"]
+    assert ui.summaryLabel.text == "1 accepted, 1 rejected, 0 uncertain, 0 to decide."
+    found.parent.grab().save(str(tmp_path / "decided.png"))
+    _click(ui.undoButton)
+    _click(ui.undoButton)
+    assert _statuses(found) == ["", ""]
+    assert _segments(found) == 1
+    assert not ui.undoButton.enabled
+    _click(ui.redoButton)
+    assert _statuses(found) == ["accepted", ""]
+
+
+def test_a_review_by_keys_that_live_while_the_module_is_open(found: Any) -> None:
+    for key in "NAU":
+        QTest.keyClick(found.parent, key)
+    assert _statuses(found) == ["accepted", "uncertain"], "a decision goes on to the next"
+    QTest.keyClick(found.parent, "Z", qt.Qt.KeyboardModifier.ControlModifier)
+    assert _statuses(found) == ["accepted", ""]
+    QTest.keyClick(found.parent, "Y", qt.Qt.KeyboardModifier.ControlModifier)
+    QTest.keyClick(found.parent, "O")
+    assert found.ui.onlySelectedCheckBox.checked
+    found.exit()
+    QTest.keyClick(found.parent, "R")
+    assert _statuses(found) == ["accepted", "uncertain"]
+
+
+def test_a_text_field_keeps_its_keys_and_the_note_is_kept(found: Any) -> None:
+    found.onCellClicked(1, 0)
+    found.ui.noteEdit.setFocus()
+    QTest.keyClicks(found.ui.noteEdit, "A vessel, no doubt")
+    QTest.keyClick(found.ui.noteEdit, qt.Qt.Key.Key_Return)
+    assert _statuses(found) == ["", ""]
+    assert found.ui.noteEdit.text == "A vessel, no doubt"
+    found.onCellClicked(0, 0)
+    assert found.ui.noteEdit.text == ""
+    found.onCellClicked(1, 0)
+    assert found.ui.noteEdit.text == "A vessel, no doubt"
+
+
+def test_the_sensitivity_moves_the_list_and_says_what_to_expect(found: Any) -> None:
+    ui = found.ui
+    assert ui.sensitivitySlider.value == 50
+    ui.sensitivitySlider.value = 30
+    assert [row[0] for row in rows(found)] == ["80%"]
+    ui.sensitivitySlider.value = 85
+    assert len(rows(found)) == 2
+    assert ui.expectedLabel.text == "At least 15% confident: 2. Expect 8.0 false ones a scan."
+    found.onCellClicked(1, 0)
+    _click(ui.rejectButton)
+    ui.sensitivitySlider.value = 0
+    assert _statuses(found) == ["rejected"], "the decided stays in the list"
+
+
+def test_accepting_without_an_annotation_makes_one(panel: Any, volume: Any) -> None:
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    _search(panel)
+    panel.onCellClicked(0, 0)
+    _click(panel.ui.acceptButton)
+    assert panel.ui.annotationSelector.currentNode().GetName() == "T1c lesions"
+    assert _segments(panel) == 1
+
+
+def test_a_suggestion_that_touches_a_lesion_may_be_added_to_it(found: Any) -> None:
+    parameters = found.logic.getParameterNode()
+    reference, known = parameters.reference, parameters.annotation
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(known, "Known", reference)
+    mask[7:9, 5:8, 6:9] = 1  # the reader draws on, up to the first suggestion
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, known, "Known", reference)
+    before = int(mask.sum())
+    found.onCellClicked(0, 0)
+    assert found.ui.addToButton.visible
+    assert found.ui.addToButton.text == "Add to Known"
+    _click(found.ui.addToButton)
+    assert _segments(found) == 1
+    assert slicer.util.arrayFromSegmentBinaryLabelmap(known, "Known", reference).sum() == before + 27
+    _click(found.ui.undoButton)
+    assert slicer.util.arrayFromSegmentBinaryLabelmap(known, "Known", reference).sum() == before
+
+
+def test_a_log_that_cannot_be_written_is_said_and_the_decision_stays(panel: Any, volume: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    panel.logic.reviewFolder = tmp_path / "file"
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    _search(panel)
+    panel.onCellClicked(0, 0)
+    _click(panel.ui.rejectButton)
+    assert _statuses(panel)[0] == "rejected"
+    assert panel.ui.statusLabel.text.startswith("Kept in the scene, but not yet in the log:")
 
 
 def test_the_standin_is_strict(panel: Any) -> None:
