@@ -49,7 +49,7 @@ class LopsidedSegTest(ScriptedLoadableModuleTest):
         self.test_SuggestOnSampleStudy()
 
     def test_SuggestOnSampleStudy(self) -> None:
-        """A lesion that the annotation misses is found, and the annotation is left alone."""
+        """A lesion that the annotation misses is found, and the annotation is left alone until one is accepted."""
         study = Path(__file__).parent / "Resources" / "SampleStudy"
         files = {"reference": "t1c", "t1": "t1", "t2": "t2", "flair": "flair"}
         volumes = {name: slicer.util.loadVolume(str(study / f"{file}.nii.gz")) for name, file in files.items()}
@@ -69,6 +69,14 @@ class LopsidedSegTest(ScriptedLoadableModuleTest):
         truth = slicer.util.loadLabelVolume(str(study / "truth.nii.gz"))
         rasToIJK = vtk.vtkMatrix4x4()
         truth.GetRASToIJKMatrix(rasToIJK)
-        centres = [rasToIJK.MultiplyPoint([*candidate["centroid_ras"], 1])[:3] for candidate in result["candidates"]]
+        review = logic.review(suggestions)
+        places = [review.candidates[name]["centroid_ras"] for name in review.shown()]
+        centres = [rasToIJK.MultiplyPoint([*place, 1])[:3] for place in places]
         lesions = [slicer.util.arrayFromVolume(truth)[round(k), round(j), round(i)] for i, j, k in centres]
         self.assertTrue(any(lesions), "none of the suggestions is a lesion of the sample study")
+
+        before = annotation.GetSegmentation().GetNumberOfSegments()
+        review.decide(review.shown()[0], "accepted", annotation)
+        self.assertEqual(annotation.GetSegmentation().GetNumberOfSegments(), before + 1)
+        review.undo()
+        self.assertEqual(annotation.GetSegmentation().GetNumberOfSegments(), before)

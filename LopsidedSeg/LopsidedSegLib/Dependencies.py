@@ -11,6 +11,16 @@ TORCH = ">=2.4,<2.14"
 REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 
 
+def installed() -> bool:
+    """Whether the computing process can run as things are; nothing is imported, asked or installed."""
+    try:
+        for package in ("torch", "numpy", "SimpleITK", "safetensors", "pydantic"):
+            importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def ensureDependencies() -> None:
     """Install what is missing, after asking the user. Nothing is installed while Slicer runs tests.
 

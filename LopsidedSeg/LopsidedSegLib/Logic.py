@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from . import Dependencies
 from .Dependencies import ensureDependencies
 from .Parameters import Parameters
 from .Review import Review
@@ -67,6 +68,11 @@ class Logic(ScriptedLoadableModuleLogic):
             if volumes.count(node) > 1:
                 return _("{name} is chosen twice; choose each volume once.").format(name=node.GetName())
         return ""
+
+    def warmUp(self) -> None:
+        """Start the computing process ahead of the first search, if all that it needs is installed. Returns at once."""
+        if Dependencies.installed():
+            self._worker.start()
 
     def suggest(self, reference: Any, **inputs: Any) -> Any:
         """As :meth:`begin`, but waits: returns the new segmentation node.

@@ -84,6 +84,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         self.setParameterNode(self.logic.getParameterNode())
+        self.logic.warmUp()
         for shortcut in self._shortcuts:
             shortcut.enabled = True
 

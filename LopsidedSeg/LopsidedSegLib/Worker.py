@@ -62,11 +62,15 @@ class Worker:
         if self.busy:
             raise RuntimeError("the worker answers one request at a time")
         self._request, self._callbacks = request, callbacks
+        self.start()
+        if self._ready:
+            self._sendRequest()
+
+    def start(self) -> None:
+        """Start the process if there is none, so that its model is loaded by the first request. Returns at once."""
         if self._process.state() == qt.QProcess.NotRunning:
             self._ready, self._partialLine, self._lastWords = None, b"", ""
             self._process.start(self.command[0], self.command[1:])
-        elif self._ready:
-            self._sendRequest()
 
     def wait(self) -> None:
         """Block until the request is answered."""

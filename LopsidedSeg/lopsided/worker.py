@@ -5,17 +5,24 @@ Says ``{"ready": {"version": …, "pid": …}}`` (the pid, because a launcher ma
     {"suggest": {"sequences": {"t1c": PATH, …}, "annotation": PATH or null, "model": FOLDER or null, "out": FOLDER}}
 
 with any number of ``{"progress": {"what": …, "part": 0…1}}`` and one ``{"done": {"out": FOLDER}}`` or
-``{"error": "one sentence"}``. It ends when stdin does. The model stays loaded between requests.
+``{"error": "one sentence"}``. The model is loaded at once and stays loaded. The process ends when stdin does, in the middle
+of a search too: who asked is gone.
 """
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TextIO
+from queue import Queue
+from threading import Event, Thread
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,6 +36,8 @@ from .results import all_or_nothing, write_results
 from .study import Study
 from .suggest import suggest
 
+_GRACE_S = 5.0
+
 
 class SuggestRequest(BaseModel):
     """What to search, and the folder that the results go to."""
@@ -41,9 +50,11 @@ class SuggestRequest(BaseModel):
     out: Path
 
 
-def serve(requests: TextIO, say: Callable[[dict[str, Any]], None]) -> None:
+def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> None:
     """Answer requests until there are no more."""
     say({"ready": {"version": __version__, "pid": os.getpid()}})
+    with suppress(Exception):  # whatever is wrong with it is said to the one who asks for it
+        _predictor(find_model(None))
     for line in requests:
         try:
             request = SuggestRequest.model_validate(json.loads(line)["suggest"])
@@ -82,8 +93,31 @@ def main() -> None:
     # the protocol gets a descriptor of its own, so that a library's print cannot break it
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
-    with open(0, encoding="utf-8", closefd=False) as requests:
-        serve(requests, lambda message: print(json.dumps(message), file=channel, flush=True))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    with suppress(KeyboardInterrupt):
+        serve(_requests(), lambda message: print(json.dumps(message), file=channel, flush=True))
+
+
+def _requests() -> Iterator[str]:
+    """Lines of stdin; when it ends, a search that runs is interrupted, and has a moment to leave nothing behind."""
+    lines: Queue[str | None] = Queue()
+    searching = Event()
+
+    def read() -> None:
+        with open(0, encoding="utf-8", closefd=False) as requests:
+            for line in requests:
+                lines.put(line)
+        lines.put(None)
+        if searching.is_set():
+            _thread.interrupt_main()
+            time.sleep(_GRACE_S)
+            os._exit(1)
+
+    Thread(target=read, daemon=True).start()
+    while (line := lines.get()) is not None:
+        searching.set()
+        yield line
+        searching.clear()
 
 
 if __name__ == "__main__":

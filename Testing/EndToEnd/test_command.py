@@ -167,14 +167,19 @@ def test_the_worker_answers_requests_and_outlives_a_bad_one(tmp_path: Path, demo
     good = {"sequences": files, "annotation": str(SAMPLE / "annotation.seg.nrrd"), "out": str(tmp_path / "out")}
     bad = {"sequences": {"t1c": str(tmp_path / "missing.nii")}, "out": str(tmp_path / "other")}
     lines = ["not JSON", json.dumps({"suggest": bad}), json.dumps({"suggest": good})]
-    done = subprocess.run(
-        [sys.executable, "-m", "lopsided.worker"],
-        input="\n".join(lines),
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    said = [json.loads(line) for line in done.stdout.splitlines()]
+    said = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "lopsided.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write("\n".join(lines) + "\n")
+        process.stdin.flush()
+        for answer in process.stdout:
+            said.append(json.loads(answer))
+            if "done" in said[-1]:
+                process.stdin.close()
+    assert process.returncode == 0
     assert set(said[0]["ready"]) == {"version", "pid"}
     errors = [m["error"] for m in said if "error" in m]
     assert "does not understand" in errors[0]
@@ -185,3 +190,22 @@ def test_the_worker_answers_requests_and_outlives_a_bad_one(tmp_path: Path, demo
     found = candidates(tmp_path / "out")
     assert [c for c in found if c["confidence"] >= threshold] == candidates(demo)
     assert len(found) > len(candidates(demo)), "Slicer gets them all, to move the threshold over"
+
+
+def test_the_worker_ends_in_the_middle_of_a_search_when_nobody_is_left_to_answer(tmp_path: Path) -> None:
+    """As when Slicer is killed; and nothing half-written stays."""
+    request = {"sequences": {"t1c": str(SAMPLE / "t1c.nii.gz")}, "out": str(tmp_path / "out")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "lopsided.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps({"suggest": request}) + "\n")
+        process.stdin.flush()
+        for answer in process.stdout:
+            if json.loads(answer).get("progress", {}).get("what") == "Searching for lesions":
+                break
+        assert list(tmp_path.iterdir()), "it has begun"
+        process.stdin.close()
+        process.wait(60)
+    assert list(tmp_path.iterdir()) == []

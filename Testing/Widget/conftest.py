@@ -22,8 +22,12 @@ qt_standin.boot()
 
 
 @pytest.fixture(autouse=True)
-def _scene() -> None:
+def _scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty scene; and no process that a test did not ask for."""
+    from LopsidedSegLib import Dependencies
+
     slicer_standin.clear()
+    monkeypatch.setattr(Dependencies, "installed", lambda: False)
 
 
 @pytest.fixture

@@ -116,6 +116,38 @@ def test_dependencies_are_asked_for_when_they_are_needed(
         logic.suggest(volume("T1c"))
 
 
+def test_the_process_is_warm_before_the_first_search(
+    logic: Any, worker: Any, volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If what it needs is installed; else nothing starts, and nothing is asked."""
+    from LopsidedSegLib import Dependencies
+
+    with monkeypatch.context() as patch:
+        started: list[bool] = []
+        patch.setattr(worker, "start", lambda: started.append(True))
+        logic.warmUp()
+        assert started == []
+    monkeypatch.setattr(Dependencies, "installed", lambda: True)
+    logic.warmUp()
+    worker.command = ["/must/not/start"]
+    assert not logic.busy
+    assert logic.suggest(volume("T1c")).GetSegmentation().GetNumberOfSegments() == 2
+
+
+def test_what_is_installed_is_known_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch in this process could take Slicer with it."""
+    monkeypatch.undo()
+    from LopsidedSegLib import Dependencies
+
+    assert Dependencies.installed()
+
+    def absent(name: str) -> str:
+        raise Dependencies.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(Dependencies.importlib.metadata, "version", absent)
+    assert not Dependencies.installed()
+
+
 def test_slicer_never_imports_torch() -> None:
     """Not with the module loaded."""
     here = Path(__file__).parent
