@@ -25,6 +25,7 @@ from lopsided_training.config import FitConfig
 from safetensors.torch import save_file
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+PLAIN = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=1, brier=0.1, calibration_error=0.1)
 OBLIQUE = (0.936, -0.28, 0.213, 0.31, 0.936, -0.163, -0.154, 0.219, 0.963)
 
 
@@ -99,7 +100,7 @@ def make_card(weights: bytes, **changes: object) -> ModelCard:
         "created": "2026-01-01",
         "architecture": ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1)),
         "input": FitConfig().input,
-        "calibration": Calibration(intercept=0, peak=1, volume=0, studies=1, brier=0.1, calibration_error=0.1),
+        "calibration": PLAIN,
         "threshold": 0.5,
         "operating_points": (OperatingPoint(confidence=0.5, false_positives_per_scan=1, sensitivity=0.8),),
         "provenance": Provenance(

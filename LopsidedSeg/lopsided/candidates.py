@@ -96,12 +96,24 @@ def above(candidates: tuple[Candidate, ...], threshold: float) -> tuple[Candidat
     return tuple(c for c in candidates if c.confidence >= threshold)
 
 
-def confidence(peak_probability: float, volume_mm3: float, calibration: Calibration) -> float:
-    """The calibrated probability of being a lesion. The logit is limited to ±12, where float32 ends."""
+def features(peak_probability: float, volume_mm3: float, longest_diameter_mm: float) -> tuple[float, float, float]:
+    """What the confidence is made from: logit of the peak, logarithms of volume and compactness.
+
+    The logit is limited to ±12, where float32 ends.
+    """
     p = min(max(peak_probability, 1e-12), 1 - 1e-12)
     logit = min(max(float(np.log(p / (1 - p))), -12.0), 12.0)
-    score = calibration.intercept + calibration.peak * logit + calibration.volume * float(np.log(volume_mm3))
-    return float(1 / (1 + np.exp(-score)))
+    compactness = 6 * volume_mm3 / (np.pi * longest_diameter_mm**3)
+    return logit, float(np.log(volume_mm3)), float(np.log(compactness))
+
+
+def confidence(
+    peak_probability: float, volume_mm3: float, longest_diameter_mm: float, calibration: Calibration
+) -> float:
+    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`)."""
+    peak, volume, compactness = features(peak_probability, volume_mm3, longest_diameter_mm)
+    score = calibration.intercept + calibration.peak * peak + calibration.volume * volume
+    return float(1 / (1 + np.exp(-score - calibration.compactness * compactness)))
 
 
 def _ranked(candidate: Candidate, rank: int) -> Candidate:
@@ -232,14 +244,15 @@ def _measure(
     turn = (np.diff(voxels[:, :2], axis=0) != 0).any(axis=1)
     ends = np.append(True, turn) | np.append(turn, True)
     volume = float(len(points) * geometry.voxel_volume)
+    diameter = _longest_diameter(points[ends], geometry)
     x, y, z = (float(v) for v in points.mean(axis=0))
     k, j, i = (int(v) for v in peak)
     return Candidate(
         rank=0,
-        confidence=confidence(float(part.max()), volume, calibration),
+        confidence=confidence(float(part.max()), volume, diameter, calibration),
         peak_probability=float(part.max()),
         volume_mm3=volume,
-        longest_diameter_mm=_longest_diameter(points[ends], geometry),
+        longest_diameter_mm=diameter,
         centroid_lps=(x, y, z),
         peak_kji=(k, j, i),
         distance_mm=distance,

@@ -206,8 +206,8 @@ def test_a_run_that_did_not_finish_is_not_exported(tmp_path: Path) -> None:
 
 def test_froc_numbers_by_hand() -> None:
     """Two scans, three lesions; candidates hit lesion 0, nothing, lesion 1 / nothing, lesion 0."""
-    one = CaseResult("a", np.array([0.9, 0.8, 0.3]), np.zeros(3), np.ones(3), ((0,), (), (1,)), np.array([8.0, 2.5]))
-    two = CaseResult("b", np.array([0.7, 0.6]), np.zeros(2), np.ones(2), ((), (0,)), np.array([4.0]))
+    one = CaseResult("a", np.array([0.9, 0.8, 0.3]), ((0.5, 1.0, 1.0),) * 3, ((0,), (), (1,)), np.array([8.0, 2.5]))
+    two = CaseResult("b", np.array([0.7, 0.6]), ((0.5, 1.0, 1.0),) * 2, ((), (0,)), np.array([4.0]))
     both = [one, two]
     assert sensitivity(both, 0.0) == 1
     assert sensitivity(both, 0.5) == pytest.approx(2 / 3)

@@ -21,13 +21,12 @@ _EVERYWHERE = np.ones((3, 3, 3), bool)
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case. By candidate: ``confidence``, ``peak`` probability, ``volume`` mm³, and ``hits``: the lesions it
-    overlaps, numbered from 0. By lesion: ``diameters`` mm, of the sphere of its volume."""
+    """One case. By candidate: ``confidence``, ``sizes`` (peak probability, volume mm³, longest diameter mm), and
+    ``hits``: the lesions it overlaps, numbered from 0. By lesion: ``diameters`` mm, of the sphere of its volume."""
 
     name: str
     confidence: np.ndarray
-    peak: np.ndarray
-    volume: np.ndarray
+    sizes: tuple[tuple[float, float, float], ...]
     hits: tuple[tuple[int, ...], ...]
     diameters: np.ndarray
 
@@ -52,8 +51,7 @@ def evaluate_case(predictor: Predictor, case: Case, calibration: Calibration) ->
     return CaseResult(
         name=case.name,
         confidence=np.array([c.confidence for c in candidates]),
-        peak=np.array([c.peak_probability for c in candidates]),
-        volume=np.array([c.volume_mm3 for c in candidates]),
+        sizes=tuple((c.peak_probability, c.volume_mm3, c.longest_diameter_mm) for c in candidates),
         hits=tuple(hits),
         diameters=np.cbrt(6 * volumes / np.pi),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from lopsided import DISCLAIMER
-from lopsided.candidates import confidence
+from lopsided.candidates import confidence, features
 from lopsided.errors import InputError
 from lopsided.model import Calibration, Model, ModelCard, OperatingPoint, Provenance
 from lopsided.predict import Predictor
@@ -32,7 +32,7 @@ from .evaluate import (
 )
 from .fit import CONFIG, RUN, WEIGHTS
 
-_NOT_YET = Calibration(intercept=0, peak=1, volume=0, studies=0, brier=1, calibration_error=1)
+_NOT_YET = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=0, brier=1, calibration_error=1)
 _TEN_BINS = np.linspace(0, 1, 11)
 
 
@@ -110,18 +110,18 @@ def export(
 
 
 def _fit(results: list[CaseResult]) -> Calibration:
-    peak = np.concatenate([r.peak for r in results])
-    volume = np.concatenate([r.volume for r in results])
     true = np.array([bool(hits) for r in results for hits in r.hits])
     if true.all() or not true.any():
         raise InputError("the calibration studies give no true or no false candidate; use more, or train longer")
-    p = np.clip(peak, 1e-12, 1 - 1e-12)
-    features = np.stack([np.clip(np.log(p / (1 - p)), -12, 12), np.log(volume)], axis=1)
-    fitted = LogisticRegression(C=1e6, max_iter=1000).fit(features, true)
+    fitted = LogisticRegression(C=1e6, max_iter=5000).fit(
+        [features(*sizes) for r in results for sizes in r.sizes], true
+    )
+    peak, volume, compactness = (float(c) for c in fitted.coef_[0])
     return Calibration(
         intercept=float(fitted.intercept_[0]),
-        peak=float(fitted.coef_[0, 0]),
-        volume=float(fitted.coef_[0, 1]),
+        peak=peak,
+        volume=volume,
+        compactness=compactness,
         studies=len(results),
         brier=1,
         calibration_error=1,
@@ -129,10 +129,7 @@ def _fit(results: list[CaseResult]) -> Calibration:
 
 
 def _recalibrated(results: list[CaseResult], calibration: Calibration) -> list[CaseResult]:
-    def confidences(r: CaseResult) -> np.ndarray:
-        return np.array([confidence(p, v, calibration) for p, v in zip(r.peak, r.volume, strict=True)])
-
-    return [replace(r, confidence=confidences(r)) for r in results]
+    return [replace(r, confidence=np.array([confidence(*s, calibration) for s in r.sizes])) for r in results]
 
 
 def _reliability(results: list[CaseResult]) -> tuple[float, float]:
