@@ -10,6 +10,8 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
+RESOURCES = Path(__file__).parent / "Resources"
+
 
 class LopsidedSeg(ScriptedLoadableModule):
     """The module, as Slicer lists it."""
@@ -25,6 +27,24 @@ class LopsidedSeg(ScriptedLoadableModule):
             'See <a href="https://github.com/LopsidedSeg/SlicerLopsidedSeg">the documentation</a>.'
         )
         parent.acknowledgementText = ""
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """The bundled study in Slicer's Sample Data module; it is read from the extension's own files."""
+    import SampleData
+
+    study = RESOURCES / "SampleStudy"
+    files = ("t1c.nii.gz", "t1.nii.gz", "t2.nii.gz", "flair.nii.gz", "annotation.seg.nrrd")
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="LopsidedSeg",
+        sampleName="LopsidedSegSimulatedMetastases",
+        thumbnailFileName=str(RESOURCES / "Icons" / "LopsidedSeg.png"),
+        uris=[(study / file).as_uri() for file in files],
+        fileNames=[f"LopsidedSeg-{file}" for file in files],
+        nodeNames=["Sample T1c", "Sample T1", "Sample T2", "Sample FLAIR", "Sample annotation"],
+        loadFileTypes=["VolumeFile"] * 4 + ["SegmentationFile"],
+    )
 
 
 class LopsidedSegLogic(Logic):
@@ -50,7 +70,7 @@ class LopsidedSegTest(ScriptedLoadableModuleTest):
 
     def test_SuggestOnSampleStudy(self) -> None:
         """A lesion that the annotation misses is found, and the annotation is left alone until one is accepted."""
-        study = Path(__file__).parent / "Resources" / "SampleStudy"
+        study = RESOURCES / "SampleStudy"
         files = {"reference": "t1c", "t1": "t1", "t2": "t2", "flair": "flair"}
         volumes = {name: slicer.util.loadVolume(str(study / f"{file}.nii.gz")) for name, file in files.items()}
         annotation = slicer.util.loadSegmentation(str(study / "annotation.seg.nrrd"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from lopsided.naming import guess_sequences
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -46,11 +47,30 @@ class Logic(ScriptedLoadableModuleLogic):
         self._prepare = prepare
         self._folder: tempfile.TemporaryDirectory | None = None
         self._reviews: dict[str, Review] = {}
-        self.reader = getpass.getuser()
-        self.reviewFolder: Path | None = None
 
     def getParameterNode(self) -> Parameters:
         return Parameters(super().getParameterNode())
+
+    @property
+    def reader(self) -> str:
+        """Who decides; a setting of the application, the computer's user name where it is not set."""
+        return slicer.app.userSettings().value("LopsidedSeg/Reader", "") or getpass.getuser()
+
+    @reader.setter
+    def reader(self, name: str) -> None:
+        slicer.app.userSettings().setValue("LopsidedSeg/Reader", name)
+        self._reviews.clear()
+
+    @property
+    def reviewFolder(self) -> Path | None:
+        """Where the logs of decisions go, a setting of the application; None for no log."""
+        folder = slicer.app.userSettings().value("LopsidedSeg/ReviewFolder", "")
+        return Path(folder) if folder else None
+
+    @reviewFolder.setter
+    def reviewFolder(self, folder: Path | None) -> None:
+        slicer.app.userSettings().setValue("LopsidedSeg/ReviewFolder", str(folder) if folder else "")
+        self._reviews.clear()
 
     @property
     def busy(self) -> bool:
@@ -73,6 +93,20 @@ class Logic(ScriptedLoadableModuleLogic):
         """Start the computing process ahead of the first search, if all that it needs is installed. Returns at once."""
         if Dependencies.installed():
             self._worker.start()
+
+    def guessInputs(self) -> dict[str, Any]:
+        """Nodes of the scene by parameter name: each where one node's name alone leaves no doubt.
+
+        Empty without a post-contrast T1. The annotation is the scene's only segmentation that we did not make.
+        """
+        volumes = {node.GetID(): node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
+        names = {i: n.GetName() for i, n in volumes.items() if n.GetClassName() == "vtkMRMLScalarVolumeNode"}
+        found = {sequence: volumes[identifier] for sequence, identifier in guess_sequences(names).items()}
+        if "t1c" not in found:
+            return {}
+        found["reference"] = found.pop("t1c")
+        own = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not self.result(n)]
+        return {**found, "annotation": own[0]} if len(own) == 1 else found
 
     def suggest(self, reference: Any, **inputs: Any) -> Any:
         """As :meth:`begin`, but waits: returns the new segmentation node.

@@ -46,6 +46,7 @@ class Review:
         kept = json.loads(node.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
         if kept:
             self._session = ReviewSession.from_json(kept["session"])
+            self._session.reader = reader  # who goes on with it; what is in its history keeps its own
         else:
             about = {key: result.get(key) for key in ("software", "model", "sequences", "reference_grid", "created")}
             self._session = ReviewSession(self.candidates, reader, about)

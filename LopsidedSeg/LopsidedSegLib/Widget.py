@@ -1,6 +1,7 @@
 """The module's panel: shows what the logic knows, and passes on what the user does."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -54,6 +55,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.redoButton.connect("clicked(bool)", lambda checked=False: self.onRedo())
         self.ui.onlySelectedCheckBox.connect("toggled(bool)", self.onOnlySelected)
         self.ui.noteEdit.connect("editingFinished()", self.onNote)
+        self.ui.readerEdit.connect("editingFinished()", self.onReader)
+        self.ui.folderButton.connect("clicked(bool)", self.onFolderButton)
         for key, action in {
             "N": lambda: self.onStep(1),
             "P": lambda: self.onStep(-1),
@@ -84,6 +87,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         self.setParameterNode(self.logic.getParameterNode())
+        self._guess()
         self.logic.warmUp()
         for shortcut in self._shortcuts:
             shortcut.enabled = True
@@ -189,6 +193,18 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             candidate, text = self._selected, self.ui.noteEdit.text
             self._attempt(lambda: self._review.writeNote(candidate, text))
 
+    def onReader(self) -> None:
+        if self.ui.readerEdit.text != self.logic.reader:
+            self.logic.reader = self.ui.readerEdit.text
+            self.refresh()
+
+    def onFolderButton(self, checked: bool = False) -> None:
+        """Choose where the logs go; a second click ends logging."""
+        folder = "" if self.logic.reviewFolder else qt.QFileDialog.getExistingDirectory(self.parent, _("Log folder"))
+        if folder or self.logic.reviewFolder:
+            self.logic.reviewFolder = Path(folder) if folder else None
+            self.refresh()
+
     def refresh(self, caller: Any = None, event: Any = None) -> None:
         """Show the state of the logic and of the parameter node."""
         busy = self.logic.busy
@@ -200,11 +216,27 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.suggestButton.enabled = not whyNot
             self.ui.suggestButton.toolTip = whyNot or _("Search the brain for lesions that the annotation lacks.")
             self._say(whyNot)
+        folder = self.logic.reviewFolder
+        self.ui.readerEdit.text = self.logic.reader
+        self.ui.folderLabel.text = str(folder) if folder else _("No log; decisions are kept in the scene alone.")
+        self.ui.folderButton.text = _("Stop") if folder else _("Choose…")
         self._showReview()
 
     def _volumes(self) -> dict[str, Any]:
         names = ("reference", "t1", "t2", "flair")
         return {name: self._parameterNode and getattr(self._parameterNode, name) for name in names}
+
+    def _guess(self) -> None:
+        """Choose inputs by their names, where none was chosen, and say so."""
+        names = ("reference", "t1", "t2", "flair", "annotation")
+        if any(getattr(self._parameterNode, name) for name in names):
+            return
+        found = self.logic.guessInputs()
+        for name, node in found.items():
+            setattr(self._parameterNode, name, node)
+        if found:
+            chosen = ", ".join(found[name].GetName() for name in names if name in found)
+            self._say(_("Chosen by their names: {chosen}. Check before you search.").format(chosen=chosen))
 
     def _say(self, sentence: str, style: str = "") -> None:
         self.ui.statusLabel.text = sentence

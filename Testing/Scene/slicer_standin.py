@@ -41,6 +41,7 @@ def boot() -> None:
     slicer.app = types.SimpleNamespace(
         temporaryPath=tempfile.gettempdir(), testingEnabled=lambda: True, applicationLogic=lambda: application
     )
+    slicer.app.connect = lambda signal, slot: None  # the application has started already
     slicer.util.loadVolume = partial(_load, "ScalarVolume", "VolumeArchetype")
     slicer.util.loadLabelVolume = partial(_load, "LabelMapVolume", "VolumeArchetype")
     slicer.util.loadSegmentation = partial(_load, "Segmentation", "Segmentation")

@@ -15,6 +15,7 @@ pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed, so t
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 sys.path[:0] = [str(HERE), str(HERE.parent / "Scene"), str(HERE.parents[1] / "LopsidedSeg")]
 import qt_standin
+import slicer
 import slicer_standin
 
 slicer_standin.boot()
@@ -27,6 +28,7 @@ def _scene(monkeypatch: pytest.MonkeyPatch) -> None:
     from LopsidedSegLib import Dependencies
 
     slicer_standin.clear()
+    slicer.app.userSettings().clear()
     monkeypatch.setattr(Dependencies, "installed", lambda: False)
 
 

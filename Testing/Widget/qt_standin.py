@@ -7,9 +7,11 @@ connected by its full signature. Code that passes here uses no more of Qt than t
 from __future__ import annotations
 
 import sys
+import tempfile
 import types
 import xml.etree.ElementTree as ET
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -133,6 +135,8 @@ def boot() -> None:
     sys.modules.update(qt=qt, ctk=ctk)
     for cls in [getattr(qt, name) for name in WIDGETS] + [qt.QProcess, *CUSTOM.values()]:
         _make_like_pythonqt(cls)
+    settings = str(Path(tempfile.mkdtemp(prefix="LopsidedSeg-settings-")) / "Slicer.ini")
+    slicer.app.userSettings = lambda: QtCore.QSettings(settings, QtCore.QSettings.Format.IniFormat)
     slicer.app.topLevelWidgets = QtWidgets.QApplication.topLevelWidgets
     slicer.app.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
 

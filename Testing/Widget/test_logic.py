@@ -148,6 +148,30 @@ def test_what_is_installed_is_known_without_importing_it(monkeypatch: pytest.Mon
     assert not Dependencies.installed()
 
 
+def test_the_sample_study_is_offered_as_sample_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From files that are there, and named so that the inputs are guessed."""
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
+    from lopsided.naming import guess_sequences
+
+    import LopsidedSeg
+
+    registered: list[dict[str, Any]] = []
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: registered.append(source))
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))  # type: ignore[arg-type]
+    connected: dict[str, Any] = {}
+    monkeypatch.setattr(slicer.app, "connect", connected.__setitem__)
+    LopsidedSeg.LopsidedSeg(types.SimpleNamespace())
+    connected["startupCompleted()"]()
+    [source] = registered
+    assert all(Path(url2pathname(urlparse(uri).path)).is_file() for uri in source["uris"])
+    assert Path(source["thumbnailFileName"]).is_file()
+    assert len(source["uris"]) == len(source["fileNames"]) == len(source["nodeNames"]) == len(source["loadFileTypes"])
+    names = dict(zip(source["uris"], source["nodeNames"], strict=True))
+    assert set(guess_sequences(names)) == {"t1c", "t1", "t2", "flair"}
+
+
 def test_slicer_never_imports_torch() -> None:
     """Not with the module loaded."""
     here = Path(__file__).parent

@@ -76,6 +76,25 @@ def test_the_button_says_why_it_cannot_be_pressed(panel: Any, volume: Any) -> No
     assert ui.statusLabel.text == "T1c is chosen twice; choose each volume once."
 
 
+def test_inputs_are_guessed_from_names_and_it_is_said(panel: Any, volume: Any, annotation: Any) -> None:
+    """Where nothing was chosen, and only what is beyond doubt."""
+    nodes = [volume(name) for name in ("AX T1 POST GD", "AX T1", "AX T2", "SAG T2", "FLAIR")]
+    known = annotation(nodes[0])
+    panel.exit()
+    panel.enter()
+    parameters = panel.logic.getParameterNode()
+    chosen = [getattr(parameters, name) for name in ("reference", "t1", "t2", "flair", "annotation")]
+    assert chosen == [nodes[0], nodes[1], None, nodes[4], known]
+    assert panel.ui.flairSelector.currentNode() is nodes[4]
+    sentence = "Chosen by their names: AX T1 POST GD, AX T1, FLAIR, Annotation. Check before you search."
+    assert panel.ui.statusLabel.text == sentence
+    parameters.reference = nodes[2]
+    parameters.t1 = None
+    panel.exit()
+    panel.enter()
+    assert (parameters.reference, parameters.t1) == (nodes[2], None), "what the user chose is not changed"
+
+
 def test_it_is_a_research_tool(panel: Any) -> None:
     """And says so, always in sight."""
     assert panel.ui.noticeLabel.visible
@@ -320,6 +339,34 @@ def test_a_log_that_cannot_be_written_is_said_and_the_decision_stays(panel: Any,
     _click(panel.ui.rejectButton)
     assert _statuses(panel)[0] == "rejected"
     assert panel.ui.statusLabel.text.startswith("Kept in the scene, but not yet in the log:")
+
+
+def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Chosen once; and each decision is in a file at once."""
+    from lopsided.review import read_log
+
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    ui = panel.ui
+    assert ui.folderLabel.text == "No log; decisions are kept in the scene alone."
+    ui.readerEdit.setFocus()
+    ui.readerEdit.text = ""
+    QTest.keyClicks(ui.readerEdit, "Dr. Ray")
+    QTest.keyClick(ui.readerEdit, qt.Qt.Key.Key_Return)
+    _click(ui.folderButton)
+    assert ui.folderLabel.text == str(tmp_path)
+    ui.referenceSelector.setCurrentNode(volume("T1c"))
+    _search(panel)
+    panel.onCellClicked(1, 0)
+    _click(ui.uncertainButton)
+    panel.parent.grab().save(str(tmp_path / "panel.png"))
+    [log] = tmp_path.glob("*.jsonl")
+    assert [(e.reader, e.candidate, e.value) for e in read_log(log).events] == [
+        ("Dr. Ray", "Suggestion_2", "uncertain")
+    ]
+    _click(ui.folderButton)
+    assert panel.logic.reviewFolder is None
+    assert panel.logic.reader == "Dr. Ray"
+    assert _statuses(panel) == ["", "uncertain"]
 
 
 def test_the_standin_is_strict(panel: Any) -> None:
