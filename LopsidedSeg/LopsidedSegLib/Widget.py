@@ -344,13 +344,17 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 Status.UNCERTAIN: _("uncertain"),
             }[opinion.status],
         )
+        rejected = opinion.status is Status.REJECTED
+        brush = qt.QBrush(qt.QColor("gray")) if rejected else self.ui.suggestionsTable.palette.text()
         for column, text in enumerate(texts):
-            item = qt.QTableWidgetItem(text)
-            item.setTextAlignment(qt.Qt.AlignCenter)
+            item = self.ui.suggestionsTable.item(row, column)
+            if item is None:
+                item = qt.QTableWidgetItem()
+                item.setTextAlignment(qt.Qt.AlignCenter)
+                self.ui.suggestionsTable.setItem(row, column, item)
+            item.setText(text)
             item.setToolTip(opinion.note)
-            if opinion.status is Status.REJECTED:
-                item.setForeground(qt.QBrush(qt.QColor("gray")))
-            self.ui.suggestionsTable.setItem(row, column, item)
+            item.setForeground(brush)
 
     def _expected(self) -> str:
         """What the threshold means, as the model was measured."""

@@ -6,6 +6,7 @@ connected by its full signature. Code that passes here uses no more of Qt than t
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import tempfile
 import types
@@ -126,6 +127,9 @@ def boot() -> None:
     """Make ``qt`` and ``ctk``, and the application; a second call does nothing."""
     if "qt" in sys.modules:
         return
+    if sys.version_info < (3, 12):
+        # PySide6 6.12 takes None for immortal, as it is from 3.12 on; here each call takes a reference to it away
+        ctypes.c_ssize_t.from_address(id(None)).value += 10**9
     qt, ctk = types.ModuleType("qt"), types.ModuleType("ctk")
     for part in (QtCore, QtGui, QtWidgets):
         vars(qt).update({name: getattr(part, name) for name in dir(part) if name.startswith("Q")})
