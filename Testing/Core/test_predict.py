@@ -93,11 +93,29 @@ def test_progress_rises_to_the_end(model: Model, study: Study) -> None:
     assert parts[-1] == 1
 
 
+def test_the_same_images_are_searched_once(model: Model, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second search after the annotation changed; but any other voxel or place is another search."""
+    predictor = Predictor(model, "cpu")
+    calls: list[int] = []
+    forward = ResidualUNet.forward
+    monkeypatch.setattr(ResidualUNet, "forward", lambda self, x: calls.append(1) or forward(self, x))
+    first = predictor.probability_map(study)
+    again = Study(Volume(study.reference.array.copy(), study.reference.geometry, "another name"))
+    assert predictor.probability_map(again) is first
+    assert len(calls) == 1
+    with pytest.raises(ValueError, match="read-only"):
+        first.array[0, 0, 0] = 1
+    changed = study.reference.array.copy()
+    changed[tuple(n // 2 for n in changed.shape)] += 50
+    predictor.probability_map(Study(Volume(changed, study.reference.geometry)))
+    assert len(calls) == 2
+
+
 def test_out_of_memory_goes_to_smaller_tiles_with_the_same_result(
     model: Model, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(model, "cpu")
-    whole = predictor.probability_map(study).array
+    whole = Predictor(model, "cpu").probability_map(study).array
     forward = ResidualUNet.forward
 
     def short_of_memory(self: ResidualUNet, x: torch.Tensor) -> torch.Tensor:
