@@ -1,0 +1,114 @@
+"""What goes wrong around a search: the module is usable afterwards, and no decision is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import slicer
+import slicer.util
+from lopsided.review import Status
+from LopsidedSegLib.Worker import Callbacks
+from PySide6.QtTest import QTest
+
+Fake = Callable[[str], list[str]]
+
+
+class Outcome:
+    """What a search came to."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.errors: list[str] = []
+        self.callbacks = Callbacks(lambda what, part: None, self.nodes.append, self.errors.append)
+
+
+def _wait(logic: Any) -> None:
+    for _ in range(2000):
+        if not logic.busy:
+            return
+        QTest.qWait(10)
+    raise AssertionError("the search does not end")
+
+
+def test_a_process_killed_at_any_moment(logic: Any, worker: Any, volume: Any, fake: Fake, tmp_path: Path) -> None:
+    """Thirty times: a sentence, a scene as before, the decisions as before, and the next search works."""
+    logic.reviewFolder = tmp_path
+    reference = volume("T1c")
+    kept = logic.suggest(reference)
+    logic.review(kept).decide("Suggestion_1", Status.REJECTED)
+    worker.stop()
+    when = random.Random(1)
+    killed = 0
+    for _ in range(30):
+        worker.command = fake("slow")
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        outcome = Outcome()
+        logic.begin(outcome.callbacks, reference)
+        QTest.qWait(when.randint(0, 500))
+        pid = worker._process.processId()
+        if logic.busy and pid:
+            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        _wait(logic)
+        if outcome.errors:
+            killed += 1
+            assert outcome.errors[0].startswith("The computing process ended unexpectedly.")
+            assert slicer.mrmlScene.GetNumberOfNodes() == before
+        for node in outcome.nodes:
+            slicer.mrmlScene.RemoveNode(node)
+        assert logic.review(kept).opinion("Suggestion_1").status is Status.REJECTED
+        worker.stop()
+        worker.command = fake("done")
+        assert logic.suggest(reference).GetSegmentation().GetNumberOfSegments() == 2
+        worker.stop()
+    assert killed >= 10
+    [log] = tmp_path.glob("*.jsonl")
+    assert log.read_text(encoding="utf-8").count('"decide"') == 1
+
+
+@pytest.mark.parametrize("which", ["reference", "flair", "annotation"])
+def test_an_input_removed_during_the_search(
+    logic: Any, worker: Any, volume: Any, annotation: Any, fake: Fake, which: str
+) -> None:
+    """The search goes on with what it was given; the next one is not harmed."""
+    worker.command = fake("slow")
+    nodes = {"reference": volume("T1c"), "flair": volume("FLAIR")}
+    nodes["annotation"] = annotation(nodes["reference"])
+    outcome = Outcome()
+    logic.begin(outcome.callbacks, **nodes)
+    slicer.mrmlScene.RemoveNode(nodes[which])
+    _wait(logic)
+    assert outcome.errors == []
+    [node] = outcome.nodes
+    assert node.GetSegmentation().GetNumberOfSegments() == 2
+    assert logic.suggest(volume("another")).GetSegmentation().GetNumberOfSegments() == 2
+
+
+def test_two_reviews_of_one_case_do_not_meet(logic: Any, volume: Any, tmp_path: Path) -> None:
+    """Two searches, two nodes, two logs."""
+    logic.reviewFolder = tmp_path
+    reference = volume("T1c")
+    first, second = logic.suggest(reference), logic.suggest(reference)
+    logic.review(first).decide("Suggestion_1", Status.REJECTED)
+    logic.review(second).decide("Suggestion_1", Status.UNCERTAIN)
+    assert logic.review(first).opinion("Suggestion_1").status is Status.REJECTED
+    assert logic.review(second).opinion("Suggestion_1").status is Status.UNCERTAIN
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
+
+
+def test_nodes_renamed_during_a_review(logic: Any, volume: Any, annotation: Any) -> None:
+    reference = volume("T1c")
+    known = annotation(reference)
+    node = logic.suggest(reference, annotation=known)
+    logic.review(node).decide("Suggestion_1", Status.ACCEPTED, known)
+    for renamed in (reference, known, node):
+        renamed.SetName("renamed")
+    logic.review(node).undo()
+    assert known.GetSegmentation().GetNumberOfSegments() == 1
+    logic.review(node).redo()
+    assert known.GetSegmentation().GetNumberOfSegments() == 2
