@@ -19,6 +19,8 @@ from .Review import Review
 from .Scene import Scene
 from .Worker import Callbacks, Worker
 
+MODELS = Path(__file__).parents[1] / "Resources" / "Models"
+
 
 class Logic(ScriptedLoadableModuleLogic):
     """Suggests lesions that an annotation does not have, as a new segmentation node.
@@ -71,6 +73,21 @@ class Logic(ScriptedLoadableModuleLogic):
     def reviewFolder(self, folder: Path | None) -> None:
         slicer.app.userSettings().setValue("LopsidedSeg/ReviewFolder", str(folder) if folder else "")
         self._reviews.clear()
+
+    @property
+    def model(self) -> str | None:
+        """The model folder that searches use, a setting of the application; None for the one that is installed."""
+        return slicer.app.userSettings().value("LopsidedSeg/Model", "") or None
+
+    @model.setter
+    def model(self, folder: str | None) -> None:
+        slicer.app.userSettings().setValue("LopsidedSeg/Model", folder or "")
+
+    def models(self) -> dict[str, str]:
+        """Name by folder, of the models that came with the extension and of the one chosen, if it is another."""
+        folders = {path.parent for path in MODELS.glob("*/model.json")}
+        folders |= {Path(self.model)} if self.model else set()
+        return {str(folder): folder.name for folder in sorted(folders)}
 
     @property
     def busy(self) -> bool:
@@ -135,7 +152,7 @@ class Logic(ScriptedLoadableModuleLogic):
     ) -> None:
         """Start a search and return; ``callbacks.done`` gets the new segmentation node.
 
-        The nodes are read, and none is changed. ``model`` is the path of a model folder; None is the one installed.
+        The nodes are read, and none is changed. ``model`` is the path of a model folder; None is ``self.model``.
         """
         sequences = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
         sequences = {name: node for name, node in sequences.items() if node}
@@ -171,7 +188,9 @@ class Logic(ScriptedLoadableModuleLogic):
                 sentence = sentence.replace(str(file), name).replace(file.name, name)
             callbacks.error(sentence)
 
-        self._worker.send({"suggest": {**request, "model": model}}, Callbacks(callbacks.progress, done, failed))
+        self._worker.send(
+            {"suggest": {**request, "model": model or self.model}}, Callbacks(callbacks.progress, done, failed)
+        )
 
     def cancel(self) -> None:
         """End a search that runs; its callbacks are not called again."""

@@ -55,6 +55,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.redoButton.connect("clicked(bool)", lambda checked=False: self.onRedo())
         self.ui.onlySelectedCheckBox.connect("toggled(bool)", self.onOnlySelected)
         self.ui.noteEdit.connect("editingFinished()", self.onNote)
+        self.ui.modelSelector.connect("activated(int)", self.onModel)
         self.ui.readerEdit.connect("editingFinished()", self.onReader)
         self.ui.folderButton.connect("clicked(bool)", self.onFolderButton)
         for key, action in {
@@ -193,6 +194,16 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             candidate, text = self._selected, self.ui.noteEdit.text
             self._attempt(lambda: self._review.writeNote(candidate, text))
 
+    def onModel(self, index: int) -> None:
+        """One that is listed, or with the last item a folder that is asked for."""
+        folders = list(self.logic.models())
+        chosen = folders[index] if index < len(folders) else ""
+        if not chosen:
+            chosen = qt.QFileDialog.getExistingDirectory(self.parent, _("Model folder"))
+        if chosen:
+            self.logic.model = chosen
+        self.refresh()
+
     def onReader(self) -> None:
         if self.ui.readerEdit.text != self.logic.reader:
             self.logic.reader = self.ui.readerEdit.text
@@ -216,6 +227,10 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.suggestButton.enabled = not whyNot
             self.ui.suggestButton.toolTip = whyNot or _("Search the brain for lesions that the annotation lacks.")
             self._say(whyNot)
+        models = self.logic.models()
+        self.ui.modelSelector.clear()
+        self.ui.modelSelector.addItems([*models.values(), _("Another folder…")])
+        self.ui.modelSelector.currentIndex = list(models).index(self.logic.model) if self.logic.model else 0
         folder = self.logic.reviewFolder
         self.ui.readerEdit.text = self.logic.reader
         self.ui.folderLabel.text = str(folder) if folder else _("No log; decisions are kept in the scene alone.")

@@ -369,6 +369,29 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
     assert _statuses(panel) == ["", "uncertain"]
 
 
+def test_a_retrained_model_is_chosen_by_its_folder(
+    panel: Any, worker: Any, volume: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """And the search asks for that one, also after the panel was opened again."""
+    ui = panel.ui
+    assert ui.modelSelector.currentText == "simulated-v1"
+    mine = tmp_path / "retrained"
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(mine))
+    ui.modelSelector.activated.emit(1)
+    assert ui.modelSelector.currentText == "retrained"
+    panel.exit()
+    panel.enter()
+    assert ui.modelSelector.currentText == "retrained"
+    asked: list[Any] = []
+    monkeypatch.setattr(worker, "send", lambda request, callbacks: asked.append(request["suggest"]["model"]))
+    ui.referenceSelector.setCurrentNode(volume("T1c"))
+    _click(ui.suggestButton)
+    assert asked == [str(mine)]
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: "")
+    ui.modelSelector.activated.emit(2)
+    assert ui.modelSelector.currentText == "retrained", "nothing was chosen"
+
+
 def test_the_standin_is_strict(panel: Any) -> None:
     """Else it would let pass what PythonQt does not."""
     with pytest.raises(AttributeError):
