@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -154,7 +158,7 @@ def _run(
     overwrite: bool,
 ) -> None:
     began = time.monotonic()
-    with all_or_nothing(out, overwrite=overwrite) as folder:
+    with _interrupts() as check, all_or_nothing(out, overwrite=overwrite) as folder:
         volumes = {name: read_volume(path, series.get(name)) for name, path in files.items()}
         study = Study(volumes.pop("t1c"), volumes)
         annotated = Annotation.empty(study.reference.geometry)
@@ -166,22 +170,51 @@ def _run(
         from .report import write_report
 
         predictor = Predictor(loaded, device)
-        with _Bar() as progress:
+        with _Bar(check) as progress:
             suggestions = suggest(predictor, study, annotated, threshold=threshold, margin_mm=margin, progress=progress)
         write_results(suggestions, folder)
         write_report(suggestions, folder)
+        check()
     _summary(suggestions, out, time.monotonic() - began, str(predictor.device))
 
 
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Gives a function that raises KeyboardInterrupt if there was one: within a library's import it can be lost."""
+    asked = Event()
+
+    def remember(signum: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.default_int_handler(signum, frame)
+
+    def check() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Bar:
-    """A progress bar on stderr."""
+    """A progress bar on stderr. ``check`` is called at every step."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self.check = check
 
     def __enter__(self) -> Callable[[str, float], None]:
         columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
         self.bar = Progress(*columns, console=errors, transient=True)
         self.bar.start()
         task = self.bar.add_task("Preparing", total=1.0)
-        return lambda what, part: self.bar.update(task, description=what, completed=part)
+
+        def progress(what: str, part: float) -> None:
+            self.check()
+            self.bar.update(task, description=what, completed=part)
+
+        return progress
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
