@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from .Labelmaps import asLabelmaps, imageToWorld, labelmap, transformed
 
 
 class Annotation:
@@ -20,11 +21,10 @@ class Annotation:
 
     def touching(self, lesion: Any) -> list[str]:
         """IDs of the segments that share a voxel with the lesion or border on it."""
-        copy = slicer.vtkMRMLSegmentationNode()  # drawn as surfaces, it gets a label map here
-        copy.GetSegmentation().DeepCopy(self.node.GetSegmentation())
-        if not copy.CreateBinaryLabelmapRepresentation():
+        copy = asLabelmaps(self.node)
+        if copy is None:
             return []
-        own = self._fromWorld(lesion)
+        own = transformed(lesion, None, self.node)
         extent = [int(n) for n in np.array(own.GetExtent()) + [-1, 1] * 3]
         inside = _voxels(own, extent)
         wide = np.zeros(np.array(inside.shape) + 2, bool)
@@ -33,8 +33,7 @@ class Annotation:
         around = _image(own, extent, wide[1:-1, 1:-1, 1:-1])
         found = []
         for segmentId in copy.GetSegmentation().GetSegmentIDs():
-            existing = slicer.vtkOrientedImageData()
-            copy.GetBinaryLabelmapRepresentation(segmentId, existing)
+            existing = labelmap(copy, segmentId)
             if min(existing.GetDimensions()) < 1:
                 continue
             # on the lesion's grid, which is small: a surface's own may be very fine
@@ -51,7 +50,7 @@ class Annotation:
         segment.SetColor(*colour)
         for key, value in tags.items():
             segment.SetTag(key, value)
-        segment.AddRepresentation(_labelmapName(), self._fromWorld(lesion))
+        segment.AddRepresentation(_labelmapName(), transformed(lesion, None, self.node))
         segmentId = self.node.GetSegmentation().GenerateUniqueSegmentID(name)
         if not self.node.GetSegmentation().AddSegment(segment, segmentId):
             raise RuntimeError(_("{name} did not take the lesion.").format(name=self.node.GetName()))
@@ -67,8 +66,8 @@ class Annotation:
         self._checkIsLabelmap()
         if not self.node.GetSegmentation().GetSegment(segmentId):
             raise RuntimeError(_("The segment to add to is not there any more; accept as a new segment."))
-        existing = self._labelmap(segmentId)
-        here = _onGridOf(self._fromWorld(lesion), existing, pad=True)
+        existing = labelmap(self.node, segmentId)
+        here = _onGridOf(transformed(lesion, None, self.node), existing, pad=True)
         extent = _union(existing, here)
         before = _voxels(existing, extent)
         added = _voxels(here, extent) & ~before
@@ -85,7 +84,7 @@ class Annotation:
         content = json.loads(token)
         bits = np.frombuffer(zlib.decompress(base64.b64decode(content["bits"])), np.uint8)
         shape = _shape(content["extent"])
-        existing = self._labelmap(segmentId)
+        existing = labelmap(self.node, segmentId)
         added = _image(existing, content["extent"], np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape))
         extent = _union(existing, added)
         self._write(segmentId, _image(existing, extent, _voxels(existing, extent) & ~_voxels(added, extent)))
@@ -98,24 +97,10 @@ class Annotation:
             )
             raise RuntimeError(sentence.format(name=self.node.GetName()))
 
-    def _labelmap(self, segmentId: str) -> Any:
-        image = slicer.vtkOrientedImageData()
-        self.node.GetBinaryLabelmapRepresentation(segmentId, image)
-        return image
-
     def _write(self, segmentId: str, image: Any) -> None:
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         if not logic.SetBinaryLabelmapToSegment(image, self.node, segmentId, logic.MODE_REPLACE):
             raise RuntimeError(_("{name} could not be changed.").format(name=self.node.GetName()))
-
-    def _fromWorld(self, lesion: Any) -> Any:
-        """The lesion in this node's own coordinates."""
-        image = slicer.vtkOrientedImageData()
-        image.DeepCopy(lesion)
-        transform = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, self.node.GetParentTransformNode(), transform)
-        slicer.vtkOrientedImageDataResample.TransformOrientedImage(image, transform)
-        return image
 
 
 def _labelmapName() -> str:
@@ -158,10 +143,8 @@ def _voxels(image: Any, extent: list[int]) -> np.ndarray:
 
 def _image(lattice: Any, extent: list[int], mask: np.ndarray) -> Any:
     """``mask`` (k, j, i) over ``extent``, on the lattice of an image."""
-    matrix = vtk.vtkMatrix4x4()
-    lattice.GetImageToWorldMatrix(matrix)
     image = slicer.vtkOrientedImageData()
-    image.SetGeometryFromImageToWorldMatrix(matrix)
+    image.SetGeometryFromImageToWorldMatrix(imageToWorld(lattice))
     image.SetExtent(extent)
     image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
     return image

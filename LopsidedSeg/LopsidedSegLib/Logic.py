@@ -13,7 +13,6 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
-from .Dependencies import ensureDependencies
 from .Parameters import Parameters
 from .Review import Review
 from .Scene import Scene
@@ -41,7 +40,7 @@ class Logic(ScriptedLoadableModuleLogic):
         self,
         worker: Worker | None = None,
         scene: Scene | None = None,
-        prepare: Callable[[], None] = ensureDependencies,
+        prepare: Callable[[], None] = Dependencies.ensureDependencies,
     ) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._worker = worker or Worker()
@@ -211,12 +210,13 @@ class Logic(ScriptedLoadableModuleLogic):
         ``self.reader`` and ``self.reviewFolder`` say whose it is, and where the log of decisions goes, if anywhere.
         Raises ValueError for a review that cannot be read, OSError for a log that cannot be.
         """
-        if not suggestions or not self.result(suggestions):
+        found = self._reviews.get(suggestions.GetID()) if suggestions else None
+        if found and found.node is suggestions:
+            return found
+        if not self.result(suggestions):
             return None
-        found = self._reviews.get(suggestions.GetID())
-        if found is None or found.node is not suggestions:
-            found = Review(suggestions, self._scene, self.reader, self.reviewFolder)
-            self._reviews[suggestions.GetID()] = found
+        found = Review(suggestions, self._scene, self.reader, self.reviewFolder)
+        self._reviews[suggestions.GetID()] = found
         return found
 
     def newAnnotation(self, reference: Any) -> Any:

@@ -5,20 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-import vtk
-from lopsided.review import Change, Opinion, ReviewLog, ReviewSession, Status, recover
+from lopsided import METASTASIS
+from lopsided.review import Change, Opinion, ReviewLog, ReviewSession, Status, recover, segment_id
 from slicer.i18n import tr as _
 
 from .Annotation import Annotation
+from .Labelmaps import labelmap, transformed
 from .Scene import Scene
 
 REVIEW_ATTRIBUTE = "LopsidedSeg.Review"
+THRESHOLD_ATTRIBUTE = "LopsidedSeg.Threshold"
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
 REJECTED_COLOUR = (0.5, 0.5, 0.5)
-METASTASIS = (
-    "Segmentation category and type - DICOM master list~SCT^49755003^Morphologically Altered Structure~"
-    "SCT^14799000^Neoplasm, Secondary~^^~Anatomic codes - DICOM master list~SCT^12738006^Brain~^^"
-)
 
 
 class Review:
@@ -41,7 +39,7 @@ class Review:
         if not result:
             raise ValueError(_("{name} holds no suggestions.").format(name=node.GetName()))
         self.node = node
-        self.candidates = {f"Suggestion_{c['rank']}": c for c in result["candidates"]}
+        self.candidates = {segment_id(c["rank"]): c for c in result["candidates"]}
         self.result = result
         kept = json.loads(node.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
         if kept:
@@ -50,12 +48,15 @@ class Review:
         else:
             about = {key: result.get(key) for key in ("software", "model", "sequences", "reference_grid", "created")}
             self._session = ReviewSession(self.candidates, reader, about)
-        self._threshold: float = kept.get("threshold", result["model"]["threshold"])
+        self._threshold = float(node.GetAttribute(THRESHOLD_ATTRIBUTE) or result["model"]["threshold"])
         self._accepted: dict[str, dict[str, str]] = kept.get("accepted", {})
         self._selectedOnly: str | None = None
+        recovered = self._recover(folder)
         self._log = ReviewLog(folder, node.GetName(), self._session) if folder else None
-        self._recover(folder)
-        self._show()
+        if recovered:
+            self._record()
+        else:
+            self._show()
 
     @property
     def annotation(self) -> Any:
@@ -70,7 +71,7 @@ class Review:
     @threshold.setter
     def threshold(self, value: float) -> None:
         self._threshold = value
-        self._keep()
+        self.node.SetAttribute(THRESHOLD_ATTRIBUTE, str(value))  # not the whole review at each step of a slider
         self._show()
 
     @property
@@ -188,25 +189,19 @@ class Review:
 
     def _lesion(self, candidate: str) -> Any:
         """The candidate's label map in world coordinates."""
-        image = slicer.vtkOrientedImageData()
-        self.node.GetBinaryLabelmapRepresentation(candidate, image)
-        toWorld = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(self.node.GetParentTransformNode(), None, toWorld)
-        slicer.vtkOrientedImageDataResample.TransformOrientedImage(image, toWorld)
-        return image
+        return transformed(labelmap(self.node, candidate), self.node, None)
 
-    def _recover(self, folder: Path | None) -> None:
-        """Decisions that the log has and the scene, which was saved before them, has not."""
+    def _recover(self, folder: Path | None) -> bool:
+        """Take over decisions that a log has and the scene, which was saved before them, has not: if there are any."""
         found = recover(self._session, folder) if folder and folder.is_dir() else self._session
         if found is self._session:
-            return
+            return False
         for candidate in self.candidates:
             change = Change(candidate, self.opinion(candidate), found.opinion(candidate))
             if change.before != change.after:
                 self._apply(change)
         self._session = found
-        self._log = ReviewLog(folder, self.node.GetName(), found)
-        self._record()
+        return True
 
     def _record(self) -> None:
         self._keep()
@@ -215,7 +210,7 @@ class Review:
             self._log.write()
 
     def _keep(self) -> None:
-        kept = {"session": self._session.to_json(), "threshold": self._threshold, "accepted": self._accepted}
+        kept = {"session": self._session.to_json(), "accepted": self._accepted}
         self.node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(kept))
 
     def _show(self) -> None:

@@ -10,6 +10,8 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
+from .Labelmaps import asLabelmaps, imageToWorld
+
 RESULT_ATTRIBUTE = "LopsidedSeg.Result"
 _NARROWEST_VIEW_MM = 60.0  # so that a small lesion is seen in its surroundings
 _VIEW_DIAMETERS = 4.0
@@ -30,13 +32,10 @@ class Scene:
 
     def writeAnnotation(self, node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:
         """One label map of all segments, on the segmentation's grid; False, and no file, where nothing is annotated."""
-        # a copy, since a segmentation that was drawn as surfaces gets a label map representation here
-        copy = slicer.vtkMRMLSegmentationNode()
-        copy.GetSegmentation().DeepCopy(node.GetSegmentation())
-        labels = slicer.vtkOrientedImageData()
-        if copy.GetSegmentation().GetNumberOfSegments() == 0:
+        if node.GetSegmentation().GetNumberOfSegments() == 0:
             return False
-        if not copy.CreateBinaryLabelmapRepresentation() or not copy.GenerateMergedLabelmapForAllSegments(labels):
+        copy, labels = asLabelmaps(node), slicer.vtkOrientedImageData()
+        if copy is None or not copy.GenerateMergedLabelmapForAllSegments(labels):
             raise RuntimeError(_("{name} cannot be made a label map.").format(name=node.GetName()))
         if min(labels.GetDimensions()) < 1:
             return False
@@ -50,9 +49,7 @@ class Scene:
         result = json.loads((folder / "candidates.json").read_text(encoding="utf-8"))
         path = str(folder / "suggestions.seg.nrrd")
         sitk.ReadImage(path)  # raises where the file is damaged; MRML's reader would end Slicer
-        name = _("{reference} suggestions").format(reference=reference.GetName())
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
-        node.CreateDefaultDisplayNodes()
+        node = self._newSegmentation(_("{reference} suggestions").format(reference=reference.GetName()))
         storage = slicer.vtkMRMLSegmentationStorageNode()
         storage.SetFileName(path)
         if result["candidates"] and not storage.ReadData(node):
@@ -70,8 +67,7 @@ class Scene:
     def newAnnotation(self, reference: Any) -> Any:
         """An empty segmentation node for lesions."""
         name = _("{reference} lesions").format(reference=reference.GetName()) if reference else _("Lesions")
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
-        node.CreateDefaultDisplayNodes()
+        node = self._newSegmentation(name)
         if reference:
             node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
         return node
@@ -87,6 +83,12 @@ class Scene:
             scale = reach / max(1, min(width, height))
             view.SetFieldOfView(scale * width, scale * height, view.GetFieldOfView()[2])
 
+    def _newSegmentation(self, name: str) -> Any:
+        name = slicer.mrmlScene.GenerateUniqueName(name)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        return node
+
     def _inWorld(self, image: Any, node: Any, *, linear: bool) -> Any:
         """``image`` of ``node`` in world coordinates, resampled only if its parent transform bends its axes."""
         toWorld = vtk.vtkGeneralTransform()
@@ -99,7 +101,7 @@ class Scene:
             if np.allclose(_axes(moved).T @ _axes(moved), np.eye(3), atol=1e-4):
                 return moved
         grid = slicer.vtkOrientedImageData()
-        grid.SetGeometryFromImageToWorldMatrix(_matrix(image))
+        grid.SetGeometryFromImageToWorldMatrix(imageToWorld(image))
         grid.SetExtent(_extentInWorld(image, toWorld))
         moved = slicer.vtkOrientedImageData()
         Resample.ResampleOrientedImageToReferenceOrientedImage(image, grid, moved, linear, False, toWorld)
@@ -112,7 +114,7 @@ class Scene:
         if scalars is None or scalars.GetNumberOfComponents() != 1:
             raise RuntimeError(_("{name} is not a scalar volume.").format(name=node.GetName()))
         picture = sitk.GetImageFromArray(vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]))
-        ijkToLPS = _RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(_matrix(image))
+        ijkToLPS = _RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(imageToWorld(image))
         spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)
         picture.SetSpacing(spacing.tolist())
         picture.SetDirection((ijkToLPS[:3, :3] / spacing).ravel().tolist())
@@ -120,15 +122,9 @@ class Scene:
         sitk.WriteImage(picture, str(path))
 
 
-def _matrix(image: Any) -> vtk.vtkMatrix4x4:
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    return matrix
-
-
 def _axes(image: Any) -> np.ndarray:
     """Columns are the unit vectors of the index axes."""
-    columns = slicer.util.arrayFromVTKMatrix(_matrix(image))[:3, :3]
+    columns = slicer.util.arrayFromVTKMatrix(imageToWorld(image))[:3, :3]
     return columns / np.linalg.norm(columns, axis=0)
 
 
@@ -136,7 +132,7 @@ def _extentInWorld(image: Any, toWorld: vtk.vtkAbstractTransform) -> list[int]:
     """The index extent, on the grid that ``image`` has, of everything that it covers after ``toWorld``."""
     low, high = np.array(image.GetExtent()).reshape(3, 2).T
     lattice = np.stack(np.meshgrid(*np.linspace(low - 0.5, high + 0.5, 9).T, indexing="ij"), -1).reshape(-1, 3)
-    matrix = slicer.util.arrayFromVTKMatrix(_matrix(image))
+    matrix = slicer.util.arrayFromVTKMatrix(imageToWorld(image))
     world = [toWorld.TransformPoint(p) for p in lattice @ matrix[:3, :3].T + matrix[:3, 3]]
     index = (np.array(world) - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T
     return np.stack([np.floor(index.min(0)), np.ceil(index.max(0))], axis=1).astype(int).ravel().tolist()

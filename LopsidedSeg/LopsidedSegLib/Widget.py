@@ -18,6 +18,11 @@ from .Review import Review
 from .Worker import Callbacks
 
 ERROR_STYLE = "color: #c0392b; font-weight: bold"
+DECISIONS = (
+    ("acceptButton", "A", Status.ACCEPTED),
+    ("rejectButton", "R", Status.REJECTED),
+    ("uncertainButton", "U", Status.UNCERTAIN),
+)
 
 
 class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -47,10 +52,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.suggestButton.connect("clicked(bool)", self.onSuggestButton)
         self.ui.suggestionsTable.connect("cellClicked(int,int)", self.onCellClicked)
         self.ui.sensitivitySlider.connect("valueChanged(int)", self.onSensitivity)
-        self.ui.acceptButton.connect("clicked(bool)", lambda checked=False: self.onDecide(Status.ACCEPTED))
         self.ui.addToButton.connect("clicked(bool)", lambda checked=False: self.onAddTo())
-        self.ui.rejectButton.connect("clicked(bool)", lambda checked=False: self.onDecide(Status.REJECTED))
-        self.ui.uncertainButton.connect("clicked(bool)", lambda checked=False: self.onDecide(Status.UNCERTAIN))
         self.ui.undoButton.connect("clicked(bool)", lambda checked=False: self.onUndo())
         self.ui.redoButton.connect("clicked(bool)", lambda checked=False: self.onRedo())
         self.ui.onlySelectedCheckBox.connect("toggled(bool)", self.onOnlySelected)
@@ -58,16 +60,17 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelSelector.connect("activated(int)", self.onModel)
         self.ui.readerEdit.connect("editingFinished()", self.onReader)
         self.ui.folderButton.connect("clicked(bool)", self.onFolderButton)
-        for key, action in {
+        keys: dict[str, Callable[[], Any]] = {
             "N": lambda: self.onStep(1),
             "P": lambda: self.onStep(-1),
-            "A": lambda: self.onDecide(Status.ACCEPTED),
-            "R": lambda: self.onDecide(Status.REJECTED),
-            "U": lambda: self.onDecide(Status.UNCERTAIN),
             "Ctrl+Z": self.onUndo,
             "Ctrl+Y": self.onRedo,
             "O": self.ui.onlySelectedCheckBox.toggle,
-        }.items():
+        }
+        for button, key, status in DECISIONS:
+            keys[key] = lambda checked=False, status=status: self.onDecide(status)
+            getattr(self.ui, button).connect("clicked(bool)", keys[key])
+        for key, action in keys.items():
             # of the main window, so that they work over the slice views too; a text field keeps its keys
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or self.parent)
             shortcut.connect("activated()", action)
@@ -193,6 +196,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._review and self._selected:
             candidate, text = self._selected, self.ui.noteEdit.text
             self._attempt(lambda: self._review.writeNote(candidate, text))
+            self._fillTable()
 
     def onModel(self, index: int) -> None:
         """One that is listed, or with the last item a folder that is asked for."""
@@ -258,7 +262,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.statusLabel.styleSheet = style
 
     def _attempt(self, action: Callable[[], Any]) -> bool:
-        """Do it and show what became of it; a sentence where it could not be done, or not be written to the log."""
+        """Do it; a sentence where it could not be done, or not be written to the log. The caller shows the rest."""
         sentence, done = "", True
         try:
             action()
@@ -266,15 +270,19 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             sentence, done = str(error), False
         except OSError as error:
             sentence = _("Kept in the scene, but not yet in the log: {error}").format(error=error)
-        self._look()
-        self._fillTable()
         self._say(sentence, ERROR_STYLE)
         return done
 
     def _back(self, move: Callable[[], str | None]) -> None:
         moved: list[str | None] = []
-        if self._review and self._attempt(lambda: moved.append(move())) and moved and moved[0]:
+        if not self._review:
+            return
+        self._attempt(lambda: moved.append(move()))
+        if moved and moved[0]:
             self._select(moved[0])
+        else:
+            self._look()
+            self._fillTable()
 
     def _showReview(self) -> None:
         suggestions = self._parameterNode and self._parameterNode.suggestions
@@ -326,11 +334,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             table.clearSelection()
         opinion = review.opinion(self._selected) if self._selected else None
         self.ui.noteEdit.text = opinion.note if opinion else ""
-        for button, status in (
-            ("acceptButton", Status.ACCEPTED),
-            ("rejectButton", Status.REJECTED),
-            ("uncertainButton", Status.UNCERTAIN),
-        ):
+        for button, _key, status in DECISIONS:
             getattr(self.ui, button).enabled = bool(opinion) and opinion.status is not status
         annotation = self._parameterNode and self._parameterNode.annotation
         segment = annotation and self._touching and annotation.GetSegmentation().GetSegment(self._touching[0])

@@ -15,8 +15,9 @@ import SimpleITK as sitk
 from .volume import Volume
 
 COARSE_MM = 3.0  # the patient's outline is found on a grid of about this spacing
-AIR = 0.1  # of the way from the 2nd to the 98th percentile, as BET (Smith, Human Brain Mapping 2002); Otsu's
-# threshold would leave the brain to the air wherever the scalp is much brighter
+# of the way from the 2nd to the 98th percentile, as BET (Smith, Human Brain Mapping 2002); Otsu's threshold would
+# leave the brain to the air wherever the scalp is much brighter
+AIR = 0.1
 GAP_MM = 9.0  # of skull, sinus or cerebrospinal fluid, closed between scalp and brain
 DEEP = 0.4  # "deep": at least this part of the greatest depth below the surface
 PADDED = 0.5  # an exact value on this share of the faces is padding, not measured air

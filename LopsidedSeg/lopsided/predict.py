@@ -61,30 +61,21 @@ class Predictor:
         for name in wrong.missing_keys + wrong.unexpected_keys:
             raise InputError(f"{model.folder}: weights and architecture disagree at {name}; install the model again")
         self.network = network.eval().to(self.device)
-        self._last: tuple[str, Volume] | None = None
 
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
         """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 away from the patient.
-
-        The last map is kept, and given again for the same images: only the annotation changed. It is read-only.
 
         Raises:
             InputError: the study has not what the model needs.
             Exception: whatever ``progress`` raises, :class:`Cancelled` for one.
         """
         progress("Preparing the images", 0.0)
-        images = _fingerprint(study)
-        if self._last and self._last[0] == images:
-            progress("Using the map of the last search", 1.0)
-            return self._last[1]
         seen = network_input(study, self.model.card.input, self.network.stride)
         progress("Searching for lesions", 0.1)
         logits = self._logits(torch.from_numpy(seen.array)[None], progress)
         probability = Volume(torch.sigmoid(logits)[0, 0].numpy(), seen.geometry, "probability")
         progress("Mapping back", 0.95)
         mapped = resample(probability, study.reference.geometry)
-        mapped.array.flags.writeable = False
-        self._last = images, mapped
         progress("Mapping back", 1.0)
         return mapped
 
@@ -106,6 +97,23 @@ class Predictor:
                 core = max(shape)
             else:
                 progress(f"Not enough memory; going on with tiles of {core} voxels", 0.1)
+
+
+class RememberingPredictor(Predictor):
+    """Keeps its last map, and gives it again for the same images: only the annotation changed. It is read-only."""
+
+    _last: tuple[str, Volume] | None = None
+
+    def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
+        """As :meth:`Predictor.probability_map`."""
+        images = _fingerprint(study)
+        if self._last and self._last[0] == images:
+            progress("Using the map of the last search", 1.0)
+            return self._last[1]
+        mapped = super().probability_map(study, progress)
+        mapped.array.flags.writeable = False
+        self._last = images, mapped
+        return mapped
 
 
 def tiled_logits(

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from . import DISCLAIMER, __version__
 from .errors import InputError
 from .model import OperatingPoint
+from .review import segment_id
 from .segmentation import Segment, segmentation_image
 from .suggest import Suggestions
 from .volume import Vector, to_sitk
@@ -141,7 +142,7 @@ def write_results(suggestions: Suggestions, folder: Path) -> None:
     _write(to_sitk(labels, geometry), folder / MASK)
     segments = [
         Segment(
-            identifier=f"Suggestion_{c.rank}",
+            identifier=segment_id(c.rank),
             name=f"Suggestion {c.rank} ({c.confidence:.0%}, {c.longest_diameter_mm:.1f} mm)",
             label=c.rank,
             colour=_COLOURS[n % len(_COLOURS)],

@@ -19,6 +19,11 @@ from uuid import uuid4
 LOG = ".review.jsonl"
 
 
+def segment_id(rank: int) -> str:
+    """Of the segment in ``suggestions.seg.nrrd`` that is the candidate of this rank."""
+    return f"Suggestion_{rank}"
+
+
 class Status(StrEnum):
     """What was decided about a candidate."""
 

@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import SimpleITK as sitk
 
+from . import METASTASIS
 from .volume import Geometry, to_sitk
-
-_METASTASIS = (
-    "Segmentation category and type - DICOM master list~SCT^49755003^Morphologically Altered Structure~"
-    "SCT^14799000^Neoplasm, Secondary~^^~Anatomic codes - DICOM master list~SCT^12738006^Brain~^^"
-)
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ def segmentation_image(labels: np.ndarray, geometry: Geometry, segments: list[Se
         if shapes.HasLabel(segment.label):
             box = shapes.GetBoundingBox(segment.label)
             extent = " ".join(f"{a} {a + d - 1}" for a, d in zip(box[:3], box[3:], strict=True))
-        tags = {"TerminologyEntry": _METASTASIS, **segment.tags}
+        tags = {"TerminologyEntry": METASTASIS, **segment.tags}
         for key, value in {
             "ID": segment.identifier,
             "Name": segment.name,

@@ -30,7 +30,7 @@ from . import __version__
 from .annotation import Annotation, read_annotation
 from .errors import InputError
 from .model import find_model, load_model
-from .predict import Predictor
+from .predict import Predictor, RememberingPredictor
 from .reading import read_volume
 from .results import all_or_nothing, write_results
 from .study import Study
@@ -70,7 +70,7 @@ def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> Non
 
 @lru_cache(maxsize=1)
 def _predictor(folder: Path) -> Predictor:
-    return Predictor(load_model(folder))
+    return RememberingPredictor(load_model(folder))
 
 
 def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) -> None:

@@ -8,7 +8,7 @@ import torch
 from lopsided.errors import InputError
 from lopsided.model import Model, ResidualUNetSizes
 from lopsided.network import ResidualUNet
-from lopsided.predict import Cancelled, Predictor, tiled_logits
+from lopsided.predict import Cancelled, Predictor, RememberingPredictor, tiled_logits
 from lopsided.study import Study, network_input
 from lopsided.volume import Geometry, Volume, resample
 
@@ -95,7 +95,7 @@ def test_progress_rises_to_the_end(model: Model, study: Study) -> None:
 
 def test_the_same_images_are_searched_once(model: Model, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second search after the annotation changed; but any other voxel or place is another search."""
-    predictor = Predictor(model, "cpu")
+    predictor = RememberingPredictor(model, "cpu")
     calls: list[int] = []
     forward = ResidualUNet.forward
     monkeypatch.setattr(ResidualUNet, "forward", lambda self, x: calls.append(1) or forward(self, x))
@@ -115,7 +115,7 @@ def test_out_of_memory_goes_to_smaller_tiles_with_the_same_result(
     model: Model, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(model, "cpu")
-    whole = Predictor(model, "cpu").probability_map(study).array
+    whole = predictor.probability_map(study).array
     forward = ResidualUNet.forward
 
     def short_of_memory(self: ResidualUNet, x: torch.Tensor) -> torch.Tensor:
