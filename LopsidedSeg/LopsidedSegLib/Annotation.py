@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .Labelmaps import asLabelmaps, imageToWorld, labelmap, transformed
+from .Labelmaps import asLabelmaps, cropped, imageOf, isEmpty, labelmap, labelmapName, shapeOf, transformed, voxelsOf
 
 
 class Annotation:
@@ -18,6 +18,16 @@ class Annotation:
 
     def __init__(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         self.node = node
+
+    def terminologies(self) -> list[str]:
+        """What its segments are, as Slicer writes terminology entries; each once."""
+        segmentation, entries = self.node.GetSegmentation(), {}
+        for segmentId in segmentation.GetSegmentIDs():
+            entry = vtk.reference("")
+            segment = segmentation.GetSegment(segmentId)
+            if segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry) and str(entry):
+                entries[str(entry)] = None
+        return list(entries)
 
     def touching(self, lesion: Any) -> list[str]:
         """IDs of the segments that share a voxel with the lesion or border on it."""
@@ -30,11 +40,11 @@ class Annotation:
         wide = np.zeros(np.array(inside.shape) + 2, bool)
         for step in np.ndindex(3, 3, 3):  # 26 neighbours
             wide[tuple(slice(s, s + n) for s, n in zip(step, inside.shape, strict=True))] |= inside
-        around = _image(own, extent, wide[1:-1, 1:-1, 1:-1])
+        around = imageOf(wide[1:-1, 1:-1, 1:-1], own, extent)
         found = []
         for segmentId in copy.GetSegmentation().GetSegmentIDs():
             existing = labelmap(copy, segmentId)
-            if min(existing.GetDimensions()) < 1:
+            if isEmpty(existing):
                 continue
             # on the lesion's grid, which is small: a surface's own may be very fine
             here = _onGridOf(existing, around, pad=False)
@@ -44,22 +54,32 @@ class Annotation:
 
     def insert(self, lesion: Any, name: str, colour: tuple[float, float, float], tags: dict[str, str]) -> str:
         """A new segment for the lesion. Returns its ID; raises RuntimeError, one sentence."""
-        self._checkIsLabelmap()
         segment = slicer.vtkSegment()
         segment.SetName(name)
         segment.SetColor(*colour)
         for key, value in tags.items():
             segment.SetTag(key, value)
-        segment.AddRepresentation(_labelmapName(), transformed(lesion, None, self.node))
+        segment.AddRepresentation(labelmapName(), transformed(lesion, None, self.node))
         segmentId = self.node.GetSegmentation().GenerateUniqueSegmentID(name)
-        if not self.node.GetSegmentation().AddSegment(segment, segmentId):
-            raise RuntimeError(_("{name} did not take the lesion.").format(name=self.node.GetName()))
+        self.restore(segmentId, segment)
         return segmentId
 
-    def remove(self, segmentId: str) -> None:
-        """Take out what :meth:`insert` put in; nothing where the user has removed it since."""
-        if self.node.GetSegmentation().GetSegment(segmentId):
-            self.node.GetSegmentation().RemoveSegment(segmentId)
+    def remove(self, segmentId: str) -> Any:
+        """Take out what :meth:`insert` put in. Returns it as the user left it, None where they have removed it since."""
+        segment = self.node.GetSegmentation().GetSegment(segmentId)
+        if segment is None:
+            return None
+        image, kept = labelmap(self.node, segmentId), slicer.vtkSegment()
+        kept.DeepCopyMetadata(segment)
+        kept.AddRepresentation(labelmapName(), image if isEmpty(image) else cropped(image))
+        self.node.GetSegmentation().RemoveSegment(segmentId)
+        return kept
+
+    def restore(self, segmentId: str, segment: Any) -> None:
+        """Put in again what :meth:`remove` took out; raises RuntimeError, one sentence."""
+        self._checkIsLabelmap()
+        if not self.node.GetSegmentation().AddSegment(segment, segmentId):
+            raise RuntimeError(_("{name} did not take the lesion.").format(name=self.node.GetName()))
 
     def grow(self, segmentId: str, lesion: Any) -> str:
         """Add the lesion to a segment. Returns what :meth:`shrink` needs; raises RuntimeError, one sentence."""
@@ -73,7 +93,7 @@ class Annotation:
         added = _voxels(here, extent) & ~before
         if not added.any():
             raise RuntimeError(_("Nothing of the lesion is new to that segment; accept as a new segment."))
-        self._write(segmentId, _image(existing, extent, before | added))
+        self._write(segmentId, imageOf(before | added, existing, extent))
         bits = base64.b64encode(zlib.compress(np.packbits(added).tobytes())).decode()
         return json.dumps({"extent": extent, "bits": bits})
 
@@ -83,15 +103,16 @@ class Annotation:
             return
         content = json.loads(token)
         bits = np.frombuffer(zlib.decompress(base64.b64decode(content["bits"])), np.uint8)
-        shape = _shape(content["extent"])
+        shape = shapeOf(content["extent"])
         existing = labelmap(self.node, segmentId)
-        added = _image(existing, content["extent"], np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape))
+        mask = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
+        added = imageOf(mask, existing, content["extent"])
         extent = _union(existing, added)
-        self._write(segmentId, _image(existing, extent, _voxels(existing, extent) & ~_voxels(added, extent)))
+        self._write(segmentId, imageOf(_voxels(existing, extent) & ~_voxels(added, extent), existing, extent))
 
     def _checkIsLabelmap(self) -> None:
         segmentation = self.node.GetSegmentation()
-        if segmentation.GetNumberOfSegments() and segmentation.GetSourceRepresentationName() != _labelmapName():
+        if segmentation.GetNumberOfSegments() and segmentation.GetSourceRepresentationName() != labelmapName():
             sentence = _(
                 "{name} is not stored as label maps; make them its source representation in the Segmentations module."
             )
@@ -101,10 +122,6 @@ class Annotation:
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         if not logic.SetBinaryLabelmapToSegment(image, self.node, segmentId, logic.MODE_REPLACE):
             raise RuntimeError(_("{name} could not be changed.").format(name=self.node.GetName()))
-
-
-def _labelmapName() -> str:
-    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 
 def _onGridOf(image: Any, reference: Any, *, pad: bool) -> Any:
@@ -121,16 +138,11 @@ def _union(a: Any, b: Any) -> list[int]:
     return [int(v) for n in (0, 2, 4) for v in (low[n], high[n + 1])]
 
 
-def _shape(extent: list[int]) -> tuple[int, int, int]:
-    i, j, k = (extent[n + 1] - extent[n] + 1 for n in (0, 2, 4))
-    return k, j, i
-
-
 def _voxels(image: Any, extent: list[int]) -> np.ndarray:
     """Bool (k, j, i) over ``extent``, false where the image does not reach."""
-    whole = np.zeros(_shape(extent), bool)
+    whole = np.zeros(shapeOf(extent), bool)
     own = image.GetExtent()
-    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(_shape(own)) > 0
+    array = voxelsOf(image) > 0
     low = [max(own[n], extent[n]) for n in (4, 2, 0)]
     end = [min(own[n + 1], extent[n + 1]) + 1 for n in (4, 2, 0)]
     if all(a < b for a, b in zip(low, end, strict=True)):
@@ -139,12 +151,3 @@ def _voxels(image: Any, extent: list[int]) -> np.ndarray:
         )
         whole[target] = array[source]
     return whole
-
-
-def _image(lattice: Any, extent: list[int], mask: np.ndarray) -> Any:
-    """``mask`` (k, j, i) over ``extent``, on the lattice of an image."""
-    image = slicer.vtkOrientedImageData()
-    image.SetGeometryFromImageToWorldMatrix(imageToWorld(lattice))
-    image.SetExtent(extent)
-    image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
-    return image

@@ -2,8 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import slicer
 import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+
+def labelmapName() -> str:
+    """Of the representation, as Slicer calls it."""
+    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 
 def asLabelmaps(node: Any) -> Any:
@@ -37,3 +44,40 @@ def imageToWorld(image: Any) -> vtk.vtkMatrix4x4:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return matrix
+
+
+def shapeOf(extent: list[int]) -> tuple[int, int, int]:
+    """Voxels along k, j, i."""
+    i, j, k = (extent[n + 1] - extent[n] + 1 for n in (0, 2, 4))
+    return k, j, i
+
+
+def voxelsOf(image: Any) -> np.ndarray:
+    """The voxels (k, j, i) over an image's extent; a view, not a copy."""
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shapeOf(image.GetExtent()))
+
+
+def imageOf(mask: np.ndarray, lattice: Any, extent: list[int]) -> Any:
+    """``mask`` (k, j, i) over ``extent``, on the lattice of an image."""
+    image = slicer.vtkOrientedImageData()
+    image.SetGeometryFromImageToWorldMatrix(imageToWorld(lattice))
+    image.SetExtent(extent)
+    image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
+    return image
+
+
+def isEmpty(image: Any) -> bool:
+    """Whether nothing is marked in a label map."""
+    return min(image.GetDimensions()) < 1 or not voxelsOf(image).any()
+
+
+def cropped(image: Any) -> Any:
+    """A copy of a label map that is not empty, as far as it is marked."""
+    voxels, extent = voxelsOf(image), list(image.GetExtent())
+    for axis in range(3):  # k, j, i
+        there = np.flatnonzero(voxels.any(axis=tuple(a for a in range(3) if a != axis)))
+        low = image.GetExtent()[4 - 2 * axis]
+        extent[4 - 2 * axis : 6 - 2 * axis] = int(low + there[0]), int(low + there[-1])
+    low = image.GetExtent()[::2]
+    i, j, k = (slice(extent[2 * n] - low[n], extent[2 * n + 1] - low[n] + 1) for n in range(3))
+    return imageOf(voxels[k, j, i] > 0, image, extent)

@@ -1,6 +1,5 @@
 """What the module does, callable with or without its panel."""
 
-import getpass
 import logging
 import tempfile
 from collections.abc import Callable
@@ -9,16 +8,17 @@ from typing import Any
 
 import slicer
 from lopsided.naming import guess_sequences
+from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
+from .Annotation import Annotation
 from .Parameters import Parameters
 from .Review import Review
 from .Scene import Scene
+from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
-
-MODELS = Path(__file__).parents[1] / "Resources" / "Models"
 
 
 class Logic(ScriptedLoadableModuleLogic):
@@ -40,53 +40,19 @@ class Logic(ScriptedLoadableModuleLogic):
         self,
         worker: Worker | None = None,
         scene: Scene | None = None,
+        settings: Settings | None = None,
         prepare: Callable[[], None] = Dependencies.ensureDependencies,
     ) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._worker = worker or Worker()
         self._scene = scene or Scene()
+        self.settings = settings or Settings()
         self._prepare = prepare
         self._folder: tempfile.TemporaryDirectory | None = None
         self._reviews: dict[str, Review] = {}
 
     def getParameterNode(self) -> Parameters:
         return Parameters(super().getParameterNode())
-
-    @property
-    def reader(self) -> str:
-        """Who decides; a setting of the application, the computer's user name where it is not set."""
-        return slicer.app.userSettings().value("LopsidedSeg/Reader", "") or getpass.getuser()
-
-    @reader.setter
-    def reader(self, name: str) -> None:
-        slicer.app.userSettings().setValue("LopsidedSeg/Reader", name)
-        self._reviews.clear()
-
-    @property
-    def reviewFolder(self) -> Path | None:
-        """Where the logs of decisions go, a setting of the application; None for no log."""
-        folder = slicer.app.userSettings().value("LopsidedSeg/ReviewFolder", "")
-        return Path(folder) if folder else None
-
-    @reviewFolder.setter
-    def reviewFolder(self, folder: Path | None) -> None:
-        slicer.app.userSettings().setValue("LopsidedSeg/ReviewFolder", str(folder) if folder else "")
-        self._reviews.clear()
-
-    @property
-    def model(self) -> str | None:
-        """The model folder that searches use, a setting of the application; None for the one that is installed."""
-        return slicer.app.userSettings().value("LopsidedSeg/Model", "") or None
-
-    @model.setter
-    def model(self, folder: str | None) -> None:
-        slicer.app.userSettings().setValue("LopsidedSeg/Model", folder or "")
-
-    def models(self) -> dict[str, str]:
-        """Name by folder, of the models that came with the extension and of the one chosen, if it is another."""
-        folders = {path.parent for path in MODELS.glob("*/model.json")}
-        folders |= {Path(self.model)} if self.model else set()
-        return {str(folder): folder.name for folder in sorted(folders)}
 
     @property
     def busy(self) -> bool:
@@ -151,7 +117,7 @@ class Logic(ScriptedLoadableModuleLogic):
     ) -> None:
         """Start a search and return; ``callbacks.done`` gets the new segmentation node.
 
-        The nodes are read, and none is changed. ``model`` is the path of a model folder; None is ``self.model``.
+        The nodes are read, and none is changed. ``model`` is the path of a model folder; None is the one in the settings.
         """
         sequences = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
         sequences = {name: node for name, node in sequences.items() if node}
@@ -188,7 +154,7 @@ class Logic(ScriptedLoadableModuleLogic):
             callbacks.error(sentence)
 
         self._worker.send(
-            {"suggest": {**request, "model": model or self.model}}, Callbacks(callbacks.progress, done, failed)
+            {"suggest": {**request, "model": model or self.settings.model}}, Callbacks(callbacks.progress, done, failed)
         )
 
     def cancel(self) -> None:
@@ -207,7 +173,7 @@ class Logic(ScriptedLoadableModuleLogic):
     def review(self, suggestions: Any) -> Review | None:
         """The review of a suggestions node, begun or gone on with; None for any other node.
 
-        ``self.reader`` and ``self.reviewFolder`` say whose it is, and where the log of decisions goes, if anywhere.
+        The settings say whose it is, and where the log of decisions goes.
         Raises ValueError for a review that cannot be read, OSError for a log that cannot be.
         """
         found = self._reviews.get(suggestions.GetID()) if suggestions else None
@@ -215,9 +181,14 @@ class Logic(ScriptedLoadableModuleLogic):
             return found
         if not self.result(suggestions):
             return None
-        found = Review(suggestions, self._scene, self.reader, self.reviewFolder)
+        found = Review(suggestions, self._scene, self.settings)
         self._reviews[suggestions.GetID()] = found
         return found
+
+    def terminologies(self, annotation: Any) -> dict[str, str]:
+        """What accepted lesions can be called: name by terminology entry, of the default and of what is in use."""
+        used = Annotation(annotation).terminologies() if annotation else []
+        return {entry: terminologyName(entry) for entry in [METASTASIS, self.settings.terminology, *used]}
 
     def newAnnotation(self, reference: Any) -> Any:
         """An empty segmentation for lesions, on the grid of ``reference``."""
@@ -226,6 +197,11 @@ class Logic(ScriptedLoadableModuleLogic):
     def jumpTo(self, candidate: dict[str, Any]) -> None:
         """Show a candidate in all slice views."""
         self._scene.jumpTo(candidate)
+
+    def edit(self, review: Review, candidate: str, reference: Any) -> None:
+        """Open Segment Editor on a candidate: on its segment in the annotation once it was accepted."""
+        self._scene.edit(*review.place(candidate), reference)
+        slicer.util.selectModule("SegmentEditor")
 
     def _write(
         self, folder: Path, sequences: dict[str, Any], annotation: Any

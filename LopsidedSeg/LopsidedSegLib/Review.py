@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from lopsided import METASTASIS
 from lopsided.review import Change, Opinion, ReviewLog, ReviewSession, Status, recover, segment_id
+from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
 from .Annotation import Annotation
-from .Labelmaps import labelmap, transformed
+from .Labelmaps import cropped, isEmpty, labelmap, transformed
 from .Scene import Scene
+from .Settings import Settings, terminologyName
 
 REVIEW_ATTRIBUTE = "LopsidedSeg.Review"
 THRESHOLD_ATTRIBUTE = "LopsidedSeg.Threshold"
@@ -23,17 +24,17 @@ class Review:
     """One reader's decisions on the candidates of a suggestions node.
 
     Everything is kept in the node, so it is saved and restored with the scene, and each decision goes to a log file at
-    once where a folder for them is given. The annotation changes when a candidate is accepted, when that is undone,
+    once where the settings have a folder for it. The annotation changes when a candidate is accepted, when that is undone,
     and at no other time.
 
     Usage example::
 
-        review = Review(node, Scene(), reader="ab", folder=Path("reviews"))
+        review = Review(node, Scene(), Settings())
         review.decide("Suggestion_1", Status.ACCEPTED, annotation)
         review.undo()
     """
 
-    def __init__(self, node: Any, scene: Scene, reader: str, folder: Path | None = None) -> None:
+    def __init__(self, node: Any, scene: Scene, settings: Settings) -> None:
         """Raises ValueError for a node without suggestions, or with a review that cannot be read."""
         result = scene.result(node)
         if not result:
@@ -41,19 +42,20 @@ class Review:
         self.node = node
         self.candidates = {segment_id(c["rank"]): c for c in result["candidates"]}
         self.result = result
+        self._settings = settings
         kept = json.loads(node.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
         if kept:
             self._session = ReviewSession.from_json(kept["session"])
-            self._session.reader = reader  # who goes on with it; what is in its history keeps its own
         else:
             about = {key: result.get(key) for key in ("software", "model", "sequences", "reference_grid", "created")}
-            self._session = ReviewSession(self.candidates, reader, about)
+            self._session = ReviewSession(self.candidates, settings.reader, about)
         self._threshold = float(node.GetAttribute(THRESHOLD_ATTRIBUTE) or result["model"]["threshold"])
         self._accepted: dict[str, dict[str, str]] = kept.get("accepted", {})
+        self._removed: dict[str, Any] = {}
         self._selectedOnly: str | None = None
-        recovered = self._recover(folder)
-        self._log = ReviewLog(folder, node.GetName(), self._session) if folder else None
-        if recovered:
+        self._log: ReviewLog | None = None
+        self._logOf: tuple[Path, str] | None = None
+        if self._recover(settings.logFolder):
             self._record()
         else:
             self._show()
@@ -82,6 +84,20 @@ class Review:
     def canRedo(self) -> bool:
         return self._session.can_redo
 
+    @property
+    def seconds(self) -> float:
+        """How long the reader took until now, pauses left out."""
+        return self._session.seconds
+
+    @property
+    def outlined(self) -> bool:
+        """Whether the suggestions are drawn in slice views."""
+        return bool(self.node.GetDisplayNode().GetVisibility2D())
+
+    @outlined.setter
+    def outlined(self, outlined: bool) -> None:
+        self.node.GetDisplayNode().SetVisibility2D(outlined)
+
     def opinion(self, candidate: str) -> Opinion:
         """Status and note of a candidate."""
         return self._session.opinion(candidate)
@@ -103,9 +119,19 @@ class Review:
         self._selectedOnly = candidate
         self._show()
 
+    def place(self, candidate: str) -> tuple[Any, str]:
+        """Node and segment to edit: in the annotation once it was accepted, else among the suggestions."""
+        how = self._accepted.get(candidate, {})
+        segmentId = how.get("segment") or how.get("addTo")
+        accepted = self.opinion(candidate).status is Status.ACCEPTED and self.annotation and segmentId
+        if accepted and self.annotation.GetSegmentation().GetSegment(segmentId):
+            return self.annotation, segmentId
+        return self.node, candidate
+
     def touching(self, candidate: str, annotation: Any) -> list[str]:
         """IDs of the annotation's segments that the candidate overlaps or borders on by now."""
-        return Annotation(annotation).touching(self._lesion(candidate)) if annotation else []
+        lesion = self._lesion(candidate) if annotation else None
+        return Annotation(annotation).touching(lesion) if lesion else []
 
     def decide(self, candidate: str, status: Status, annotation: Any = None, addTo: str | None = None) -> None:
         """Accept, reject, or leave uncertain; ``PENDING`` takes a decision back.
@@ -117,25 +143,30 @@ class Review:
         before, status = self.opinion(candidate).status, Status(status)
         if before is status:
             return
+        self._removed.pop(candidate, None)
         if status is Status.ACCEPTED:
             self._putIn(candidate, annotation, addTo)
         elif before is Status.ACCEPTED:
             self._takeOut(candidate)
-        self._session.decide(candidate, status, threshold=self._threshold)
+        self._asReader().decide(candidate, status, threshold=self._threshold)
         self._record()
 
     def writeNote(self, candidate: str, text: str) -> None:
         """The reader's words on a candidate. Raises OSError as :meth:`decide`."""
-        if self._session.write_note(candidate, text, threshold=self._threshold):
+        if self._asReader().write_note(candidate, text, threshold=self._threshold):
             self._record()
 
     def undo(self) -> str | None:
         """Take the last decision or note back. Returns its candidate. Raises as :meth:`decide`."""
-        return self._move(self._session.undo, self._session.redo)
+        return self._move(self._asReader().undo, self._session.redo)
 
     def redo(self) -> str | None:
         """Decide again what was undone last. Returns its candidate. Raises as :meth:`decide`."""
-        return self._move(self._session.redo, self._session.undo)
+        return self._move(self._asReader().redo, self._session.undo)
+
+    def _asReader(self) -> ReviewSession:
+        self._session.reader = self._settings.reader  # of what is done now; what was done keeps its own
+        return self._session
 
     def _move(self, there: Any, back: Any) -> str | None:
         change = there(threshold=self._threshold)
@@ -160,20 +191,26 @@ class Review:
     def _putIn(self, candidate: str, annotation: Any, addTo: str | None) -> None:
         if annotation is None:
             raise RuntimeError(_("Choose or create the annotation that lesions are accepted into."))
+        if candidate in self._removed:  # as the user had edited it before the undo
+            Annotation(annotation).restore(self._accepted[candidate]["segment"], self._removed.pop(candidate))
+            return
         lesion = self._lesion(candidate)
+        if lesion is None:
+            raise RuntimeError(_("Nothing is left of this suggestion; it was erased in another module."))
         if addTo:
             token = Annotation(annotation).grow(addTo, lesion)
             self._accepted[candidate] = {"addTo": addTo, "token": token}
         else:
-            found = self.candidates[candidate]
+            found, entry = self.candidates[candidate], self._settings.terminology
             tags = {
-                slicer.vtkSegment.GetTerminologyEntryTagName(): METASTASIS,
+                slicer.vtkSegment.GetTerminologyEntryTagName(): entry,
                 "LopsidedSeg.Suggestion": candidate,
                 "LopsidedSeg.Confidence": f"{found['confidence']:.4f}",
                 "LopsidedSeg.Model": self.result["model"]["digest"],
                 "LopsidedSeg.Reader": self._session.reader,
             }
-            name = _("Metastasis (suggested, {diameter:.1f} mm)").format(diameter=found["longest_diameter_mm"])
+            kind = _("Metastasis") if entry == METASTASIS else terminologyName(entry)
+            name = _("{kind} (suggested, {diameter:.1f} mm)").format(kind=kind, diameter=found["longest_diameter_mm"])
             segment = self.node.GetSegmentation().GetSegment(candidate)
             self._accepted[candidate] = {
                 "segment": Annotation(annotation).insert(lesion, name, segment.GetColor(), tags)
@@ -183,13 +220,18 @@ class Review:
     def _takeOut(self, candidate: str) -> None:
         how = self._accepted.get(candidate, {})
         if self.annotation and "segment" in how:
-            Annotation(self.annotation).remove(how["segment"])
+            removed = Annotation(self.annotation).remove(how["segment"])
+            if removed:
+                self._removed[candidate] = removed
         elif self.annotation and "token" in how:
             Annotation(self.annotation).shrink(how["addTo"], how["token"])
 
     def _lesion(self, candidate: str) -> Any:
-        """The candidate's label map in world coordinates."""
-        return transformed(labelmap(self.node, candidate), self.node, None)
+        """The candidate's label map in world coordinates; None where nothing is left of it."""
+        if self.node.GetSegmentation().GetSegment(candidate) is None:
+            return None
+        image = labelmap(self.node, candidate)
+        return None if isEmpty(image) else transformed(cropped(image), self.node, None)
 
     def _recover(self, folder: Path | None) -> bool:
         """Take over decisions that a log has and the scene, which was saved before them, has not: if there are any."""
@@ -204,14 +246,16 @@ class Review:
         return True
 
     def _record(self) -> None:
-        self._keep()
-        self._show()
-        if self._log:
-            self._log.write()
-
-    def _keep(self) -> None:
         kept = {"session": self._session.to_json(), "accepted": self._accepted}
         self.node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(kept))
+        self._show()
+        folder = self._settings.logFolder
+        logOf = (folder, self._session.reader) if folder else None
+        if logOf != self._logOf:  # a file of its own for each folder and reader, with the whole history
+            self._log = ReviewLog(folder, self.node.GetName(), self._session) if folder else None
+            self._logOf = logOf
+        if self._log:
+            self._log.write()
 
     def _show(self) -> None:
         """Segment status and display, natively: what qMRMLSegmentsTableView and Segment Editor show too."""

@@ -11,10 +11,12 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .Labelmaps import asLabelmaps, imageToWorld
+from .Surfaces import addSurfaces
 
 RESULT_ATTRIBUTE = "LopsidedSeg.Result"
 _NARROWEST_VIEW_MM = 60.0  # so that a small lesion is seen in its surroundings
 _VIEW_DIAMETERS = 4.0
+_OUTLINE_PIXELS = 2
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -57,6 +59,10 @@ class Scene:
             raise RuntimeError(_("The suggestions could not be read."))
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
         node.SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
+        addSurfaces(node)
+        display = node.GetDisplayNode()
+        display.SetVisibility2DFill(False)  # the image is what decides
+        display.SetSliceIntersectionThickness(_OUTLINE_PIXELS)
         return node
 
     def result(self, node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, Any] | None:
@@ -82,6 +88,23 @@ class Scene:
             width, height, _depth = view.GetDimensions()
             scale = reach / max(1, min(width, height))
             view.SetFieldOfView(scale * width, scale * height, view.GetFieldOfView()[2])
+        for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):  # as it looked, but at the candidate
+            step = ras - camera.GetFocalPoint()
+            camera.SetPosition(*(step + camera.GetPosition()))
+            camera.SetFocalPoint(*ras)
+            camera.ResetClippingRange()
+
+    def edit(self, node: Any, segmentId: str, image: Any) -> None:
+        """Have Segment Editor, when it is opened next, open on this segment, over this volume."""
+        tag = "SegmentEditor"
+        editor = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
+        if editor is None:
+            editor = slicer.vtkMRMLSegmentEditorNode()
+            editor.SetSingletonTag(tag)
+            editor = slicer.mrmlScene.AddNode(editor)
+        editor.SetAndObserveSegmentationNode(node)
+        editor.SetAndObserveSourceVolumeNode(image)
+        editor.SetSelectedSegmentID(segmentId)
 
     def _newSegmentation(self, name: str) -> Any:
         name = slicer.mrmlScene.GenerateUniqueName(name)

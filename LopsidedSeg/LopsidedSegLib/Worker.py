@@ -5,15 +5,18 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import qt
+from lopsided import __version__
 from slicer.i18n import tr as _
 
 MODULE_FOLDER = Path(__file__).parents[1]
+SILENCE_S = 60.0  # it says every two seconds that it is alive
 
 
 class Callbacks(NamedTuple):
@@ -27,7 +30,8 @@ class Callbacks(NamedTuple):
 class Worker:
     """Answers one request at a time, in a process of its own that stays alive between requests.
 
-    A crash or a lack of memory in there ends that process alone; the next request starts another.
+    A crash or a lack of memory in there ends that process alone; the next request starts another. One that is not heard
+    of any more is ended.
 
     Usage example::
 
@@ -36,8 +40,10 @@ class Worker:
         worker.wait()  # only where no event loop runs
     """
 
-    def __init__(self, command: list[str] | None = None) -> None:
+    def __init__(self, command: list[str] | None = None, silence: float = SILENCE_S) -> None:
         self.command = command or [sys.executable, "-m", "lopsided.worker"]
+        self.silence = silence
+        self._heard = 0.0
         self._ready: dict[str, Any] | None = None
         self._request: dict[str, Any] | None = None
         self._callbacks: Callbacks | None = None
@@ -52,6 +58,9 @@ class Worker:
         self._process.connect("readyReadStandardError()", self._onLog)
         self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
         self._process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
+        self._watch = qt.QTimer()
+        self._watch.interval = 1000
+        self._watch.connect("timeout()", self._onWatch)
 
     @property
     def busy(self) -> bool:
@@ -62,6 +71,7 @@ class Worker:
         if self.busy:
             raise RuntimeError("the worker answers one request at a time")
         self._request, self._callbacks = request, callbacks
+        self._watch.start()
         self.start()
         if self._ready:
             self._sendRequest()
@@ -76,10 +86,12 @@ class Worker:
         """Block until the request is answered."""
         while self.busy:
             self._process.waitForReadyRead(100)
+            self._onWatch()
 
     def stop(self) -> None:
         """Kill the process, whatever it is doing; nobody hears of the request again."""
         self._callbacks = None
+        self._watch.stop()
         if self._process.state() == qt.QProcess.NotRunning:
             return
         pid = (self._ready or {}).get("pid")
@@ -90,6 +102,7 @@ class Worker:
         self._process.waitForFinished(3000)
 
     def _sendRequest(self) -> None:
+        self._heard = time.monotonic()
         self._process.write(json.dumps(self._request).encode() + b"\n")
 
     def _onOutput(self) -> None:
@@ -103,15 +116,18 @@ class Worker:
             self._onMessage(kind, content)
 
     def _onMessage(self, kind: str, content: Any) -> None:
+        self._heard = time.monotonic()
         if kind == "ready":
             self._ready = content
-            if self.busy:
+            if content["version"] != __version__:
+                sentence = _("The computing process is LopsidedSeg {other}, the module is {own}; install it again.")
+                self._giveUp(sentence.format(other=content["version"], own=__version__))
+            elif self.busy:
                 self._sendRequest()
         elif self.busy and kind == "progress":
             self._callbacks.progress(content["what"], content["part"])
         elif self.busy and kind in ("done", "error"):
-            callbacks, self._callbacks = self._callbacks, None
-            getattr(callbacks, kind)(content)
+            self._end(kind, content)
 
     def _onLog(self) -> None:
         text = self._process.readAllStandardError().data().decode("utf-8", "replace").strip()
@@ -128,7 +144,26 @@ class Worker:
         if error == qt.QProcess.FailedToStart:
             self._fail(_("The computing process could not be started: {command}").format(command=self.command[0]))
 
-    def _fail(self, sentence: str) -> None:
-        callbacks, self._callbacks = self._callbacks, None
+    def _onWatch(self) -> None:
+        """Give up a process that says nothing; none before it is ready, for imports can take their time."""
+        if not self.busy or not self._ready or time.monotonic() - self._heard < self.silence:
+            return
+        self._onOutput()  # what it said while Slicer was busy
+        if self.busy and time.monotonic() - self._heard >= self.silence:
+            sentence = _("The computing process did not answer for {seconds:.0f} s and was ended; search again.")
+            self._giveUp(sentence.format(seconds=self.silence))
+
+    def _giveUp(self, sentence: str) -> None:
+        callbacks = self._callbacks
+        self.stop()
         if callbacks:
             callbacks.error(sentence)
+
+    def _fail(self, sentence: str) -> None:
+        if self.busy:
+            self._end("error", sentence)
+
+    def _end(self, how: str, content: Any) -> None:
+        callbacks, self._callbacks = self._callbacks, None
+        self._watch.stop()
+        getattr(callbacks, how)(content)

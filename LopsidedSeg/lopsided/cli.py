@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from . import DISCLAIMER, __version__
+from . import __version__
 from .annotation import Annotation, read_annotation
 from .candidates import MARGIN_MM
 from .errors import InputError
@@ -28,6 +28,7 @@ from .resources import resource_folder
 from .results import REPORT, all_or_nothing, write_results
 from .study import Study
 from .suggest import Suggestions, suggest
+from .wording import DISCLAIMER, percent
 
 app = typer.Typer(
     help=f"Suggest the lesions that an annotation missed. {DISCLAIMER}",
@@ -232,7 +233,7 @@ def _summary(suggestions: Suggestions, out: Path, seconds: float, device: str) -
         left, posterior, superior = c.centroid_lps
         table.add_row(
             str(c.rank),
-            f"{c.confidence:.0%}",
+            percent(c.confidence),
             f"{c.longest_diameter_mm:.1f} mm",
             f"{c.volume_mm3:.0f} mm³",
             f"{-left:.1f}, {-posterior:.1f}, {superior:.1f}",

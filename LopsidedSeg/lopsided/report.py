@@ -12,13 +12,14 @@ from contourpy import contour_generator
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from . import DISCLAIMER, __version__
+from . import __version__
 from .candidates import Candidate
 from .intensity import find_foreground
 from .model import SEQUENCES
 from .results import REPORT, record
 from .suggest import Suggestions
 from .volume import Geometry, Volume, oriented, resample
+from .wording import DISCLAIMER, percent
 
 _CROP_MM, _CROP_PIXELS = 64.0, 192
 _WHOLE_PIXEL_MM = 1.0
@@ -71,6 +72,7 @@ def write_report(suggestions: Suggestions, folder: Path) -> None:
     axes = oriented(reference).geometry.axes
     views = {c.rank: _views(c, suggestions, shown, axes, window) for c in suggestions.shown}
     environment = Environment(loader=PackageLoader("lopsided", ""), autoescape=True, undefined=StrictUndefined)
+    environment.filters["percent"] = percent
     points = [p for p in suggestions.card.operating_points if p.confidence <= suggestions.threshold]
     page = environment.get_template("report.html.j2").render(
         record=record(suggestions),

@@ -15,13 +15,14 @@ import numpy as np
 import SimpleITK as sitk
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import DISCLAIMER, __version__
+from . import __version__
 from .errors import InputError
 from .model import OperatingPoint
 from .review import segment_id
 from .segmentation import Segment, segmentation_image
 from .suggest import Suggestions
 from .volume import Vector, to_sitk
+from .wording import DISCLAIMER, percent
 
 CANDIDATES, MASK, SEGMENTS, MAP = (
     "candidates.json",
@@ -128,31 +129,43 @@ def record(suggestions: Suggestions) -> SuggestionsRecord:
 
 
 def write_results(suggestions: Suggestions, folder: Path) -> None:
-    """``candidates.json`` and the three images into ``folder``, which exists.
+    """What :func:`write_candidates` writes, the label map alone and the probability map, into ``folder``, which exists.
 
     Raises:
         OSError: it cannot be written, or not wholly.
     """
     geometry = suggestions.study.reference.geometry
-    labels = np.zeros(geometry.shape, np.uint16 if len(suggestions.shown) > 255 else np.uint8)
-    for candidate in suggestions.shown:
-        labels[candidate.box][candidate.mask] = candidate.rank
+    write_candidates(suggestions, folder)
+    _write(to_sitk(_labels(suggestions), geometry), folder / MASK)
+    # three decimals are all that means anything, and compress tenfold
+    _write(to_sitk(np.round(suggestions.probability.array, 3), geometry), folder / MAP)
+
+
+def write_candidates(suggestions: Suggestions, folder: Path) -> None:
+    """``candidates.json``, and the candidates as segments; raises as :func:`write_results`."""
     text = record(suggestions).model_dump_json(indent=2)
     (folder / CANDIDATES).write_text(text + "\n", encoding="utf-8")
-    _write(to_sitk(labels, geometry), folder / MASK)
     segments = [
         Segment(
             identifier=segment_id(c.rank),
-            name=f"Suggestion {c.rank} ({c.confidence:.0%}, {c.longest_diameter_mm:.1f} mm)",
+            name=f"Suggestion {c.rank} ({percent(c.confidence)}, {c.longest_diameter_mm:.1f} mm)",
             label=c.rank,
             colour=_COLOURS[n % len(_COLOURS)],
             tags={"LopsidedSeg.Confidence": f"{c.confidence:.4f}", "LopsidedSeg.Model": suggestions.card.digest},
         )
         for n, c in enumerate(suggestions.shown)
     ]
-    _write(segmentation_image(labels, geometry, segments), folder / SEGMENTS)
-    # three decimals are all that means anything, and compress tenfold
-    _write(to_sitk(np.round(suggestions.probability.array, 3), geometry), folder / MAP)
+    geometry = suggestions.study.reference.geometry
+    _write(segmentation_image(_labels(suggestions), geometry, segments), folder / SEGMENTS)
+
+
+def _labels(suggestions: Suggestions) -> np.ndarray:
+    """(k, j, i): the rank of the candidate that each voxel is of, or 0."""
+    kind = np.uint16 if len(suggestions.shown) > 255 else np.uint8
+    labels = np.zeros(suggestions.study.reference.geometry.shape, kind)
+    for candidate in suggestions.shown:
+        labels[candidate.box][candidate.mask] = candidate.rank
+    return labels
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 LOG = ".review.jsonl"
+PAUSE_S = 300.0  # a longer time between two decisions is not reading
 
 
 def segment_id(rank: int) -> str:
@@ -88,6 +90,7 @@ class ReviewSession:
         self.identifier = uuid4().hex
         self.reader = reader
         self.about = about
+        self.started = _now()
         self.events: list[Event] = []
         self._opinions = {candidate: Opinion() for candidate in candidates}
         self._done: list[Change] = []
@@ -115,6 +118,13 @@ class ReviewSession:
     def count(self, status: Status) -> int:
         """How many candidates have this status."""
         return sum(opinion.status is status for opinion in self._opinions.values())
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the last decision, without pauses of more than ``PAUSE_S``."""
+        times = [datetime.fromisoformat(time) for time in (self.started, *(event.time for event in self.events))]
+        gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
+        return sum(gap for gap in gaps if 0 <= gap <= PAUSE_S)
 
     def decide(self, candidate: str, status: Status, *, threshold: float) -> Change | None:
         """None, and no event, where that was decided already."""
@@ -144,7 +154,7 @@ class ReviewSession:
             if header["format_version"] != 1:
                 raise ValueError(f"review of format {header['format_version']}; this version reads 1")
             session = cls(header["candidates"], header["reader"], header["about"])
-            session.identifier = header["session"]
+            session.identifier, session.started = header["session"], header["started"]
             for event in content["events"]:
                 session._replay(Event(**event))
         except (KeyError, TypeError, IndexError) as error:
@@ -156,6 +166,7 @@ class ReviewSession:
             "format_version": 1,
             "session": self.identifier,
             "reader": self.reader,
+            "started": self.started,
             "about": self.about,
             "candidates": list(self._opinions),
         }
@@ -180,8 +191,7 @@ class ReviewSession:
 
     def _record(self, action: str, change: Change, value: str, threshold: float) -> None:
         self._opinions[change.candidate] = change.after
-        time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.events.append(Event(action, change.candidate, str(value), self.reader, threshold, time))
+        self.events.append(Event(action, change.candidate, str(value), self.reader, threshold, _now()))
 
     def _replay(self, event: Event) -> None:
         before = len(self.events)
@@ -238,7 +248,8 @@ class ReviewLog:
 def recover(session: ReviewSession, folder: Path) -> ReviewSession:
     """The session as far as any log in ``folder`` knows it: further than ``session`` where Slicer ended before saving.
 
-    Only a log whose history begins with all of this session's is taken; one that went another way is left alone.
+    Only a log whose history begins with all of this session's is taken; one that went another way is left alone. Who
+    goes on with it is the reader of ``session``.
     """
     best = session
     for path in sorted(folder.glob(f"*{LOG}")):
@@ -249,6 +260,7 @@ def recover(session: ReviewSession, folder: Path) -> ReviewSession:
         same = found.identifier == session.identifier and found.events[: len(session.events)] == session.events
         if same and len(found.events) > len(best.events):
             best = found
+    best.reader = session.reader
     return best
 
 
@@ -265,3 +277,7 @@ def read_log(path: Path) -> ReviewSession:
     except ValueError as error:
         raise ValueError(f"{path}: not a review log ({error})") from None
     return ReviewSession.from_json({"header": header, "events": events})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import SimpleITK as sitk
 
-from . import METASTASIS
 from .volume import Geometry, to_sitk
+from .wording import METASTASIS
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """The process that runs the network for Slicer: JSON lines in on stdin, JSON lines out on stdout.
 
-Says ``{"ready": {"version": …, "pid": …}}`` (the pid, because a launcher may stand in between), then answers each request::
+Says ``{"ready": {"version": …, "pid": …}}`` (the pid, because a launcher may stand in between) and from then on, every
+two seconds, ``{"alive": {}}``. Answers each request::
 
     {"suggest": {"sequences": {"t1c": PATH, …}, "annotation": PATH or null, "model": FOLDER or null, "out": FOLDER}}
 
 with any number of ``{"progress": {"what": …, "part": 0…1}}`` and one ``{"done": {"out": FOLDER}}`` or
-``{"error": "one sentence"}``. The model is loaded at once and stays loaded. The process ends when stdin does, in the middle
-of a search too: who asked is gone.
+``{"error": "one sentence"}``. Of a result, the candidates are written, and no map: this process keeps the last one. The
+model is loaded at once and stays loaded. The process ends when stdin does, in the middle of a search too: who asked is
+gone.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from queue import Queue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -32,11 +34,12 @@ from .errors import InputError
 from .model import find_model, load_model
 from .predict import Predictor, RememberingPredictor
 from .reading import read_volume
-from .results import all_or_nothing, write_results
+from .results import all_or_nothing, write_candidates
 from .study import Study
 from .suggest import suggest
 
 _GRACE_S = 5.0
+_HEARTBEAT_S = 2.0
 
 
 class SuggestRequest(BaseModel):
@@ -52,7 +55,6 @@ class SuggestRequest(BaseModel):
 
 def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> None:
     """Answer requests until there are no more."""
-    say({"ready": {"version": __version__, "pid": os.getpid()}})
     with suppress(Exception):  # whatever is wrong with it is said to the one who asks for it
         _predictor(find_model(None))
     for line in requests:
@@ -85,7 +87,7 @@ def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) ->
         if request.annotation:
             annotation = read_annotation(request.annotation, study.reference)
         # every candidate: Slicer moves the threshold over them
-        write_results(suggest(predictor, study, annotation, threshold=0.0, progress=progress), folder)
+        write_candidates(suggest(predictor, study, annotation, threshold=0.0, progress=progress), folder)
 
 
 def main() -> None:
@@ -94,8 +96,22 @@ def main() -> None:
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    one_at_a_time = Lock()
+
+    def say(message: dict[str, Any]) -> None:
+        with one_at_a_time:
+            print(json.dumps(message), file=channel, flush=True)
+
+    def beat() -> None:
+        with suppress(OSError, ValueError):  # nobody listens any more
+            while True:
+                time.sleep(_HEARTBEAT_S)
+                say({"alive": {}})
+
     with suppress(KeyboardInterrupt):
-        serve(_requests(), lambda message: print(json.dumps(message), file=channel, flush=True))
+        say({"ready": {"version": __version__, "pid": os.getpid()}})
+        Thread(target=beat, daemon=True).start()
+        serve(_requests(), say)
 
 
 def _requests() -> Iterator[str]:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import slicer
 import slicer.util
 import vtk
 from lopsided.review import Status, read_log
-from lopsided.segmentation import Segment, segmentation_image
-from lopsided.volume import Geometry
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
+from suggestions import ONE, THREE, TWO, Settings, add_reference, add_suggestions
 
-CENTRES = ((5, 6, 7), (12, 12, 9), (16, 5, 14))
-CONFIDENCES = (0.9, 0.6, 0.2)
-ONE, TWO, THREE = (f"Suggestion_{n}" for n in (1, 2, 3))
 KNOWN = (slice(12, 15), slice(14, 17), slice(8, 11))  # borders on the second suggestion
 
 
 @pytest.fixture
 def reference() -> Any:
-    return slicer.util.addVolumeFromArray(np.zeros((20, 18, 22), np.int16), np.diag([-2.0, -2, 2, 1]), "T1c")
+    return add_reference()
 
 
 @pytest.fixture
@@ -43,26 +37,12 @@ def annotation(reference: Any) -> Any:
 
 @pytest.fixture
 def suggestions(reference: Any, tmp_path: Path) -> Any:
-    """Three candidates, each a cube of 3 x 3 x 3 voxels of 2 mm."""
-    labels = np.zeros((20, 18, 22), np.uint8)
-    candidates = []
-    for n, (centre, confidence) in enumerate(zip(CENTRES, CONFIDENCES, strict=True), 1):
-        labels[tuple(slice(c - 1, c + 2) for c in centre)] = n
-        candidates.append({"rank": n, "confidence": confidence, "longest_diameter_mm": 10.4, "volume_mm3": 216.0})
-    geometry = Geometry((22, 18, 20), (2, 2, 2), (0, 0, 0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
-    segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2, 3)]
-    folder = tmp_path / "result"
-    folder.mkdir()
-    sitk.WriteImage(segmentation_image(labels, geometry, segments), str(folder / "suggestions.seg.nrrd"))
-    model = {"name": "fake", "digest": "f" * 64, "threshold": 0.5, "operating_points": []}
-    result = {"candidates": candidates, "model": model, "threshold": 0.0}
-    (folder / "candidates.json").write_text(json.dumps(result), encoding="utf-8")
-    return Scene().loadSuggestions(folder, reference)
+    return add_suggestions(reference, tmp_path)
 
 
 @pytest.fixture
 def review(suggestions: Any) -> Review:
-    return Review(suggestions, Scene(), reader="ab")
+    return Review(suggestions, Scene(), Settings("ab"))
 
 
 def voxels(node: Any, segment: str, reference: Any) -> np.ndarray:
@@ -202,7 +182,7 @@ def test_a_review_goes_on_after_the_scene_was_saved_and_opened(
     slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
     assert slicer.mrmlScene.Connect()
     node = slicer.util.getNode("T1c suggestions")
-    again = Review(node, Scene(), reader="somebody else")
+    again = Review(node, Scene(), Settings("somebody else"))
     assert [again.opinion(c).status for c in (ONE, TWO, THREE)] == ["accepted", "rejected", "pending"]
     assert again.opinion(TWO).note == "Gefäß | a 'vessel': <b>"
     assert again.threshold == 0.31
@@ -216,7 +196,7 @@ def test_the_log_has_each_decision_and_a_full_disk_loses_none(
     suggestions: Any, annotation: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "reviews"
-    review = Review(suggestions, Scene(), reader="ab", folder=folder)
+    review = Review(suggestions, Scene(), Settings("ab", folder))
     review.decide(ONE, Status.ACCEPTED, annotation)
     [log] = folder.iterdir()
     assert [(e.action, e.candidate, e.value, e.threshold) for e in read_log(log).events] == [
@@ -238,7 +218,7 @@ def test_the_log_has_each_decision_and_a_full_disk_loses_none(
 def test_decisions_made_after_the_scene_was_saved_come_back_from_the_log(
     suggestions: Any, annotation: Any, tmp_path: Path
 ) -> None:
-    review = Review(suggestions, Scene(), reader="ab", folder=tmp_path / "reviews")
+    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
     review.decide(TWO, Status.REJECTED)
     saved = suggestions.GetAttribute("LopsidedSeg.Review")
     suggestions.SetNodeReferenceID("LopsidedSeg.Annotation", annotation.GetID())
@@ -246,7 +226,7 @@ def test_decisions_made_after_the_scene_was_saved_come_back_from_the_log(
     for segment in set(segments(annotation)) - {"Mine"}:  # the annotation as it was saved
         annotation.GetSegmentation().RemoveSegment(segment)
     suggestions.SetAttribute("LopsidedSeg.Review", saved)
-    again = Review(suggestions, Scene(), reader="ab", folder=tmp_path / "reviews")
+    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
     assert again.opinion(ONE).status is Status.ACCEPTED
     assert len(segments(annotation)) == 2
     again.undo()
@@ -268,4 +248,4 @@ def test_what_the_user_removed_or_renamed_is_no_error(review: Review, suggestion
 
 def test_a_node_without_suggestions_is_refused(annotation: Any) -> None:
     with pytest.raises(ValueError, match="Lesions holds no suggestions"):
-        Review(annotation, Scene(), reader="ab")
+        Review(annotation, Scene(), Settings("ab"))

@@ -1,4 +1,4 @@
-"""Speaks the worker's protocol without a network. Its argument says how: done, slow, error, crash, hang, or garbage."""
+"""Speaks the worker's protocol without a network. Its argument says how: done, slow, patient, error, crash, hang, garbage, or old."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from lopsided import __version__
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import geometry_of
 
@@ -45,11 +46,14 @@ def suggest(sequences: dict[str, str], annotation: str | None, model: str | None
 
 def main(behaviour: str) -> None:
     """Answer until stdin closes."""
-    say(ready={"version": "0", "pid": os.getpid()})
+    say(ready={"version": "0" if behaviour == "old" else __version__, "pid": os.getpid()})
     for line in sys.stdin:
         request = json.loads(line)["suggest"]
         say(progress={"what": "Searching for lesions", "part": 0.42})
         time.sleep({"hang": 60, "slow": 0.3}.get(behaviour, 0))
+        for _ in range(8 if behaviour == "patient" else 0):
+            time.sleep(0.2)
+            say(alive={})
         if behaviour == "crash":
             print("out of memory", file=sys.stderr)
             os.abort()

@@ -15,6 +15,7 @@ import slicer.util
 from lopsided.review import Status
 from LopsidedSegLib.Worker import Callbacks
 from PySide6.QtTest import QTest
+from qt_standin import until
 
 Fake = Callable[[str], list[str]]
 
@@ -28,17 +29,9 @@ class Outcome:
         self.callbacks = Callbacks(lambda what, part: None, self.nodes.append, self.errors.append)
 
 
-def _wait(logic: Any) -> None:
-    for _ in range(2000):
-        if not logic.busy:
-            return
-        QTest.qWait(10)
-    raise AssertionError("the search does not end")
-
-
 def test_a_process_killed_at_any_moment(logic: Any, worker: Any, volume: Any, fake: Fake, tmp_path: Path) -> None:
     """Thirty times: a sentence, a scene as before, the decisions as before, and the next search works."""
-    logic.reviewFolder = tmp_path
+    logic.settings.folder = tmp_path
     reference = volume("T1c")
     kept = logic.suggest(reference)
     logic.review(kept).decide("Suggestion_1", Status.REJECTED)
@@ -54,7 +47,7 @@ def test_a_process_killed_at_any_moment(logic: Any, worker: Any, volume: Any, fa
         pid = worker._process.processId()
         if logic.busy and pid:
             os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-        _wait(logic)
+        until(lambda: not logic.busy)
         if outcome.errors:
             killed += 1
             assert outcome.errors[0].startswith("The computing process ended unexpectedly.")
@@ -82,7 +75,7 @@ def test_an_input_removed_during_the_search(
     outcome = Outcome()
     logic.begin(outcome.callbacks, **nodes)
     slicer.mrmlScene.RemoveNode(nodes[which])
-    _wait(logic)
+    until(lambda: not logic.busy)
     assert outcome.errors == []
     [node] = outcome.nodes
     assert node.GetSegmentation().GetNumberOfSegments() == 2
@@ -91,7 +84,7 @@ def test_an_input_removed_during_the_search(
 
 def test_two_reviews_of_one_case_do_not_meet(logic: Any, volume: Any, tmp_path: Path) -> None:
     """Two searches, two nodes, two logs."""
-    logic.reviewFolder = tmp_path
+    logic.settings.folder = tmp_path
     reference = volume("T1c")
     first, second = logic.suggest(reference), logic.suggest(reference)
     logic.review(first).decide("Suggestion_1", Status.REJECTED)

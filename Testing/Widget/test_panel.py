@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import qt
 import slicer
 import slicer.util
 from PySide6.QtTest import QTest
+from qt_standin import until
 
 Fake = Callable[[str], list[str]]
 
@@ -43,16 +43,9 @@ def _click(widget: Any) -> None:
     QTest.mouseClick(widget, qt.Qt.MouseButton.LeftButton)
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "this took too long"
-        QTest.qWait(10)
-
-
 def _search(panel: Any) -> None:
     _click(panel.ui.suggestButton)
-    _until(lambda: not panel.logic.busy)
+    until(lambda: not panel.logic.busy)
 
 
 def rows(panel: Any) -> list[list[str]]:
@@ -131,18 +124,18 @@ def test_a_search_from_click_to_lesion(
     assert ui.suggestButton.text == "Cancel"
     assert not ui.inputsButton.enabled
     assert ui.progressBar.visible
-    _until(lambda: ui.progressBar.value == 42)
+    until(lambda: ui.progressBar.value == 42)
     assert ui.statusLabel.text == "Searching for lesions…"
     panel.parent.grab().save(str(tmp_path / "running.png"))
-    _until(lambda: not panel.logic.busy)
+    until(lambda: not panel.logic.busy)
     assert ui.suggestButton.text == "Suggest missed lesions"
     assert ui.inputsButton.enabled
     assert not ui.progressBar.visible
     assert ui.statusLabel.text == "Suggested lesions: 2"
     assert ui.resultLabel.text == "T1c suggestions: model fake"
-    assert ui.expectedLabel.text == "At least 50% confident: 2. Expect 2.0 false ones a scan."
+    assert ui.expectedLabel.text == "At least 50 % confident: 2. Expect 2.0 false ones a scan."
     table = ui.suggestionsTable
-    assert rows(panel) == [["80%", "5.2", "243", "2, 30, 10", "–", ""], ["60%", "5.2", "243", "10, 34, 31", "–", ""]]
+    assert rows(panel) == [["80 %", "5.2", "243", "2, 30, 10", "–", ""], ["60 %", "5.2", "243", "10, 34, 31", "–", ""]]
     assert table.editTriggers == qt.QAbstractItemView.EditTrigger.NoEditTriggers
     assert known.GetSegmentation().GetMTime() == before
     assert slicer.mrmlScene.GetFirstNodeByName("T1c suggestions").GetSegmentation().GetNumberOfSegments() == 2
@@ -162,7 +155,7 @@ def test_cancel_ends_the_search_and_another_one_works(panel: Any, worker: Any, v
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     before = slicer.mrmlScene.GetNumberOfNodes()
     _click(panel.ui.suggestButton)
-    _until(lambda: panel.ui.progressBar.value == 42)
+    until(lambda: panel.ui.progressBar.value == 42)
     _click(panel.ui.suggestButton)
     assert not panel.logic.busy
     assert panel.ui.statusLabel.text == "Cancelled."
@@ -244,7 +237,7 @@ def _statuses(panel: Any) -> list[str]:
 def test_a_review_by_mouse(found: Any, tmp_path: Path) -> None:
     ui = found.ui
     assert not ui.acceptButton.enabled, "nothing is selected"
-    found.onCellClicked(0, 0)
+    found.reviewPanel.onCellClicked(0, 0)
     assert not ui.addToButton.visible
     _click(ui.acceptButton)
     assert _statuses(found) == ["accepted", ""]
@@ -252,7 +245,7 @@ def test_a_review_by_mouse(found: Any, tmp_path: Path) -> None:
     assert ui.suggestionsTable.currentRow() == 1, "the next undecided is selected"
     _click(ui.rejectButton)
     assert _statuses(found) == ["accepted", "rejected"]
-    assert ui.summaryLabel.text == "1 accepted, 1 rejected, 0 uncertain, 0 to decide."
+    assert ui.summaryLabel.text == "2 found: 1 accepted, 1 rejected, 0 uncertain, all decided; 0 min 0 s."
     found.parent.grab().save(str(tmp_path / "decided.png"))
     _click(ui.undoButton)
     _click(ui.undoButton)
@@ -270,35 +263,42 @@ def test_a_review_by_keys_that_live_while_the_module_is_open(found: Any) -> None
     QTest.keyClick(found.parent, "Z", qt.Qt.KeyboardModifier.ControlModifier)
     assert _statuses(found) == ["accepted", ""]
     QTest.keyClick(found.parent, "Y", qt.Qt.KeyboardModifier.ControlModifier)
-    QTest.keyClick(found.parent, "O")
+    QTest.keyClick(found.parent, "S")
     assert found.ui.onlySelectedCheckBox.checked
+    suggestions = found.logic.getParameterNode().suggestions
+    for drawn in (0, 1):
+        QTest.keyClick(found.parent, "O")
+        assert suggestions.GetDisplayNode().GetVisibility2D() == drawn
     found.exit()
     QTest.keyClick(found.parent, "R")
     assert _statuses(found) == ["accepted", "uncertain"]
 
 
 def test_a_text_field_keeps_its_keys_and_the_note_is_kept(found: Any) -> None:
-    found.onCellClicked(1, 0)
+    found.reviewPanel.onCellClicked(1, 0)
     found.ui.noteEdit.setFocus()
     QTest.keyClicks(found.ui.noteEdit, "A vessel, no doubt")
     QTest.keyClick(found.ui.noteEdit, qt.Qt.Key.Key_Return)
     assert _statuses(found) == ["", ""]
     assert found.ui.noteEdit.text == "A vessel, no doubt"
-    found.onCellClicked(0, 0)
+    found.reviewPanel.onCellClicked(0, 0)
     assert found.ui.noteEdit.text == ""
-    found.onCellClicked(1, 0)
+    found.reviewPanel.onCellClicked(1, 0)
     assert found.ui.noteEdit.text == "A vessel, no doubt"
 
 
 def test_the_sensitivity_moves_the_list_and_says_what_to_expect(found: Any) -> None:
     ui = found.ui
     assert ui.sensitivitySlider.value == 50
-    ui.sensitivitySlider.value = 30
-    assert [row[0] for row in rows(found)] == ["80%"]
-    ui.sensitivitySlider.value = 85
+    ui.sensitivitySlider.value = 45
+    assert [row[0] for row in rows(found)] == ["80 %"]
+    assert ui.expectedLabel.text == "At least 67 % confident: 1. Expect 0.0 to 2.0 false ones a scan."
+    ui.sensitivitySlider.value = 60
     assert len(rows(found)) == 2
-    assert ui.expectedLabel.text == "At least 15% confident: 2. Expect 8.0 false ones a scan."
-    found.onCellClicked(1, 0)
+    assert ui.expectedLabel.text == "At least 20 % confident: 2. Expect 2.0 to 8.0 false ones a scan."
+    ui.sensitivitySlider.value = 100
+    assert ui.expectedLabel.text == "All: 2. Expect more than 8.0 false ones a scan."
+    found.reviewPanel.onCellClicked(1, 0)
     _click(ui.rejectButton)
     ui.sensitivitySlider.value = 0
     assert _statuses(found) == ["rejected"], "the decided stays in the list"
@@ -307,7 +307,7 @@ def test_the_sensitivity_moves_the_list_and_says_what_to_expect(found: Any) -> N
 def test_accepting_without_an_annotation_makes_one(panel: Any, volume: Any) -> None:
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     _search(panel)
-    panel.onCellClicked(0, 0)
+    panel.reviewPanel.onCellClicked(0, 0)
     _click(panel.ui.acceptButton)
     assert panel.ui.annotationSelector.currentNode().GetName() == "T1c lesions"
     assert _segments(panel) == 1
@@ -320,7 +320,7 @@ def test_a_suggestion_that_touches_a_lesion_may_be_added_to_it(found: Any) -> No
     mask[7:9, 5:8, 6:9] = 1  # the reader draws on, up to the first suggestion
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, known, "Known", reference)
     before = int(mask.sum())
-    found.onCellClicked(0, 0)
+    found.reviewPanel.onCellClicked(0, 0)
     assert found.ui.addToButton.visible
     assert found.ui.addToButton.text == "Add to Known"
     _click(found.ui.addToButton)
@@ -332,10 +332,10 @@ def test_a_suggestion_that_touches_a_lesion_may_be_added_to_it(found: Any) -> No
 
 def test_a_log_that_cannot_be_written_is_said_and_the_decision_stays(panel: Any, volume: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    panel.logic.reviewFolder = tmp_path / "file"
+    panel.logic.settings.folder = tmp_path / "file"
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     _search(panel)
-    panel.onCellClicked(0, 0)
+    panel.reviewPanel.onCellClicked(0, 0)
     _click(panel.ui.rejectButton)
     assert _statuses(panel)[0] == "rejected"
     assert panel.ui.statusLabel.text.startswith("Kept in the scene, but not yet in the log:")
@@ -347,7 +347,7 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
 
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
     ui = panel.ui
-    assert ui.folderLabel.text == "No log; decisions are kept in the scene alone."
+    assert ui.folderLabel.text == "In the scene alone, until it is saved or a folder is chosen."
     ui.readerEdit.setFocus()
     ui.readerEdit.text = ""
     QTest.keyClicks(ui.readerEdit, "Dr. Ray")
@@ -356,7 +356,7 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
     assert ui.folderLabel.text == str(tmp_path)
     ui.referenceSelector.setCurrentNode(volume("T1c"))
     _search(panel)
-    panel.onCellClicked(1, 0)
+    panel.reviewPanel.onCellClicked(1, 0)
     _click(ui.uncertainButton)
     panel.parent.grab().save(str(tmp_path / "panel.png"))
     [log] = tmp_path.glob("*.jsonl")
@@ -364,8 +364,8 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
         ("Dr. Ray", "Suggestion_2", "uncertain")
     ]
     _click(ui.folderButton)
-    assert panel.logic.reviewFolder is None
-    assert panel.logic.reader == "Dr. Ray"
+    assert panel.logic.settings.folder is None
+    assert panel.logic.settings.reader == "Dr. Ray"
     assert _statuses(panel) == ["", "uncertain"]
 
 

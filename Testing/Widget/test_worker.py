@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import qt
+from lopsided import __version__
+from qt_standin import until
 
 Fake = Callable[[str], list[str]]
 
@@ -88,6 +91,48 @@ def test_a_command_that_does_not_exist_is_named(worker: Any) -> None:
     worker.wait()
     assert heard.errors == ["The computing process could not be started: /no/such/python"]
     assert not worker.busy
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["in an event loop", "waited for"])
+def test_a_process_that_says_nothing_any_more_is_ended(worker: Any, fake: Fake, busy: bool) -> None:
+    """And one that is only slow is not."""
+    for behaviour, expected in (("hang", ["did not answer for 1 s and was ended; search again."]), ("patient", [])):
+        heard, worker.command, worker.silence = Heard(), fake(behaviour), 1.0
+        worker.send({"suggest": {"sequences": {}}}, heard.callbacks)
+        if busy:
+            until(lambda: not worker.busy)
+        else:
+            worker.wait()
+        if behaviour == "hang":
+            assert [error.removeprefix("The computing process ") for error in heard.errors] == expected
+            assert worker._process.state() == qt.QProcess.NotRunning
+        else:
+            assert not any("did not answer" in error for error in heard.errors)
+
+
+def test_a_process_of_another_version_is_refused_and_both_are_named(worker: Any, fake: Fake) -> None:
+    heard, worker.command = Heard(), fake("old")
+    worker.send({}, heard.callbacks)
+    worker.wait()
+    assert heard.errors == [f"The computing process is LopsidedSeg 0, the module is {__version__}; install it again."]
+    assert worker._process.state() == qt.QProcess.NotRunning
+
+
+def test_a_launcher_stopped_before_its_python_is_ready_leaves_none(worker: Any, tmp_path: Path) -> None:
+    """The real one, in the middle of its imports."""
+    launcher = (
+        "import subprocess, sys, pathlib\n"
+        "process = subprocess.Popen([sys.executable, '-m', 'lopsided.worker'], stdin=sys.stdin)\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(process.pid))\n"
+        "process.wait()"
+    )
+    worker.command = [sys.executable, "-c", launcher]
+    worker.start()
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+    assert worker._ready is None
+    worker.stop()
+    pid = int((tmp_path / "pid").read_text())
+    until(lambda: not _alive(pid))
 
 
 def test_stop_kills_the_python_behind_a_launcher_too(worker: Any, volume: Any, tmp_path: Path, fake: Fake) -> None:

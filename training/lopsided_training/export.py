@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from lopsided import DISCLAIMER
 from lopsided.candidates import confidence, features
 from lopsided.errors import InputError
 from lopsided.model import Calibration, Model, ModelCard, OperatingPoint, Provenance
 from lopsided.predict import Predictor
+from lopsided.wording import DISCLAIMER
 from safetensors.numpy import load_file
 from sklearn.linear_model import LogisticRegression
 

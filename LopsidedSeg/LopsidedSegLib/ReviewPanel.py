@@ -1,0 +1,304 @@
+"""The part of the panel where suggestions are looked at and decided on."""
+
+from collections.abc import Callable
+from math import exp, log
+from typing import Any
+
+import qt
+from lopsided.review import Status
+from lopsided.wording import percent
+from slicer.i18n import tr as _
+
+from .Logic import Logic
+from .Parameters import Parameters
+from .Review import Review
+
+DECISIONS = (
+    ("acceptButton", "A", Status.ACCEPTED),
+    ("rejectButton", "R", Status.REJECTED),
+    ("uncertainButton", "U", Status.UNCERTAIN),
+)
+_WIDEST_LOGIT = 7.0  # the slider's left end: a confidence of 99.9 %
+
+
+class ReviewPanel:
+    """The list with its sensitivity, the decisions, and their keys, which live while the module is open.
+
+    ``window`` gets the keys, so that they work over slice views too. ``say`` shows a sentence, or an error.
+    """
+
+    def __init__(self, ui: Any, logic: Logic, window: Any, say: Callable[[str, bool], None]) -> None:
+        self.ui, self.logic, self._say = ui, logic, say
+        self._parameterNode: Parameters | None = None
+        self._review: Review | None = None
+        self._rows: list[str] = []
+        self._selected: str | None = None
+        self._touching: list[str] = []
+        header = ui.suggestionsTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(3, qt.QHeaderView.Stretch)
+        ui.suggestionsTable.connect("cellClicked(int,int)", self.onCellClicked)
+        ui.sensitivitySlider.connect("valueChanged(int)", self.onSensitivity)
+        ui.addToButton.connect("clicked(bool)", lambda checked=False: self.onAddTo())
+        ui.undoButton.connect("clicked(bool)", lambda checked=False: self.onUndo())
+        ui.redoButton.connect("clicked(bool)", lambda checked=False: self.onRedo())
+        ui.editButton.connect("clicked(bool)", lambda checked=False: self.onEdit())
+        ui.onlySelectedCheckBox.connect("toggled(bool)", self.onOnlySelected)
+        ui.outlinesCheckBox.connect("toggled(bool)", self.onOutlines)
+        ui.noteEdit.connect("editingFinished()", self.onNote)
+        keys: dict[str, Callable[[], Any]] = {
+            "N": lambda: self.onStep(1),
+            "P": lambda: self.onStep(-1),
+            "Ctrl+Z": self.onUndo,
+            "Ctrl+Y": self.onRedo,
+            "O": ui.outlinesCheckBox.toggle,
+            "S": ui.onlySelectedCheckBox.toggle,
+            "E": self.onEdit,
+        }
+        for button, key, status in DECISIONS:
+            keys[key] = lambda checked=False, status=status: self.onDecide(status)
+            getattr(ui, button).connect("clicked(bool)", keys[key])
+        self._shortcuts = [qt.QShortcut(qt.QKeySequence(key), window) for key in keys]
+        for shortcut, action in zip(self._shortcuts, keys.values(), strict=True):
+            shortcut.connect("activated()", action)
+            shortcut.enabled = False
+
+    @property
+    def count(self) -> int:
+        """How many suggestions are listed."""
+        return len(self._rows)
+
+    def enableKeys(self, enabled: bool) -> None:
+        """A text field keeps its keys either way."""
+        for shortcut in self._shortcuts:
+            shortcut.enabled = enabled
+
+    def cleanup(self) -> None:
+        """Nothing is left in the window."""
+        for shortcut in self._shortcuts:
+            shortcut.enabled = False
+            shortcut.setParent(None)
+        self._shortcuts = []
+
+    def show(self, parameterNode: Parameters | None) -> None:
+        """Show the review of the parameter node's suggestions, if it has any."""
+        self._parameterNode = parameterNode
+        suggestions = parameterNode and parameterNode.suggestions
+        try:
+            review = self.logic.review(suggestions)
+        except (ValueError, RuntimeError, OSError) as error:
+            review = None
+            self._say(str(error), True)
+        if review is not self._review:
+            self._review, self._selected, self._touching = review, None, []
+        for widget in ("sensitivitySlider", "onlySelectedCheckBox", "outlinesCheckBox", "noteEdit"):
+            getattr(self.ui, widget).enabled = bool(review)
+        self.ui.resultLabel.text = (
+            _("{name}: model {model}").format(name=suggestions.GetName(), model=review.result["model"]["name"])
+            if review
+            else _("Suggestions are listed here. Click one to see it.")
+        )
+        if review:
+            blocked = self.ui.sensitivitySlider.blockSignals(True)
+            self.ui.sensitivitySlider.value = _toSlider(review.threshold)
+            self.ui.sensitivitySlider.blockSignals(blocked)
+            blocked = self.ui.outlinesCheckBox.blockSignals(True)
+            self.ui.outlinesCheckBox.checked = review.outlined
+            self.ui.outlinesCheckBox.blockSignals(blocked)
+        self._fillTable()
+
+    def onCellClicked(self, row: int, column: int) -> None:
+        self._select(self._rows[row])
+
+    def onStep(self, by: int) -> None:
+        """The next suggestion in the list, or the one before."""
+        if self._rows:
+            here = self._rows.index(self._selected) if self._selected in self._rows else -1 if by > 0 else 0
+            self._select(self._rows[(here + by) % len(self._rows)])
+
+    def onSensitivity(self, value: int) -> None:
+        if self._review:
+            self._review.threshold = _toThreshold(value)
+            self._fillTable()
+
+    def onOnlySelected(self, checked: bool) -> None:
+        if self._review:
+            self._review.showOnly(self._selected if checked else None)
+
+    def onOutlines(self, checked: bool) -> None:
+        if self._review:
+            self._review.outlined = checked
+
+    def onDecide(self, status: Status, addTo: str | None = None) -> None:
+        """Decide on the selected suggestion, and go on to the next that is undecided."""
+        if not self._review or not self._selected:
+            return
+        candidate = self._selected
+        if status is Status.ACCEPTED and not self._parameterNode.annotation:
+            self._parameterNode.annotation = self.logic.newAnnotation(self._parameterNode.reference)
+        annotation = self._parameterNode.annotation
+        if self._attempt(lambda: self._review.decide(candidate, status, annotation, addTo)):
+            pending = [c for c in self._rows if self._review.opinion(c).status is Status.PENDING]
+            later = [c for c in pending if self._rows.index(c) > self._rows.index(candidate)] or pending
+            self._select(later[0] if later else candidate)
+
+    def onAddTo(self) -> None:
+        if self._touching:
+            self.onDecide(Status.ACCEPTED, addTo=self._touching[0])
+
+    def onUndo(self) -> None:
+        self._back(lambda: self._review.undo())
+
+    def onRedo(self) -> None:
+        self._back(lambda: self._review.redo())
+
+    def onNote(self) -> None:
+        if self._review and self._selected:
+            candidate, text = self._selected, self.ui.noteEdit.text
+            self._attempt(lambda: self._review.writeNote(candidate, text))
+            self._fillTable()
+
+    def onEdit(self) -> None:
+        if self._review and self._selected:
+            candidate, reference = self._selected, self._parameterNode.reference
+            self._attempt(lambda: self.logic.edit(self._review, candidate, reference))
+
+    def _attempt(self, action: Callable[[], Any]) -> bool:
+        """Do it; a sentence where it could not be done, or not be written to the log. The caller shows the rest."""
+        sentence, done = "", True
+        try:
+            action()
+        except RuntimeError as error:
+            sentence, done = str(error), False
+        except OSError as error:
+            sentence = _("Kept in the scene, but not yet in the log: {error}").format(error=error)
+        self._say(sentence, True)
+        return done
+
+    def _back(self, move: Callable[[], str | None]) -> None:
+        moved: list[str | None] = []
+        if not self._review:
+            return
+        self._attempt(lambda: moved.append(move()))
+        if moved and moved[0]:
+            self._select(moved[0])
+        else:
+            self._look()
+            self._fillTable()
+
+    def _select(self, candidate: str) -> None:
+        self._selected = candidate
+        self._look()
+        self._fillTable()
+        self.logic.jumpTo(self._review.candidates[candidate])
+        if self.ui.onlySelectedCheckBox.checked:
+            self._review.showOnly(candidate)
+
+    def _look(self) -> None:
+        """Whether the selected suggestion touches lesions of the annotation as it is now."""
+        undecided = self._selected and self._review.opinion(self._selected).status is not Status.ACCEPTED
+        self._touching = self._review.touching(self._selected, self._parameterNode.annotation) if undecided else []
+
+    def _fillTable(self) -> None:
+        review, table = self._review, self.ui.suggestionsTable
+        self._rows = review.shown() if review else []
+        if self._selected not in self._rows:
+            self._selected, self._touching = None, []
+        table.setRowCount(len(self._rows))
+        for row, name in enumerate(self._rows):
+            self._fillRow(row, name)
+        if self._selected:
+            table.selectRow(self._rows.index(self._selected))
+        else:
+            table.clearSelection()
+        opinion = review.opinion(self._selected) if self._selected else None
+        self.ui.noteEdit.text = opinion.note if opinion else ""
+        for button, _key, status in DECISIONS:
+            getattr(self.ui, button).enabled = bool(opinion) and opinion.status is not status
+        self.ui.editButton.enabled = bool(opinion)
+        annotation = self._parameterNode and self._parameterNode.annotation
+        segment = annotation and self._touching and annotation.GetSegmentation().GetSegment(self._touching[0])
+        self.ui.addToButton.visible = bool(segment)
+        if segment:
+            self.ui.addToButton.text = _("Add to {name}").format(name=segment.GetName())
+        self.ui.undoButton.enabled = bool(review) and review.canUndo
+        self.ui.redoButton.enabled = bool(review) and review.canRedo
+        self.ui.expectedLabel.text = self._expected()
+        self.ui.summaryLabel.text = self._summary()
+
+    def _fillRow(self, row: int, name: str) -> None:
+        candidate = self._review.candidates[name]
+        opinion = self._review.opinion(name)
+        nearest = candidate.get("distance_to_annotated_mm")
+        texts = (
+            percent(candidate["confidence"]),
+            f"{candidate['longest_diameter_mm']:.1f}",
+            f"{candidate['volume_mm3']:.0f}",
+            ", ".join(f"{x:.0f}" for x in candidate["centroid_ras"]),
+            "–" if nearest is None else f"{nearest:.0f}",
+            {
+                Status.PENDING: "",
+                Status.ACCEPTED: _("accepted"),
+                Status.REJECTED: _("rejected"),
+                Status.UNCERTAIN: _("uncertain"),
+            }[opinion.status],
+        )
+        rejected = opinion.status is Status.REJECTED
+        brush = qt.QBrush(qt.QColor("gray")) if rejected else self.ui.suggestionsTable.palette.text()
+        for column, text in enumerate(texts):
+            item = self.ui.suggestionsTable.item(row, column)
+            if item is None:
+                item = qt.QTableWidgetItem()
+                item.setTextAlignment(qt.Qt.AlignCenter)
+                self.ui.suggestionsTable.setItem(row, column, item)
+            item.setText(text)
+            item.setToolTip(opinion.note)
+            item.setForeground(brush)
+
+    def _expected(self) -> str:
+        """What the threshold means: false positives as the model was measured, at it or next to it."""
+        if not self._review:
+            return ""
+        threshold, points = self._review.threshold, self._review.result["model"]["operating_points"]
+        measured = {p["confidence"]: p["false_positives_per_scan"] for p in points}
+        low = min((measured[c] for c in measured if c <= threshold), default=None)
+        high = max((measured[c] for c in measured if c >= threshold), default=0.0)
+        if not measured:
+            number = _("an unknown number")
+        elif low is None:
+            number = _("more than {high:.1f}").format(high=high)
+        elif f"{low:.1f}" == f"{high:.1f}":
+            number = f"{low:.1f}"
+        else:
+            number = _("{high:.1f} to {low:.1f}").format(high=high, low=low)
+        which = _("At least {threshold} confident").format(threshold=percent(threshold)) if threshold else _("All")
+        sentence = _("{which}: {count}. Expect {number} false ones a scan.")
+        return sentence.format(which=which, count=len(self._rows), number=number)
+
+    def _summary(self) -> str:
+        if not self._review:
+            return ""
+        count = self._review.count
+        pending = sum(self._review.opinion(name).status is Status.PENDING for name in self._rows)
+        sentence = _("{found} found: {accepted} accepted, {rejected} rejected, {uncertain} uncertain, {todo}; {time}.")
+        minutes, seconds = divmod(round(self._review.seconds), 60)
+        return sentence.format(
+            found=len(self._rows),
+            accepted=count(Status.ACCEPTED),
+            rejected=count(Status.REJECTED),
+            uncertain=count(Status.UNCERTAIN),
+            todo=_("{pending} to decide").format(pending=pending) if pending else _("all decided"),
+            time=_("{minutes} min {seconds} s").format(minutes=minutes, seconds=seconds),
+        )
+
+
+def _toThreshold(value: int) -> float:
+    """Of a slider position, 0 to 100: even steps of the logit, in which confidences are spread out; all at the end."""
+    return 0.0 if value >= 100 else 1 / (1 + exp(-_WIDEST_LOGIT * (1 - value / 50)))
+
+
+def _toSlider(threshold: float) -> int:
+    if threshold <= 0:
+        return 100
+    logit = log(threshold / (1 - threshold)) if threshold < 1 else _WIDEST_LOGIT
+    return min(99, max(0, round(50 * (1 - logit / _WIDEST_LOGIT))))

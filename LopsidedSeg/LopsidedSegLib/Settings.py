@@ -1,0 +1,83 @@
+"""What a user sets once, kept in the application's settings."""
+
+import getpass
+from pathlib import Path
+
+import slicer
+from lopsided.wording import METASTASIS
+
+MODELS = Path(__file__).parents[1] / "Resources" / "Models"
+
+
+class Settings:
+    """Read and written at once, so that two windows of the application agree.
+
+    Usage example::
+
+        settings = Settings()
+        settings.reader = "Dr. Ray"
+        settings.folder = Path("/shared/reviews")
+    """
+
+    @property
+    def reader(self) -> str:
+        """Who decides; the computer's user name where it is not set."""
+        return self._get("Reader") or getpass.getuser()
+
+    @reader.setter
+    def reader(self, name: str) -> None:
+        self._set("Reader", name)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder chosen for logs of decisions; None where none is."""
+        folder = self._get("ReviewFolder")
+        return Path(folder) if folder else None
+
+    @folder.setter
+    def folder(self, folder: Path | None) -> None:
+        self._set("ReviewFolder", str(folder) if folder else "")
+
+    @property
+    def logFolder(self) -> Path | None:
+        """Where a log goes now: to the folder chosen, else beside the scene, else, for a scene never saved, nowhere."""
+        scene = slicer.mrmlScene.GetURL()
+        beside = Path(scene).parent if scene else None
+        return self.folder or (beside if beside and beside.is_absolute() and beside.is_dir() else None)
+
+    @property
+    def model(self) -> str | None:
+        """The model folder that searches use; None for the one that is installed."""
+        return self._get("Model") or None
+
+    @model.setter
+    def model(self, folder: str | None) -> None:
+        self._set("Model", folder or "")
+
+    def models(self) -> dict[str, str]:
+        """Name by folder, of the models that came with the extension and of the one chosen, if it is another."""
+        folders = {path.parent for path in MODELS.glob("*/model.json")}
+        folders |= {Path(self.model)} if self.model else set()
+        return {str(folder): folder.name for folder in sorted(folders)}
+
+    @property
+    def terminology(self) -> str:
+        """What an accepted lesion is, as Slicer writes a terminology entry; a brain metastasis where it is not set."""
+        return self._get("Terminology") or METASTASIS
+
+    @terminology.setter
+    def terminology(self, entry: str) -> None:
+        self._set("Terminology", entry)
+
+    def _get(self, key: str) -> str:
+        return slicer.app.userSettings().value(f"LopsidedSeg/{key}", "")
+
+    def _set(self, key: str, value: str) -> None:
+        slicer.app.userSettings().setValue(f"LopsidedSeg/{key}", value)
+
+
+def terminologyName(entry: str) -> str:
+    """What a terminology entry is called: its type, and its modifier if it has one."""
+    _context, _category, kind, modifier, *_anatomy = [*entry.split("~"), "", "", "", ""]
+    names = [part.split("^")[-1] for part in (kind, modifier)]
+    return ", ".join(name for name in names if name)
