@@ -9,6 +9,7 @@ import pytest
 import slicer
 import slicer.util
 from lopsided.review import Status
+from LopsidedSegLib.Labelmaps import cropped, imageOf, labelmap, voxelsOf
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
 from suggestions import ONE, TWO, Settings, add_reference, add_suggestions
@@ -91,13 +92,17 @@ def test_each_suggestion_has_a_surface_of_its_own_in_3d(node: Any) -> None:
     assert seen.sum() == pytest.approx((6 / 15 * SIZE) ** 2, rel=0.1)
     view.look(review.candidates[TWO]["centroid_ras"], 15)
     assert coloured(view.pixels()).sum() == 0
-    reference = slicer.util.getNode("T1c")
-    mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, ONE, reference)
-    mask[:] = np.roll(mask, 1, 0) | mask | np.roll(mask, -1, 0)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, ONE, reference)
+    image = cropped(labelmap(node, ONE))
+    taller = imageOf(np.pad(voxelsOf(image), ((1, 1), (0, 0), (0, 0)), mode="edge"), image, _taller(image.GetExtent()))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic  # as Segment Editor does it
+    assert logic.SetBinaryLabelmapToSegment(taller, node, ONE, logic.MODE_REPLACE)
     view.look(review.candidates[ONE]["centroid_ras"], 15)
     assert coloured(view.pixels()).sum() > 1.4 * seen.sum()
     view.close()
+
+
+def _taller(extent: tuple[int, ...]) -> list[int]:
+    return [*extent[:4], extent[4] - 1, extent[5] + 1]
 
 
 def test_3d_views_turn_to_the_candidate_as_they_looked(node: Any) -> None:
