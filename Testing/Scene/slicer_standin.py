@@ -61,6 +61,7 @@ def boot() -> None:
 def clear() -> None:
     """An empty scene with three slice views."""
     slicer.mrmlScene.Clear(0)
+    slicer.mrmlScene.SetURL("")
     for name in SLICE_VIEWS:
         node = slicer.vtkMRMLSliceNode()
         node.SetLayoutName(name)
