@@ -225,6 +225,7 @@ class ReviewPanel:
         self.ui.redoButton.enabled = bool(review) and review.canRedo
         self.ui.expectedLabel.text = self._expected()
         self.ui.summaryLabel.text = self._summary()
+        self.ui.folderLabel.text = self._whereLogged()  # saving the scene, of which nobody is told, changes it
 
     def _fillRow(self, row: int, name: str) -> None:
         candidate = self._review.candidates[name]
@@ -274,6 +275,14 @@ class ReviewPanel:
         which = _("At least {threshold} confident").format(threshold=percent(threshold)) if threshold else _("All")
         sentence = _("{which}: {count}. Expect {number} false ones a scan.")
         return sentence.format(which=which, count=len(self._rows), number=number)
+
+    def _whereLogged(self) -> str:
+        settings = self.logic.settings
+        if settings.folder:
+            return str(settings.folder)
+        if settings.logFolder:
+            return _("Beside the scene, in {folder}").format(folder=settings.logFolder)
+        return _("In the scene alone, until it is saved or a folder is chosen.")
 
     def _summary(self) -> str:
         if not self._review:

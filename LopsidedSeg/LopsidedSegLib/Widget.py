@@ -43,7 +43,6 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.reviewPanel = ReviewPanel(self.ui, self.logic, slicer.util.mainWindow() or self.parent, self._say)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndSaveEvent, self.refresh)  # the log is beside it
         self.setParameterNode(self.logic.getParameterNode())
 
     def cleanup(self) -> None:
@@ -159,14 +158,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._fill(self.ui.terminologySelector, list(kinds.values()))
         self.ui.terminologySelector.currentIndex = list(kinds).index(settings.terminology)
         self.ui.readerEdit.text = settings.reader
-        folder = settings.logFolder
         self.ui.folderButton.text = _("Beside the scene") if settings.folder else _("Choose…")
-        if settings.folder:
-            self.ui.folderLabel.text = str(folder)
-        elif folder:
-            self.ui.folderLabel.text = _("Beside the scene, in {folder}").format(folder=folder)
-        else:
-            self.ui.folderLabel.text = _("In the scene alone, until it is saved or a folder is chosen.")
 
     @staticmethod
     def _fill(selector: Any, names: list[str]) -> None:

@@ -162,6 +162,31 @@ def test_a_session_older_than_its_log_is_recovered_and_another_readers_is_not(tm
     assert recover(stranger, tmp_path) is stranger
 
 
+def test_who_goes_on_with_a_recovered_session_is_the_one_who_does(tmp_path: Path) -> None:
+    session = new_session()
+    saved = session.to_json()
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)
+    ReviewLog(tmp_path, "study", session).write()
+    mine = ReviewSession.from_json(saved)
+    mine.reader = "cd"
+    found = recover(mine, tmp_path)
+    found.undo(threshold=0.5)
+    assert [event.reader for event in found.events] == ["ab", "cd"]
+
+
+def test_the_time_of_a_review_is_that_of_reading_and_not_of_the_night_between() -> None:
+    session = new_session()
+    header = session.to_json()["header"] | {"started": "2026-01-01T10:00:00+00:00"}
+    times = ("2026-01-01T10:00:40+00:00", "2026-01-01T10:01:00+00:00", "2026-01-02T09:00:00+00:00")
+    times += ("2026-01-02T09:00:05.500+00:00", "2026-01-02T09:00:05+00:00")
+    opinions = ("accepted", "rejected", "accepted", "rejected", "accepted")
+    events = [
+        {"action": "decide", "candidate": "Suggestion_1", "value": o, "reader": "ab", "threshold": 0.5, "time": t}
+        for o, t in zip(opinions, times, strict=True)
+    ]
+    assert ReviewSession.from_json({"header": header, "events": events}).seconds == 40 + 20 + 5.5
+
+
 @pytest.mark.parametrize(
     "content",
     [{}, {"header": None, "events": []}, {"header": {"format_version": 2}, "events": []}],

@@ -11,6 +11,7 @@ import slicer
 import slicer.util
 import vtk
 from lopsided.review import Status, read_log
+from LopsidedSegLib.Annotation import Annotation
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
 from suggestions import ONE, THREE, TWO, Settings, add_reference, add_suggestions
@@ -226,7 +227,7 @@ def test_decisions_made_after_the_scene_was_saved_come_back_from_the_log(
     for segment in set(segments(annotation)) - {"Mine"}:  # the annotation as it was saved
         annotation.GetSegmentation().RemoveSegment(segment)
     suggestions.SetAttribute("LopsidedSeg.Review", saved)
-    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    again = Review(suggestions, Scene(), Settings("who goes on", tmp_path / "reviews"))
     assert again.opinion(ONE).status is Status.ACCEPTED
     assert len(segments(annotation)) == 2
     again.undo()
@@ -244,6 +245,75 @@ def test_what_the_user_removed_or_renamed_is_no_error(review: Review, suggestion
     review.undo()
     review.undo()
     assert segments(annotation) == ["Mine"]
+
+
+def test_what_was_edited_after_accepting_is_there_again_after_undo_and_redo(
+    review: Review, annotation: Any, reference: Any
+) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    node, segment = review.place(ONE)
+    assert node is annotation
+    mask = voxels(node, segment, reference)
+    mask[0, 0, 0] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment, reference)
+    node.GetSegmentation().GetSegment(segment).SetName("Left frontal")
+    review.undo()
+    assert segments(annotation) == ["Mine"]
+    review.redo()
+    node, segment = review.place(ONE)
+    np.testing.assert_array_equal(voxels(node, segment, reference), mask)
+    assert node.GetSegmentation().GetSegment(segment).GetName() == "Left frontal"
+    review.undo()
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    assert voxels(*review.place(ONE), reference).sum() == 27, "a new decision takes the suggestion as it is"
+
+
+def test_where_a_suggestion_is_edited(review: Review, suggestions: Any, annotation: Any) -> None:
+    """Among the suggestions before it is accepted; and what is accepted then is what it became."""
+    assert review.place(TWO) == (suggestions, TWO)
+    Scene().edit(suggestions, TWO, slicer.util.getNode("T1c"))
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    assert review.place(TWO) == (annotation, "Mine")
+    Scene().edit(*review.place(TWO), slicer.util.getNode("T1c"))
+    [editor] = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
+    assert editor.GetSingletonTag() == "SegmentEditor", "the one that Segment Editor looks for"
+    assert editor.GetSegmentationNode() is annotation
+    assert editor.GetSelectedSegmentID() == "Mine"
+    assert editor.GetSourceVolumeNode() is slicer.util.getNode("T1c")
+    annotation.GetSegmentation().RemoveSegment("Mine")
+    assert review.place(TWO) == (suggestions, TWO)
+
+
+def test_a_suggestion_erased_in_another_module_cannot_be_accepted(
+    review: Review, suggestions: Any, annotation: Any
+) -> None:
+    suggestions.GetSegmentation().RemoveSegment(ONE)
+    with pytest.raises(RuntimeError, match="Nothing is left"):
+        review.decide(ONE, Status.ACCEPTED, annotation)
+    assert review.touching(ONE, annotation) == []
+    review.decide(ONE, Status.REJECTED)
+
+
+def test_accepted_lesions_are_what_the_reader_set(suggestions: Any, annotation: Any) -> None:
+    entry = "Category~SCT^1^Structure~SCT^2^Edema~SCT^3^Left~Anatomy~SCT^4^Brain~^^"
+    review = Review(suggestions, Scene(), Settings("ab", terminology=entry))
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    segment = annotation.GetSegmentation().GetSegment(review.place(ONE)[1])
+    value = vtk.reference("")
+    assert segment.GetTag("TerminologyEntry", value)
+    assert str(value) == entry
+    assert segment.GetName() == "Edema, Left (suggested, 10.4 mm)"
+    assert Annotation(annotation).terminologies()[-1] == entry
+
+
+def test_each_reader_has_a_log_and_a_name_on_their_decisions(suggestions: Any, tmp_path: Path) -> None:
+    settings = Settings("ab", tmp_path / "reviews")
+    review = Review(suggestions, Scene(), settings)
+    review.decide(ONE, Status.REJECTED)
+    settings.reader = "cd"
+    review.decide(TWO, Status.REJECTED)
+    logs = [read_log(path) for path in sorted((tmp_path / "reviews").iterdir())]
+    assert sorted([e.reader for e in log.events] for log in logs) == [["ab"], ["ab", "cd"]]
 
 
 def test_a_node_without_suggestions_is_refused(annotation: Any) -> None:

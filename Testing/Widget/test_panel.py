@@ -369,6 +369,56 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
     assert _statuses(panel) == ["", "uncertain"]
 
 
+def test_without_a_folder_the_log_is_beside_the_scene_once_it_is_saved(found: Any, tmp_path: Path) -> None:
+    ui = found.ui
+    found.reviewPanel.onCellClicked(0, 0)
+    _click(ui.rejectButton)
+    slicer.mrmlScene.SetURL(str(tmp_path / "case.mrml"))
+    assert slicer.mrmlScene.Commit()
+    assert list(tmp_path.glob("*.jsonl")) == []
+    found.reviewPanel.onCellClicked(0, 0)
+    _click(ui.uncertainButton)
+    assert ui.folderLabel.text == f"Beside the scene, in {tmp_path}"
+    [log] = tmp_path.glob("*.jsonl")
+    assert log.read_text(encoding="utf-8").count("decide") == 2, "what was decided before, too"
+
+
+def test_accepted_lesions_get_a_terminology_that_the_user_set(found: Any) -> None:
+    ui, annotation = found.ui, found.logic.getParameterNode().annotation
+    assert ui.terminologySelector.currentText == "Neoplasm, Secondary"
+    entry = "Category~SCT^1^Structure~SCT^2^Edema~^^~Anatomy~SCT^4^Brain~^^"
+    annotation.GetSegmentation().GetSegment("Known").SetTag("TerminologyEntry", entry)
+    found.exit()
+    found.enter()
+    names = [ui.terminologySelector.itemText(n) for n in range(ui.terminologySelector.count)]
+    assert names == ["Neoplasm, Secondary", "Edema"]
+    ui.terminologySelector.activated.emit(1)
+    found.reviewPanel.onCellClicked(0, 0)
+    _click(ui.acceptButton)
+    assert annotation.GetSegmentation().GetNthSegment(1).GetName() == "Edema (suggested, 5.2 mm)"
+    annotation.GetSegmentation().RemoveSegment("Known")
+    found.exit()
+    found.enter()
+    assert ui.terminologySelector.currentText == "Edema", "it is a setting"
+
+
+def test_editing_opens_segment_editor_on_the_selected(found: Any, monkeypatch: Any) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append)
+    assert not found.ui.editButton.enabled
+    QTest.keyClick(found.parent, "E")
+    assert opened == []
+    found.reviewPanel.onCellClicked(1, 0)
+    _click(found.ui.editButton)
+    QTest.keyClick(found.parent, "E")
+    assert opened == ["SegmentEditor"] * 2
+    [editor] = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
+    parameters = found.logic.getParameterNode()
+    assert editor.GetSegmentationNode() is parameters.suggestions
+    assert editor.GetSelectedSegmentID() == "Suggestion_2"
+    assert editor.GetSourceVolumeNode() is parameters.reference
+
+
 def test_a_retrained_model_is_chosen_by_its_folder(
     panel: Any, worker: Any, volume: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:

@@ -1,0 +1,12 @@
+"""Words that are the same everywhere."""
+
+import pytest
+from lopsided.wording import percent
+
+
+@pytest.mark.parametrize(
+    ("confidence", "text"),
+    [(0, "< 1 %"), (0.0099, "< 1 %"), (0.01, "1 %"), (0.417, "42 %"), (0.99, "99 %"), (0.998, "> 99 %"), (1, "> 99 %")],
+)
+def test_no_confidence_is_certain(confidence: float, text: str) -> None:
+    assert percent(confidence) == text
