@@ -30,6 +30,11 @@ def boot() -> None:
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
+    cache, files = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+    cache.SetRemoteCacheDirectory(tempfile.mkdtemp(prefix="LopsidedSeg-cache-"))
+    files.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(files)
     slicer.modules = types.SimpleNamespace()
     logics = {"Colors": "ColorLogic", "Volumes": "VolumesLogic", "Segmentations": "SegmentationsModuleLogic"}
     for name, kind in logics.items():
