@@ -289,15 +289,15 @@ class ReviewPanel:
             return ""
         count = self._review.count
         pending = sum(self._review.opinion(name).status is Status.PENDING for name in self._rows)
-        sentence = _("{found} found: {accepted} accepted, {rejected} rejected, {uncertain} uncertain, {todo}; {time}.")
+        sentence = _("{found} found · {accepted} accepted · {rejected} rejected · {uncertain} uncertain · {todo}{time}")
         minutes, seconds = divmod(round(self._review.seconds), 60)
         return sentence.format(
             found=len(self._rows),
             accepted=count(Status.ACCEPTED),
             rejected=count(Status.REJECTED),
             uncertain=count(Status.UNCERTAIN),
-            todo=_("{pending} to decide").format(pending=pending) if pending else _("all decided"),
-            time=_("{minutes} min {seconds} s").format(minutes=minutes, seconds=seconds),
+            todo=_("{pending} to decide").format(pending=pending) if pending else _("done"),
+            time=_(" in {minutes}:{seconds:02d} min").format(minutes=minutes, seconds=seconds) if not pending else "",
         )
 
 

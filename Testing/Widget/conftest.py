@@ -20,6 +20,10 @@ import slicer_standin
 
 slicer_standin.boot()
 qt_standin.boot()
+if os.environ.get("SLICER_BASE_PYTHON"):
+    import slicer_own
+
+    slicer_own.use(Path(os.environ["SLICER_BASE_PYTHON"]))
 
 
 @pytest.fixture(autouse=True)

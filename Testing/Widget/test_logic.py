@@ -162,7 +162,7 @@ def test_the_sample_study_is_offered_as_sample_data(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))  # type: ignore[arg-type]
     connected: dict[str, Any] = {}
     monkeypatch.setattr(slicer.app, "connect", connected.__setitem__)
-    LopsidedSeg.LopsidedSeg(types.SimpleNamespace())
+    LopsidedSeg.LopsidedSeg(types.SimpleNamespace(path=LopsidedSeg.__file__))
     connected["startupCompleted()"]()
     [source] = registered
     assert all(Path(url2pathname(urlparse(uri).path)).is_file() for uri in source["uris"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import qt
 import slicer
 import slicer.util
+import slicer_standin
 from PySide6.QtTest import QTest
 from qt_standin import until
 
@@ -245,7 +248,7 @@ def test_a_review_by_mouse(found: Any, tmp_path: Path) -> None:
     assert ui.suggestionsTable.currentRow() == 1, "the next undecided is selected"
     _click(ui.rejectButton)
     assert _statuses(found) == ["accepted", "rejected"]
-    assert ui.summaryLabel.text == "2 found: 1 accepted, 1 rejected, 0 uncertain, all decided; 0 min 0 s."
+    assert ui.summaryLabel.text == "2 found · 1 accepted · 1 rejected · 0 uncertain · done in 0:00 min"
     found.parent.grab().save(str(tmp_path / "decided.png"))
     _click(ui.undoButton)
     _click(ui.undoButton)
@@ -440,6 +443,17 @@ def test_a_retrained_model_is_chosen_by_its_folder(
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: "")
     ui.modelSelector.activated.emit(2)
     assert ui.modelSelector.currentText == "retrained", "nothing was chosen"
+
+
+def test_slicers_own_classes_are_used_where_they_are_at_hand(panel: Any) -> None:
+    """Else the run that asks for them would prove nothing."""
+    own = os.environ.get("SLICER_BASE_PYTHON")
+    bases = {
+        Path(inspect.getfile(cls)) for cls in type(panel).__mro__ if cls.__name__ == "ScriptedLoadableModuleWidget"
+    }
+    wrapped = {Path(inspect.getfile(type(panel.logic.getParameterNode()).connectGui))}
+    expected = Path(own) / "slicer" if own else Path(slicer_standin.__file__)
+    assert all(path.is_relative_to(expected) for path in bases | wrapped)
 
 
 def test_the_standin_is_strict(panel: Any) -> None:
