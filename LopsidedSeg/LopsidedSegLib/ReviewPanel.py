@@ -297,7 +297,7 @@ class ReviewPanel:
             rejected=count(Status.REJECTED),
             uncertain=count(Status.UNCERTAIN),
             todo=_("{pending} to decide").format(pending=pending) if pending else _("done"),
-            time=_(" in {minutes}:{seconds:02d} min").format(minutes=minutes, seconds=seconds) if not pending else "",
+            time=_(" in {minutes}:{seconds:02d}").format(minutes=minutes, seconds=seconds) if not pending else "",
         )
 
 

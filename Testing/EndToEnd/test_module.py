@@ -13,31 +13,19 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed, so there is no MRML")
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed, so there is no Qt")
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-TESTING = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTING / "Widget"), str(TESTING / "Scene"), str(TESTING.parent / "LopsidedSeg")]
-import qt_standin
-import slicer_standin
-
-slicer_standin.boot()
-qt_standin.boot()
+sys.path.insert(0, str(Path(__file__).parents[1] / "Widget"))
+from offscreen import click, new_logic, new_panel, until  # isort: split
 
 import qt
 import slicer
 import slicer.util
+import slicer_standin
 from lopsided.resources import resource_folder
 from lopsided.review import read_log
 from PySide6.QtTest import QTest
-from qt_standin import until
 from views import SliceView, ThreeDView
 
 SAMPLE = resource_folder() / "SampleStudy"
-
-
-class Window(qt.QWidget):
-    """What Slicer puts a module's panel in."""
-
-    isEntered = True
 
 
 @pytest.fixture
@@ -54,21 +42,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def panel() -> Iterator[Any]:
     """The open panel, on the real process."""
-    from LopsidedSeg import LopsidedSegLogic, LopsidedSegWidget
-
-    parent = Window()
-    parent.setLayout(qt.QVBoxLayout())
-    widget = LopsidedSegWidget(parent, LopsidedSegLogic(prepare=lambda: None))
-    widget.setup()
-    parent.resize(440, 980)
-    parent.show()
+    widget = new_panel(new_logic())
     yield widget
     widget.cleanup()
-    parent.close()
-
-
-def click(widget: Any) -> None:
-    QTest.mouseClick(widget, qt.Qt.MouseButton.LeftButton)
+    widget.parent.close()
 
 
 def search(panel: Any) -> list[str]:

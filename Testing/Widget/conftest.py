@@ -1,6 +1,5 @@
 """Real MRML and off-screen Qt for the tests in this folder, and a worker that only pretends."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,18 +11,10 @@ import pytest
 HERE = Path(__file__).parent
 pytest.importorskip("slicer", reason="slicer-core is not installed, so there is no MRML")
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed, so there is no Qt")
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-sys.path[:0] = [str(HERE), str(HERE.parent / "Scene"), str(HERE.parents[1] / "LopsidedSeg")]
-import qt_standin
+sys.path.insert(0, str(HERE))
+import offscreen  # noqa: F401  makes MRML and Qt ready
 import slicer
 import slicer_standin
-
-slicer_standin.boot()
-qt_standin.boot()
-if os.environ.get("SLICER_BASE_PYTHON"):
-    import slicer_own
-
-    slicer_own.use(Path(os.environ["SLICER_BASE_PYTHON"]))
 
 
 @pytest.fixture(autouse=True)

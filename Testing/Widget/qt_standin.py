@@ -9,17 +9,14 @@ from __future__ import annotations
 import ctypes
 import sys
 import tempfile
-import time
 import types
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
-from PySide6.QtTest import QTest
 
 WIDGETS = (
     "QWidget",
@@ -146,14 +143,6 @@ def boot() -> None:
     slicer.app.userSettings = lambda: QtCore.QSettings(settings, QtCore.QSettings.Format.IniFormat)
     slicer.app.topLevelWidgets = QtWidgets.QApplication.topLevelWidgets
     slicer.app.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Let Qt work until it is so."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "this took too long"
-        QTest.qWait(10)
 
 
 def _make_like_pythonqt(cls: type) -> None:

@@ -14,8 +14,8 @@ import slicer
 import slicer.util
 from lopsided.review import Status
 from LopsidedSegLib.Worker import Callbacks
+from offscreen import until
 from PySide6.QtTest import QTest
-from qt_standin import until
 
 Fake = Callable[[str], list[str]]
 

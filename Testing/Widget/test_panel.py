@@ -13,41 +13,24 @@ import qt
 import slicer
 import slicer.util
 import slicer_standin
+from offscreen import click, new_panel, until
 from PySide6.QtTest import QTest
-from qt_standin import until
 
 Fake = Callable[[str], list[str]]
-
-
-class Window(qt.QWidget):
-    """What Slicer puts a module's panel in."""
-
-    isEntered = True
 
 
 @pytest.fixture
 def panel(logic: Any) -> Iterator[Any]:
     """The open panel, on the fake worker."""
-    from LopsidedSeg import LopsidedSegWidget
-
-    parent = Window()
-    parent.setLayout(qt.QVBoxLayout())
-    widget = LopsidedSegWidget(parent, logic)
-    widget.setup()
+    widget = new_panel(logic)
     widget.enter()
-    parent.resize(440, 860)
-    parent.show()
     yield widget
     widget.cleanup()
-    parent.close()
-
-
-def _click(widget: Any) -> None:
-    QTest.mouseClick(widget, qt.Qt.MouseButton.LeftButton)
+    widget.parent.close()
 
 
 def _search(panel: Any) -> None:
-    _click(panel.ui.suggestButton)
+    click(panel.ui.suggestButton)
     until(lambda: not panel.logic.busy)
 
 
@@ -123,7 +106,7 @@ def test_a_search_from_click_to_lesion(
     ui.referenceSelector.setCurrentNode(reference)
     ui.annotationSelector.setCurrentNode(known)
     panel.parent.grab().save(str(tmp_path / "ready.png"))
-    _click(ui.suggestButton)
+    click(ui.suggestButton)
     assert ui.suggestButton.text == "Cancel"
     assert not ui.inputsButton.enabled
     assert ui.progressBar.visible
@@ -157,9 +140,9 @@ def test_cancel_ends_the_search_and_another_one_works(panel: Any, worker: Any, v
     worker.command = fake("hang")
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     before = slicer.mrmlScene.GetNumberOfNodes()
-    _click(panel.ui.suggestButton)
+    click(panel.ui.suggestButton)
     until(lambda: panel.ui.progressBar.value == 42)
-    _click(panel.ui.suggestButton)
+    click(panel.ui.suggestButton)
     assert not panel.logic.busy
     assert panel.ui.statusLabel.text == "Cancelled."
     assert panel.ui.suggestButton.text == "Suggest missed lesions"
@@ -202,7 +185,7 @@ def test_closing_the_scene_ends_a_search_and_empties_the_panel(
     assert panel.ui.suggestionsTable.rowCount == 2
     worker.stop()
     worker.command = fake("hang")
-    _click(panel.ui.suggestButton)
+    click(panel.ui.suggestButton)
     slicer.mrmlScene.Clear(0)
     assert not panel.logic.busy
     assert panel.ui.suggestionsTable.rowCount == 0
@@ -242,20 +225,20 @@ def test_a_review_by_mouse(found: Any, tmp_path: Path) -> None:
     assert not ui.acceptButton.enabled, "nothing is selected"
     found.reviewPanel.onCellClicked(0, 0)
     assert not ui.addToButton.visible
-    _click(ui.acceptButton)
+    click(ui.acceptButton)
     assert _statuses(found) == ["accepted", ""]
     assert _segments(found) == 2
     assert ui.suggestionsTable.currentRow() == 1, "the next undecided is selected"
-    _click(ui.rejectButton)
+    click(ui.rejectButton)
     assert _statuses(found) == ["accepted", "rejected"]
-    assert ui.summaryLabel.text == "2 found · 1 accepted · 1 rejected · 0 uncertain · done in 0:00 min"
+    assert ui.summaryLabel.text == "2 found · 1 accepted · 1 rejected · 0 uncertain · done in 0:00"
     found.parent.grab().save(str(tmp_path / "decided.png"))
-    _click(ui.undoButton)
-    _click(ui.undoButton)
+    click(ui.undoButton)
+    click(ui.undoButton)
     assert _statuses(found) == ["", ""]
     assert _segments(found) == 1
     assert not ui.undoButton.enabled
-    _click(ui.redoButton)
+    click(ui.redoButton)
     assert _statuses(found) == ["accepted", ""]
 
 
@@ -302,7 +285,7 @@ def test_the_sensitivity_moves_the_list_and_says_what_to_expect(found: Any) -> N
     ui.sensitivitySlider.value = 100
     assert ui.expectedLabel.text == "All: 2. Expect more than 8.0 false ones a scan."
     found.reviewPanel.onCellClicked(1, 0)
-    _click(ui.rejectButton)
+    click(ui.rejectButton)
     ui.sensitivitySlider.value = 0
     assert _statuses(found) == ["rejected"], "the decided stays in the list"
 
@@ -311,7 +294,7 @@ def test_accepting_without_an_annotation_makes_one(panel: Any, volume: Any) -> N
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     _search(panel)
     panel.reviewPanel.onCellClicked(0, 0)
-    _click(panel.ui.acceptButton)
+    click(panel.ui.acceptButton)
     assert panel.ui.annotationSelector.currentNode().GetName() == "T1c lesions"
     assert _segments(panel) == 1
 
@@ -326,10 +309,10 @@ def test_a_suggestion_that_touches_a_lesion_may_be_added_to_it(found: Any) -> No
     found.reviewPanel.onCellClicked(0, 0)
     assert found.ui.addToButton.visible
     assert found.ui.addToButton.text == "Add to Known"
-    _click(found.ui.addToButton)
+    click(found.ui.addToButton)
     assert _segments(found) == 1
     assert slicer.util.arrayFromSegmentBinaryLabelmap(known, "Known", reference).sum() == before + 27
-    _click(found.ui.undoButton)
+    click(found.ui.undoButton)
     assert slicer.util.arrayFromSegmentBinaryLabelmap(known, "Known", reference).sum() == before
 
 
@@ -339,7 +322,7 @@ def test_a_log_that_cannot_be_written_is_said_and_the_decision_stays(panel: Any,
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     _search(panel)
     panel.reviewPanel.onCellClicked(0, 0)
-    _click(panel.ui.rejectButton)
+    click(panel.ui.rejectButton)
     assert _statuses(panel)[0] == "rejected"
     assert panel.ui.statusLabel.text.startswith("Kept in the scene, but not yet in the log:")
 
@@ -355,18 +338,18 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
     ui.readerEdit.text = ""
     QTest.keyClicks(ui.readerEdit, "Dr. Ray")
     QTest.keyClick(ui.readerEdit, qt.Qt.Key.Key_Return)
-    _click(ui.folderButton)
+    click(ui.folderButton)
     assert ui.folderLabel.text == str(tmp_path)
     ui.referenceSelector.setCurrentNode(volume("T1c"))
     _search(panel)
     panel.reviewPanel.onCellClicked(1, 0)
-    _click(ui.uncertainButton)
+    click(ui.uncertainButton)
     panel.parent.grab().save(str(tmp_path / "panel.png"))
     [log] = tmp_path.glob("*.jsonl")
     assert [(e.reader, e.candidate, e.value) for e in read_log(log).events] == [
         ("Dr. Ray", "Suggestion_2", "uncertain")
     ]
-    _click(ui.folderButton)
+    click(ui.folderButton)
     assert panel.logic.settings.folder is None
     assert panel.logic.settings.reader == "Dr. Ray"
     assert _statuses(panel) == ["", "uncertain"]
@@ -375,12 +358,12 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
 def test_without_a_folder_the_log_is_beside_the_scene_once_it_is_saved(found: Any, tmp_path: Path) -> None:
     ui = found.ui
     found.reviewPanel.onCellClicked(0, 0)
-    _click(ui.rejectButton)
+    click(ui.rejectButton)
     slicer.mrmlScene.SetURL(str(tmp_path / "case.mrml"))
     assert slicer.mrmlScene.Commit()
     assert list(tmp_path.glob("*.jsonl")) == []
     found.reviewPanel.onCellClicked(0, 0)
-    _click(ui.uncertainButton)
+    click(ui.uncertainButton)
     assert ui.folderLabel.text == f"Beside the scene, in {tmp_path}"
     [log] = tmp_path.glob("*.jsonl")
     assert log.read_text(encoding="utf-8").count("decide") == 2, "what was decided before, too"
@@ -397,7 +380,7 @@ def test_accepted_lesions_get_a_terminology_that_the_user_set(found: Any) -> Non
     assert names == ["Neoplasm, Secondary", "Edema"]
     ui.terminologySelector.activated.emit(1)
     found.reviewPanel.onCellClicked(0, 0)
-    _click(ui.acceptButton)
+    click(ui.acceptButton)
     assert annotation.GetSegmentation().GetNthSegment(1).GetName() == "Edema (suggested, 5.2 mm)"
     annotation.GetSegmentation().RemoveSegment("Known")
     found.exit()
@@ -412,7 +395,7 @@ def test_editing_opens_segment_editor_on_the_selected(found: Any, monkeypatch: A
     QTest.keyClick(found.parent, "E")
     assert opened == []
     found.reviewPanel.onCellClicked(1, 0)
-    _click(found.ui.editButton)
+    click(found.ui.editButton)
     QTest.keyClick(found.parent, "E")
     assert opened == ["SegmentEditor"] * 2
     [editor] = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
@@ -438,7 +421,7 @@ def test_a_retrained_model_is_chosen_by_its_folder(
     asked: list[Any] = []
     monkeypatch.setattr(worker, "send", lambda request, callbacks: asked.append(request["suggest"]["model"]))
     ui.referenceSelector.setCurrentNode(volume("T1c"))
-    _click(ui.suggestButton)
+    click(ui.suggestButton)
     assert asked == [str(mine)]
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: "")
     ui.modelSelector.activated.emit(2)

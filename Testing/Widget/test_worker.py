@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import qt
 from lopsided import __version__
-from qt_standin import until
+from offscreen import until
 
 Fake = Callable[[str], list[str]]
 

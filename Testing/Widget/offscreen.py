@@ -1,0 +1,68 @@
+"""The module's panel in a window that nobody sees, on real MRML and Qt: importing this makes both ready.
+
+Only this folder needs to be on ``sys.path`` before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+TESTING = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTING / "Scene"), str(TESTING.parent / "LopsidedSeg")]
+import qt_standin
+import slicer_standin
+
+slicer_standin.boot()
+qt_standin.boot()
+if os.environ.get("SLICER_BASE_PYTHON"):
+    import slicer_own
+
+    slicer_own.use(Path(os.environ["SLICER_BASE_PYTHON"]))
+
+import qt
+from PySide6.QtTest import QTest
+
+
+class Window(qt.QWidget):
+    """What Slicer puts a module's panel in."""
+
+    isEntered = True
+
+
+def new_panel(logic: Any, size: tuple[int, int] = (440, 980)) -> Any:
+    """The panel, shown and not yet entered. Its window is ``panel.parent``."""
+    from LopsidedSeg import LopsidedSegWidget
+
+    window = Window()
+    window.setLayout(qt.QVBoxLayout())
+    panel = LopsidedSegWidget(window, logic)
+    panel.setup()
+    window.resize(*size)
+    window.show()
+    return panel
+
+
+def new_logic() -> Any:
+    """The logic on the real computing process; nothing is installed."""
+    from LopsidedSeg import LopsidedSegLogic
+
+    return LopsidedSegLogic(prepare=lambda: None)
+
+
+def click(widget: Any) -> None:
+    """With the left mouse button."""
+    QTest.mouseClick(widget, qt.Qt.MouseButton.LeftButton)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Let Qt work until it is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "this took too long"
+        QTest.qWait(10)
