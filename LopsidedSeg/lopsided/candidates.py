@@ -13,14 +13,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from .model import Calibration
+from .regions import Box, Region, measure
 from .volume import Geometry, Vector, Volume, to_sitk
 
 FLOOR = 0.25  # nothing is looked for below this probability
 SADDLE = 0.3  # two peaks are two lesions where the probability between them falls by this much below the lower
 MARGIN_MM = 2.0
-_DIRECTIONS = 600  # for the longest diameter: leaves it at most 0.3 % short
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Found:
-    """``missed``: candidates by rank. ``annotated``: how many others are lesions that the annotation has."""
+    """``missed``: candidates by rank. ``annotated``: the others, which are lesions that the annotation has, by confidence."""
 
     missed: tuple[Candidate, ...]
-    annotated: int
+    annotated: tuple[float, ...]
 
 
 def find_candidates(
@@ -81,14 +79,17 @@ def find_candidates(
         raise ValueError(f"annotation {annotated.shape} and map {probability.array.shape} are on different grids")
     regions = _regions(probability.array)
     near = _Nearness(annotated, probability.geometry, [box for box, _ in regions])
-    missed = []
+    missed, annotated_too = [], []
     for box, mask in regions:
         distance, same = near.of(box, mask, margin_mm)
-        if not same:
-            missed.append(_measure(probability, box, mask, distance, calibration))
+        candidate = _measure(probability, box, mask, distance, calibration)
+        if same:
+            annotated_too.append(candidate.confidence)
+        else:
+            missed.append(candidate)
     missed.sort(key=lambda c: (-c.confidence, -c.volume_mm3, c.peak_kji))
     ranked = tuple(_ranked(c, n) for n, c in enumerate(missed, start=1))
-    return Found(ranked, len(regions) - len(missed))
+    return Found(ranked, tuple(sorted(annotated_too, reverse=True)))
 
 
 def above(candidates: tuple[Candidate, ...], threshold: float) -> tuple[Candidate, ...]:
@@ -236,38 +237,16 @@ def _measure(
 ) -> Candidate:
     geometry = probability.geometry
     part = np.where(mask, probability.array[box], -1)
-    corner = np.array([s.start for s in box])
-    peak = corner + np.unravel_index(part.argmax(), part.shape)
-    voxels = np.argwhere(mask)
-    points = geometry.physical(voxels + corner)
-    # nothing reaches further in any direction than the two ends of its own row of voxels
-    turn = (np.diff(voxels[:, :2], axis=0) != 0).any(axis=1)
-    ends = np.append(True, turn) | np.append(turn, True)
-    volume = float(len(points) * geometry.voxel_volume)
-    diameter = _longest_diameter(points[ends], geometry)
-    x, y, z = (float(v) for v in points.mean(axis=0))
+    peak = np.array([s.start for s in box]) + np.unravel_index(part.argmax(), part.shape)
+    size = measure(Region(box, mask), geometry)
     k, j, i = (int(v) for v in peak)
     return Candidate(
         rank=0,
-        confidence=confidence(float(part.max()), volume, diameter, calibration),
+        confidence=confidence(float(part.max()), size.volume_mm3, size.longest_diameter_mm, calibration),
         peak_probability=float(part.max()),
-        volume_mm3=volume,
-        longest_diameter_mm=diameter,
-        centroid_lps=(x, y, z),
+        **size.__dict__,
         peak_kji=(k, j, i),
         distance_mm=distance,
         box=box,
         mask=mask,
     )
-
-
-def _longest_diameter(points: np.ndarray, geometry: Geometry) -> float:
-    """The greatest width over directions spread evenly on the half sphere; a voxel counts with its own width."""
-    n = np.arange(_DIRECTIONS)
-    z = (n + 0.5) / _DIRECTIONS
-    angle = n * np.pi * (3 - np.sqrt(5))
-    flat = np.sqrt(1 - z**2)
-    directions = np.stack([flat * np.cos(angle), flat * np.sin(angle), z])  # (3, direction)
-    along = points @ directions
-    voxel = np.sqrt(((geometry.axes.T @ directions) ** 2 * np.square(geometry.spacing)[:, None]).sum(axis=0))
-    return float((np.ptp(along, axis=0) + voxel).max())

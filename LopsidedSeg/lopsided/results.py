@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import SimpleITK as sitk
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import __version__
@@ -21,8 +20,9 @@ from .model import OperatingPoint
 from .review import segment_id
 from .segmentation import Segment, segmentation_image
 from .suggest import Suggestions
-from .volume import Vector, to_sitk
+from .volume import Geometry, Vector, to_sitk
 from .wording import DISCLAIMER, percent
+from .writing import write_image
 
 CANDIDATES, MASK, SEGMENTS, MAP = (
     "candidates.json",
@@ -55,15 +55,6 @@ class CandidateRecord(_Record):
     )
 
 
-class GridRecord(_Record):
-    """The reference volume's grid, as SimpleITK describes it (LPS, mm; i, j, k)."""
-
-    size: tuple[int, int, int]
-    spacing: Vector
-    origin: Vector
-    direction: tuple[float, ...]
-
-
 class ModelRecord(_Record):
     """Which model it was; ``digest`` identifies its card and weights."""
 
@@ -81,10 +72,10 @@ class SuggestionsRecord(_Record):
     notice: str
     created: str = Field(description="ISO 8601, UTC")
     sequences: dict[str, str] = Field(description="file or folder name by sequence")
-    reference_grid: GridRecord
+    reference_grid: Geometry = Field(description="as SimpleITK describes it: LPS, mm; i, j, k")
     annotation: dict[str, float] = Field(description="mm³ of each label that was taken for a lesion")
     annotation_left_out: list[str] = Field(description="labels of the annotation that were not asked for")
-    annotated_lesions_seen: int = Field(description="regions of the map that are lesions the annotation has")
+    recognised: list[float] = Field(description="confidence of each region of the map that is an annotated lesion")
     model: ModelRecord
     threshold: float = Field(ge=0, le=1, description="the least confidence listed")
     margin_mm: float = Field(ge=0, description="nearer than this to an annotated lesion is that lesion")
@@ -99,10 +90,10 @@ def record(suggestions: Suggestions) -> SuggestionsRecord:
         notice=DISCLAIMER,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         sequences={"t1c": study.reference.name, **{name: v.name for name, v in study.others.items()}},
-        reference_grid=GridRecord(**geometry.__dict__),
+        reference_grid=geometry,
         annotation=suggestions.annotation.labels,
         annotation_left_out=list(suggestions.annotation.left_out),
-        annotated_lesions_seen=suggestions.found.annotated,
+        recognised=[round(c, 4) for c in suggestions.found.annotated],
         model=ModelRecord(
             name=suggestions.card.name,
             digest=suggestions.card.digest,
@@ -136,9 +127,9 @@ def write_results(suggestions: Suggestions, folder: Path) -> None:
     """
     geometry = suggestions.study.reference.geometry
     write_candidates(suggestions, folder)
-    _write(to_sitk(_labels(suggestions), geometry), folder / MASK)
+    write_image(to_sitk(_labels(suggestions), geometry), folder / MASK)
     # three decimals are all that means anything, and compress tenfold
-    _write(to_sitk(np.round(suggestions.probability.array, 3), geometry), folder / MAP)
+    write_image(to_sitk(np.round(suggestions.probability.array, 3), geometry), folder / MAP)
 
 
 def write_candidates(suggestions: Suggestions, folder: Path) -> None:
@@ -156,7 +147,7 @@ def write_candidates(suggestions: Suggestions, folder: Path) -> None:
         for n, c in enumerate(suggestions.shown)
     ]
     geometry = suggestions.study.reference.geometry
-    _write(segmentation_image(_labels(suggestions), geometry, segments), folder / SEGMENTS)
+    write_image(segmentation_image(_labels(suggestions), geometry, segments), folder / SEGMENTS)
 
 
 def _labels(suggestions: Suggestions) -> np.ndarray:
@@ -222,14 +213,3 @@ def _existing(path: Path) -> Path:
 def _rounded(point: Vector) -> Vector:
     x, y, z = (round(v, 2) + 0.0 for v in point)
     return x, y, z
-
-
-def _write(image: sitk.Image, path: Path) -> None:
-    """Write and read back: a full disk can truncate a file without an error."""
-    try:
-        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=4)
-        same = sitk.Hash(sitk.ReadImage(str(path))) == sitk.Hash(image)
-    except RuntimeError:
-        same = False
-    if not same:
-        raise OSError(f"{path.name} could not be written whole")

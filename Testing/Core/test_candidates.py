@@ -38,7 +38,7 @@ def test_lesions_are_ranked_and_measured(grid: Geometry) -> None:
     assert first.volume_mm3 == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.1)
     assert first.confidence == pytest.approx(0.9, abs=0.01)
     assert first.distance_mm is None
-    assert found.annotated == 0
+    assert found.annotated == ()
 
 
 def test_measures_are_in_the_patient_whatever_the_grid(oblique: Geometry) -> None:
@@ -87,7 +87,7 @@ def test_near_an_annotated_lesion_is_that_lesion(grid: Geometry, gap: int, misse
     annotated[24:33, 26:35, 20 : 37 - gap] = True
     result = find_candidates(found, annotated, PLAIN, margin_mm=2.0)
     assert len(result.missed) == missed
-    assert result.annotated == 1 - missed
+    assert len(result.annotated) == 1 - missed
     if missed:
         assert result.missed[0].distance_mm == pytest.approx(gap + 1)
 

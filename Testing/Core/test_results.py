@@ -42,7 +42,7 @@ def suggestions(model: Model, head: Callable[..., Volume], oblique: Geometry) ->
 def test_the_record_is_in_both_conventions_and_agrees_with_the_mask(suggestions: Suggestions, tmp_path: Path) -> None:
     write_results(suggestions, tmp_path)
     record = SuggestionsRecord.model_validate_json((tmp_path / "candidates.json").read_text(encoding="utf-8"))
-    assert record.annotated_lesions_seen == 1
+    assert len(record.recognised) == 1
     assert [c.rank for c in record.candidates] == [1, 2]
     assert "not for clinical use" in record.notice
     assert record.model.digest == suggestions.card.digest

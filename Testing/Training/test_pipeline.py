@@ -265,12 +265,13 @@ def test_the_configurations_that_ship_are_valid() -> None:
 
 
 def test_a_dataset_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no dataset\.json"):
+    header = '{"channel_names": {"0": "%s"}, "labels": {"background": 0}, "numTraining": 1, "file_ending": ".nii.gz"}'
+    with pytest.raises(InputError, match=r"dataset\.json: is missing"):
         read_dataset(tmp_path)
-    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "CT"}}')
+    (tmp_path / "dataset.json").write_text(header % "CT")
     with pytest.raises(InputError, match="channel_names must be of t1c"):
         read_dataset(tmp_path)
-    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "t1c"}}')
+    (tmp_path / "dataset.json").write_text(header % "t1c")
     with pytest.raises(InputError, match="no labels"):
         read_dataset(tmp_path)
     (tmp_path / "labelsTr").mkdir()

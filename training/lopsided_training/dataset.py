@@ -7,18 +7,17 @@ looked and it is negative, 2 annotated.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lopsided.dataset.records import DATASET, IMAGES, LABELS, TRUST, DatasetRecord, read_record
+from lopsided.dataset.store import recover
 from lopsided.errors import InputError
 from lopsided.model import SEQUENCES
 from lopsided.reading import read_array, read_volume
 from lopsided.study import Study
 from lopsided.volume import Volume
-
-NOT_LOOKED_AT, NEGATIVE, ANNOTATED = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -50,25 +49,21 @@ def read_dataset(folder: Path) -> list[Case]:
     Raises:
         InputError: no ``dataset.json``, a channel it does not know, no case, or a case without a file it needs.
     """
-    path = folder / "dataset.json"
-    try:
-        channels = json.loads(path.read_text(encoding="utf-8"))["channel_names"]
-    except FileNotFoundError:
-        raise InputError(f"{folder}: no dataset.json here; give the folder of a dataset in nnU-Net's raw layout")
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be used ({error!r}); it must be JSON with channel_names") from None
+    path = folder / DATASET
+    channels = read_record(path, DatasetRecord).channel_names
+    recover(folder)
     unknown = [name for name in channels.values() if name not in SEQUENCES]
     if unknown or "t1c" not in channels.values():
         raise InputError(f"{path}: channel_names must be of {', '.join(SEQUENCES)}, t1c among them; found {channels}")
     cases = []
-    for label in sorted((folder / "labelsTr").glob("*.nii.gz")):
+    for label in sorted((folder / LABELS).glob("*.nii.gz")):
         name = label.name.removesuffix(".nii.gz")
-        files = {s: folder / "imagesTr" / f"{name}_{int(n):04d}.nii.gz" for n, s in channels.items()}
+        files = {s: folder / IMAGES / f"{name}_{int(n):04d}.nii.gz" for n, s in channels.items()}
         images = {sequence: file for sequence, file in files.items() if file.exists()}
         if "t1c" not in images:
             raise InputError(f"{files['t1c']}: missing, and case {name} cannot be used without post-contrast T1")
-        trust = folder / "trust" / label.name
+        trust = folder / TRUST / label.name
         cases.append(Case(name, images, label, trust if trust.exists() else None))
     if not cases:
-        raise InputError(f"{folder / 'labelsTr'}: no labels (*.nii.gz) here")
+        raise InputError(f"{folder / LABELS}: no labels (*.nii.gz) here")
     return cases

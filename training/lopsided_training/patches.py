@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from lopsided import intensity, study, volume
+from lopsided.dataset.records import NEGATIVE
 from lopsided.model import InputSpec
 from lopsided.reading import read_array
 from lopsided.study import network_input
@@ -16,7 +17,7 @@ from lopsided.volume import resample
 from scipy import ndimage
 
 from .config import FitConfig, PatchConfig
-from .dataset import NEGATIVE, Case
+from .dataset import Case
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from lopsided.dataset.records import ANNOTATED, NEGATIVE, NOT_LOOKED_AT
 from lopsided.errors import InputError
 from lopsided.volume import Geometry, to_sitk
 
 from . import anatomy as anatomies
-from .dataset import ANNOTATED, NEGATIVE, NOT_LOOKED_AT
 from .records import SEQUENCES, sample
 from .rendering import render
 

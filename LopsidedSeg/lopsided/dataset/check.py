@@ -1,0 +1,186 @@
+"""Everything that is wrong with a dataset, and how to mend each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..reading import read_array
+from ..volume import Geometry, Volume
+from . import store
+from .export import SUFFIX, merged
+from .records import (
+    ANNOTATED,
+    DATASET,
+    IMAGES,
+    LABELS,
+    READINGS,
+    REVIEWS,
+    TRUST,
+    CaseRecord,
+    DatasetRecord,
+    read_record,
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``where``: a file or case. ``what`` is wrong with it, and how to ``mend`` it; ``serious`` if it must be."""
+
+    where: str
+    what: str
+    mend: str
+    serious: bool = True
+
+
+def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda what, part: None) -> list[Problem]:
+    """All inconsistencies of a dataset, in the order of its cases; an interrupted export is carried out first.
+
+    A dataset of others, without reviews and hashes, is checked as far as nnU-Net would need it.
+
+    Raises:
+        InputError: no dataset at all.
+    """
+    record = read_record(folder / DATASET, DatasetRecord)
+    store.recover(folder)
+    record = read_record(folder / DATASET, DatasetRecord)
+    cases = sorted(_names(folder / LABELS) | _names(folder / REVIEWS, ".json") | _of_images(folder))
+    problems = _hashes(folder)
+    labelled = len(_names(folder / LABELS))
+    if record.numTraining != labelled:
+        what = f"says {record.numTraining} cases, and there are {labelled} labels"
+        problems.append(Problem(DATASET, what, f"set numTraining to {labelled}"))
+    reviewed = bool(_names(folder / REVIEWS, ".json"))
+    reviews: dict[str, CaseRecord] = {}
+    for done, case in enumerate(cases):
+        progress(f"Checking {case}", done / len(cases))
+        try:
+            problems += _Case(folder, case, record, reviewed).problems(reviews)
+        except InputError as error:
+            problems.append(Problem(case, str(error), "export the case again"))
+    return problems + _twice(reviews)
+
+
+class _Case:
+    def __init__(self, folder: Path, case: str, record: DatasetRecord, reviewed: bool) -> None:
+        self.folder, self.case, self.record, self.reviewed = folder, case, record, reviewed
+        self.found: list[Problem] = []
+
+    def problems(self, reviews: dict[str, CaseRecord]) -> list[Problem]:
+        geometry = self._images()
+        label = self._map(
+            LABELS,
+            geometry,
+            {v for n in self.record.labels.values() for v in ([n] if isinstance(n, int) else n)},
+            required=True,
+        )
+        trust = self._map(TRUST, geometry, {0, 1, 2}, required=False)
+        path = self.folder / REVIEWS / f"{self.case}.json"
+        if not path.exists():
+            if self.reviewed:
+                self._say(LABELS, "has a label and no review", "export the case again, or remove its files")
+            return self.found
+        review = reviews[self.case] = read_record(path, CaseRecord)
+        missing = [r.map for r in review.readings if not (self.folder / r.map).exists()]
+        for name in missing:
+            self._say(READINGS, f"{name} is missing", "export this reader's work on the case again")
+        if label and trust and not missing:
+            self._agree(review, label.array, trust.array)
+        return self.found
+
+    def _say(self, folder: str, what: str, mend: str) -> None:
+        self.found.append(Problem(f"{folder}/{self.case}", what, mend))
+
+    def _images(self) -> Geometry | None:
+        geometry = None
+        for number, sequence in self.record.channel_names.items():
+            path = self.folder / IMAGES / f"{self.case}_{int(number):04d}{SUFFIX}"
+            if not path.exists():
+                self._say(IMAGES, f"channel {sequence} ({path.name}) is missing", "export the case with that sequence")
+                continue
+            image = read_array(path)
+            if image.array.min() == image.array.max():
+                self._say(IMAGES, f"{path.name} holds no image, every voxel is the same", "export the case again")
+            if geometry and not image.geometry.same_grid(geometry):
+                self._apart(IMAGES, path.name, image.geometry, geometry)
+            geometry = geometry or image.geometry
+        return geometry
+
+    def _map(self, folder: str, geometry: Geometry | None, allowed: set[int], *, required: bool) -> Volume | None:
+        path = self.folder / folder / f"{self.case}{SUFFIX}"
+        if not path.exists():
+            if required or self.reviewed:
+                self._say(folder, "is missing", "export the case again")
+            return None
+        volume = read_array(path)
+        if geometry and not volume.geometry.same_grid(geometry):
+            self._apart(folder, path.name, volume.geometry, geometry)
+        wrong = sorted(set(np.unique(volume.array).tolist()) - allowed)
+        if wrong:
+            self._say(folder, f"holds the values {wrong}; {sorted(allowed)} are known", "export the case again")
+        return volume
+
+    def _apart(self, folder: str, name: str, geometry: Geometry, other: Geometry) -> None:
+        what = f"{name} is on another grid than the case's images ({geometry.describe()}; {other.describe()})"
+        self._say(folder, what, "export the case again")
+
+    def _agree(self, review: CaseRecord, label: np.ndarray, trust: np.ndarray) -> None:
+        if label.shape != review.grid.shape:
+            return  # said above
+        expected = merged(lambda name: self.folder / name, review.readings, review.grid)
+        for folder, there, wanted in zip((LABELS, TRUST), (label, trust), expected, strict=True):
+            different = int((there != wanted).sum())
+            if different:
+                what = f"{different} voxels are not what the readings say"
+                self._say(folder, what, "restore it from a copy, or export a reader's work on the case again")
+        if ((trust == ANNOTATED) != (label > 0)).any():
+            self._say(TRUST, "what is annotated is not what is labelled", "export the case again")
+
+
+def _names(folder: Path, suffix: str = SUFFIX) -> set[str]:
+    return {path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}")}
+
+
+def _of_images(folder: Path) -> set[str]:
+    return {name[:-5] for name in _names(folder / IMAGES) if name[-5:-4] == "_" and name[-4:].isdigit()}
+
+
+def _hashes(folder: Path) -> list[Problem]:
+    known = store.hashes(folder)
+    problems = []
+    for name, expected in known.items():
+        path = folder / name
+        if not path.exists():
+            problems.append(Problem(name, "is missing", "restore it from a copy, or export its case again"))
+        elif store.digest(path) != expected:
+            what = "is not what was exported: it was changed or damaged since"
+            problems.append(Problem(name, what, "restore it from a copy, or export its case again"))
+    if known:
+        ours = (folder / part for part in (IMAGES, LABELS, TRUST, REVIEWS, READINGS))
+        there = {path.relative_to(folder).as_posix() for part in ours for path in part.glob("*")}
+        strange = sorted(there - set(known))
+        problems += [Problem(name, "was not put here by an export", "move it elsewhere") for name in strange]
+    return problems
+
+
+def _twice(reviews: dict[str, CaseRecord]) -> list[Problem]:
+    """Patients and images that are in the dataset more than once."""
+    problems = []
+    patients = Counter(review.patient for review in reviews.values())
+    for patient in sorted(p for p, count in patients.items() if count > 1):
+        cases = ", ".join(sorted(c for c, review in reviews.items() if review.patient == patient))
+        mend = "keep the cases of one patient on one side of every split"
+        problems.append(Problem(patient, f"the patient has several cases: {cases}", mend, serious=False))
+    images: dict[str, list[str]] = {}
+    for case, review in reviews.items():
+        images.setdefault(review.images["t1c"], []).append(case)
+    for cases_ in images.values():
+        if len(cases_) > 1:
+            what = f"the same images as {', '.join(sorted(cases_)[1:])}"
+            problems.append(Problem(sorted(cases_)[0], what, "remove all but one of them"))
+    return problems

@@ -1,0 +1,250 @@
+"""One reader's work on one case, into a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from .. import __version__
+from ..errors import InputError
+from ..marks import Mark
+from ..model import SEQUENCES
+from ..regions import Region, measure
+from ..study import Study
+from ..volume import Geometry, Volume, resample, to_sitk
+from ..wording import DISCLAIMER
+from ..writing import write_image
+from .pseudonyms import Key
+from .records import (
+    ANNOTATED,
+    DATASET,
+    IMAGES,
+    LABELS,
+    NEGATIVE,
+    NOT_LOOKED_AT,
+    READINGS,
+    REVIEWS,
+    TRUST,
+    CaseRecord,
+    DatasetRecord,
+    Kind,
+    LesionRecord,
+    ReadingRecord,
+    RegionRecord,
+    SuggestionRecord,
+    read_record,
+)
+from .store import Change, change
+
+SUFFIX = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A lesion on the reference volume's grid, and how it was marked (:class:`.records.LesionRecord`)."""
+
+    region: Region
+    kind: Kind = "outlined"
+    mark: Mark | None = None
+    snapped: bool = False
+    candidate: str | None = None
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the reader decided about a suggestion; ``region`` is on the reference volume's grid."""
+
+    candidate: str
+    status: Literal["pending", "accepted", "rejected", "uncertain"]
+    confidence: float
+    region: Region
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reader's work on a case (:class:`.records.ReadingRecord`)."""
+
+    reader: str
+    lesions: tuple[Lesion, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    whole_case: bool = False
+    model: str | None = None
+    threshold: float | None = None
+    recognised: int = 0
+
+
+def export_reading(
+    dataset: Path, study: Study, reading: Reading, *, patient: str, case: str, key: Key, again: bool = False
+) -> str:
+    """Add a reading to a dataset, or put it in the place of the same reader's earlier one. Returns the case's name there.
+
+    The first case decides on the dataset's channels; sequences beyond them are left out. What the case's label and
+    trust maps hold follows from all of its readings: a voxel that any reader calls lesion is annotated; one that a
+    reader rejected, or that was looked at as part of a whole case and is in no suggestion left uncertain, is negative.
+
+    Args:
+        dataset: its folder, made where there is none.
+        study: all sequences are resampled to the reference volume.
+        reading: on the reference volume's grid.
+        patient: who it is; only a keyed pseudonym of it is written.
+        case: which of the patient's studies; with ``patient``, it names the case.
+        key: of the pseudonyms.
+        again: images that differ from those that were exported of this case take their place; readings by others, which
+            were made on those, are then refused.
+
+    Raises:
+        InputError: a sequence that the dataset has is missing, other images than before, a lesion that has no voxel of
+            its own, or a dataset that is damaged or cannot be written.
+    """
+    name = key.of("C", patient, case)
+    with change(dataset) as draft:
+        record = _dataset(draft, study)
+        images = _images(study, record)
+        digests = {sequence: _digest(volume) for sequence, volume in images.items()}
+        review = draft.current(f"{REVIEWS}/{name}.json")
+        before = read_record(review, CaseRecord) if review.exists() else None
+        others = [r for r in before.readings if r.reader != key.of("R", reading.reader)] if before else []
+        if before and before.images != digests and (not again or others):
+            advice = "give it another name: other readers worked on those" if others else "use --again to replace them"
+            raise InputError(f"{case}: its images are not those in {dataset}, where it is {name}; {advice}")
+        if not before or before.images != digests:
+            for number, sequence in record.channel_names.items():
+                path = draft.path(f"{IMAGES}/{name}_{int(number):04d}{SUFFIX}")
+                write_image(to_sitk(images[sequence].array, images[sequence].geometry), path)
+        geometry = study.reference.geometry
+        mine = _write_reading(draft, name, reading, geometry, key)
+        readings = sorted([*others, mine], key=lambda r: r.reader)
+        label, trust = merged(draft.current, readings, geometry)
+        write_image(to_sitk(label, geometry), draft.path(f"{LABELS}/{name}{SUFFIX}"))
+        write_image(to_sitk(trust, geometry), draft.path(f"{TRUST}/{name}{SUFFIX}"))
+        content = CaseRecord(
+            software=f"LopsidedSeg {__version__}",
+            notice=DISCLAIMER,
+            case=name,
+            patient=key.of("P", patient),
+            grid=geometry,
+            images=digests,
+            readings=readings,
+        )
+        draft.path(f"{REVIEWS}/{name}.json").write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        record.numTraining += before is None
+        draft.path(DATASET).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return name
+
+
+def merged(
+    find: Callable[[str], Path], readings: list[ReadingRecord], geometry: Geometry
+) -> tuple[np.ndarray, np.ndarray]:
+    """Label (0, 1) and trust (:mod:`.records`) of all readings of a case, uint8 (k, j, i); ``find`` locates their maps."""
+    label = np.zeros(geometry.shape, bool)
+    negative = np.zeros(geometry.shape, bool)
+    for reading in readings:
+        regions = sitk.GetArrayFromImage(sitk.ReadImage(str(find(reading.map))))
+        label |= np.isin(regions, [lesion.label for lesion in reading.lesions])
+        by_status = {s.region.label: s.status for s in reading.suggestions if s.region}
+        negative |= np.isin(regions, [value for value, status in by_status.items() if status == "rejected"])
+        if reading.whole_case:
+            negative |= ~np.isin(regions, [value for value, status in by_status.items() if status == "uncertain"])
+    trust = np.where(label, ANNOTATED, np.where(negative, NEGATIVE, NOT_LOOKED_AT))
+    return label.astype(np.uint8), trust.astype(np.uint8)
+
+
+def _dataset(draft: Change, study: Study) -> DatasetRecord:
+    """That of the dataset, or of a new one with the sequences of this study."""
+    path = draft.current(DATASET)
+    if not path.exists():
+        present = [name for name in SEQUENCES if study.sequence(name)]
+        channels = {str(n): name for n, name in enumerate(present)}
+        return DatasetRecord(channel_names=channels, labels={"background": 0, "lesion": 1}, numTraining=0)
+    record = read_record(path, DatasetRecord)
+    if any(study.sequence(name) is None for name in record.channel_names.values()):
+        absent = [SEQUENCES[n] for n in record.channel_names.values() if study.sequence(n) is None]
+        raise InputError(
+            f"{path.parent}: each of its cases has {', '.join(record.channel_names.values())}, and this one lacks "
+            f"{' and '.join(absent)}; add it, or export to a dataset without"
+        )
+    return record
+
+
+def _images(study: Study, record: DatasetRecord) -> dict[str, Volume]:
+    """Each channel on the reference volume's grid."""
+    images = {}
+    for name in record.channel_names.values():
+        volume = study.sequence(name)
+        assert volume is not None, "checked when the dataset was opened"
+        images[name] = resample(volume, study.reference.geometry, fill=float(volume.array.min()))
+    return images
+
+
+def _digest(volume: Volume) -> str:
+    """Of the voxels and of where they are."""
+    header = json.dumps([str(volume.array.dtype), *volume.geometry.__dict__.values()])
+    return hashlib.sha256(header.encode() + np.ascontiguousarray(volume.array).tobytes()).hexdigest()
+
+
+def _write_reading(draft: Change, name: str, reading: Reading, geometry: Geometry, key: Key) -> ReadingRecord:
+    regions = np.zeros(geometry.shape, np.uint16)
+    label = 0
+    suggestions = []
+    for decision in reading.decisions:
+        region = None
+        if decision.status in ("rejected", "uncertain"):
+            label += 1
+            regions[decision.region.box][decision.region.mask] = label
+            region = _region(decision.region, label, geometry)
+        suggestions.append((decision, region))
+    lesions = []
+    # the smallest on top, so that none vanishes under another
+    for lesion in sorted(reading.lesions, key=lambda found: -int(found.region.mask.sum())):
+        label += 1
+        regions[lesion.region.box][lesion.region.mask] = label
+        lesions.append((lesion, _region(lesion.region, label, geometry)))
+    left = set(np.unique(regions).tolist())
+    for lesion, region in lesions:
+        if region.label not in left:
+            place = ", ".join(f"{x:.1f}" for x in region.centroid_lps)
+            raise InputError(f"two labels are the same voxels, at LPS {place} mm ({lesion.kind}); delete one of them")
+    path = f"{READINGS}/{name}_{key.of('R', reading.reader)}{SUFFIX}"
+    write_image(to_sitk(regions, geometry), draft.path(path))
+    return ReadingRecord(
+        reader=key.of("R", reading.reader),
+        map=path,
+        whole_case=reading.whole_case,
+        model=reading.model,
+        threshold=reading.threshold,
+        recognised=reading.recognised,
+        lesions=[
+            LesionRecord(
+                **region.model_dump(),
+                kind=lesion.kind,
+                mark=lesion.mark,
+                snapped=lesion.snapped,
+                candidate=lesion.candidate,
+                time=lesion.time,
+            )
+            for lesion, region in lesions
+        ],
+        suggestions=[
+            SuggestionRecord(
+                candidate=decision.candidate,
+                status=decision.status,
+                confidence=decision.confidence,
+                time=decision.time,
+                region=region if region and region.label in left else None,
+            )
+            for decision, region in suggestions
+        ],
+    )
+
+
+def _region(region: Region, label: int, geometry: Geometry) -> RegionRecord:
+    return RegionRecord(label=label, **measure(region, geometry).__dict__)

@@ -1,0 +1,106 @@
+"""What a dataset's JSON files hold. ``docs/dataset.md`` shows them to people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import InputError
+from ..marks import Mark
+from ..volume import Geometry, Vector
+
+NOT_LOOKED_AT, NEGATIVE, ANNOTATED = 0, 1, 2  # values of trust/CASE.nii.gz
+DATASET, HASHES = "dataset.json", "hashes.json"
+IMAGES, LABELS, TRUST, REVIEWS, READINGS = "imagesTr", "labelsTr", "trust", "reviews", "readings"
+
+_T = TypeVar("_T", bound=BaseModel)
+Kind = Literal["outlined", "point", "line", "box", "ellipsoid", "suggestion"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RegionRecord(_Record):
+    """A region of a reading; its voxels have the value ``label`` in the reading's map."""
+
+    label: int = Field(ge=1)
+    volume_mm3: float = Field(gt=0)
+    longest_diameter_mm: float = Field(gt=0, description="in any direction")
+    centroid_lps: Vector = Field(description="mm")
+
+
+class LesionRecord(RegionRecord):
+    """A lesion, as one reader marked it."""
+
+    kind: Kind = Field(description="outlined, marked coarsely, or an accepted suggestion")
+    mark: Mark | None = Field(default=None, discriminator="kind", description="what was drawn; null for other kinds")
+    snapped: bool = Field(default=False, description="the mark was trimmed to the bright region in it")
+    candidate: str | None = Field(default=None, description="the suggestion that it was accepted from")
+    time: str | None = Field(default=None, description="of the mark or decision, ISO 8601, UTC")
+
+
+class SuggestionRecord(_Record):
+    """What a reader decided about a suggestion."""
+
+    candidate: str
+    status: Literal["pending", "accepted", "rejected", "uncertain"]
+    confidence: float = Field(ge=0, le=1)
+    time: str | None = Field(default=None, description="of the decision, ISO 8601, UTC")
+    region: RegionRecord | None = Field(default=None, description="of a rejected or uncertain one")
+
+
+class ReadingRecord(_Record):
+    """One reader's work on a case."""
+
+    reader: str = Field(description="a keyed pseudonym")
+    map: str = Field(description="readings/…: lesions and rejected suggestions, each by its label")
+    whole_case: bool = Field(description="the reader says that all of the case was looked at")
+    model: str | None = Field(default=None, description="digest of the model that made the suggestions")
+    threshold: float | None = Field(default=None, ge=0, le=1, description="the least confidence that was shown")
+    recognised: int = Field(default=0, ge=0, description="lesions of the annotation that the model had found too")
+    lesions: list[LesionRecord]
+    suggestions: list[SuggestionRecord]
+
+
+class CaseRecord(_Record):
+    """``reviews/CASE.json``."""
+
+    format_version: Literal[1] = 1
+    software: str
+    notice: str
+    case: str
+    patient: str = Field(description="a keyed pseudonym")
+    grid: Geometry = Field(description="as SimpleITK describes it: LPS, mm; i, j, k")
+    images: dict[str, str] = Field(description="SHA-256 of the voxels and geometry, by sequence")
+    readings: list[ReadingRecord]
+
+
+class DatasetRecord(BaseModel):
+    """``dataset.json``, as nnU-Net v2 reads it; further keys are kept as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    channel_names: dict[str, str]
+    labels: dict[str, int | list[int]]
+    numTraining: int = Field(ge=0)  # noqa: N815  nnU-Net's word
+    file_ending: Literal[".nii.gz"] = ".nii.gz"
+
+
+def read_record(path: Path, kind: type[_T]) -> _T:
+    """A JSON file of a dataset.
+
+    Raises:
+        InputError: missing, not JSON, or not what it should be.
+    """
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; give the folder of a dataset, or restore it from a copy") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        what = (
+            f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else error
+        )
+        raise InputError(f"{path}: is not what it should be ({what}); restore it from a copy") from None

@@ -1,0 +1,157 @@
+"""What a dataset holds, and how many lesions are still missing in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from math import exp, log, sqrt
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .records import DATASET, REVIEWS, CaseRecord, DatasetRecord, ReadingRecord, read_record
+
+SIZES_MM = (0.0, 3.0, 6.0, 10.0, float("inf"))
+_Z95 = 1.96
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Lesions that neither of two searches found, with a 95 % interval; ``high`` is None where it cannot be told.
+
+    ``first``, ``second``: how many lesions each of the two found. ``both``: how many both did. ``by``: what they are.
+    """
+
+    by: str
+    cases: int
+    first: int
+    second: int
+    both: int
+    missed: float
+    low: float
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A lesion of one reader that another, who looked, did not call one. Centroid in LPS, mm."""
+
+    case: str
+    lesion_of: str
+    not_of: str
+    why: str
+    centroid_lps: tuple[float, float, float]
+    longest_diameter_mm: float
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts over a dataset. Sizes are longest diameters, in the intervals of ``SIZES_MM``."""
+
+    cases: int
+    whole_cases: int
+    lesions: Counter[tuple[str, str, str]]  # size, kind, reader
+    diameters_mm: tuple[float, ...]
+    decisions: Counter[tuple[str, str]]  # status, reader
+    missed: tuple[Missed, ...]
+    disagreements: tuple[Disagreement, ...]
+
+
+def capture_recapture(by: str, cases: int, first: int, second: int, both: int) -> Missed:
+    """How many lesions two searches missed that found ``first`` and ``second`` of them, ``both`` in common.
+
+    The number of lesions is Chapman's estimate (Univ Calif Publ Stat 1951; 1:131), its variance Seber's (Biometrika
+    1970; 57:313), the interval log-normal in the number missed (Chao, Biometrics 1987; 43:783). It takes the two
+    searches for independent. Where both miss the same difficult lesions, more are missing than it says.
+    """
+    missed = (first - both) * (second - both) / (both + 1)
+    variance = (first + 1) * (second + 1) * (first - both) * (second - both) / ((both + 1) ** 2 * (both + 2))
+    if missed == 0:
+        return Missed(by, cases, first, second, both, 0.0, 0.0, None)
+    spread = exp(_Z95 * sqrt(log(1 + variance / missed**2)))
+    return Missed(by, cases, first, second, both, missed, missed / spread, missed * spread)
+
+
+def dataset_stats(folder: Path) -> Stats:
+    """Counts, the lesions still missed, and where readers disagree.
+
+    Raises:
+        InputError: no dataset, or a review that cannot be read.
+    """
+    read_record(folder / DATASET, DatasetRecord)
+    reviews = [read_record(path, CaseRecord) for path in sorted((folder / REVIEWS).glob("*.json"))]
+    readings = [reading for review in reviews for reading in review.readings]
+    lesions = [(reading, lesion) for reading in readings for lesion in reading.lesions]
+    pairs = list(_pairs(folder, reviews))
+    return Stats(
+        cases=len(reviews),
+        whole_cases=sum(any(r.whole_case for r in review.readings) for review in reviews),
+        lesions=Counter((size_name(lesion.longest_diameter_mm), lesion.kind, r.reader) for r, lesion in lesions),
+        diameters_mm=tuple(sorted(lesion.longest_diameter_mm for _, lesion in lesions)),
+        decisions=Counter((s.status, reading.reader) for reading in readings for s in reading.suggestions),
+        missed=tuple(_by_model(readings)) + tuple(_by_readers(pairs)),
+        disagreements=tuple(d for pair in pairs for d in pair.disagreements()),
+    )
+
+
+def size_name(diameter_mm: float) -> str:
+    """The interval that a diameter is in, as ``3–6 mm``."""
+    n = int(np.searchsorted(SIZES_MM, diameter_mm, side="right")) - 1
+    low, high = SIZES_MM[n], SIZES_MM[n + 1]
+    return f"< {high:g} mm" if low == 0 else f"≥ {low:g} mm" if high == float("inf") else f"{low:g}–{high:g} mm"
+
+
+def _by_model(readings: list[ReadingRecord]) -> Iterable[Missed]:
+    """Reader and model as the two searches: what the reader had marked, and what of that and beyond the model found."""
+    shown = [reading for reading in readings if reading.model and reading.suggestions]
+    own = sum(lesion.kind != "suggestion" for reading in shown for lesion in reading.lesions)
+    both = sum(
+        min(reading.recognised, sum(lesion.kind != "suggestion" for lesion in reading.lesions)) for reading in shown
+    )
+    accepted = sum(s.status == "accepted" for reading in shown for s in reading.suggestions)
+    if shown:
+        yield capture_recapture("reader and model", len(shown), own, both + accepted, both)
+
+
+def _by_readers(pairs: list[_Pair]) -> Iterable[Missed]:
+    """Each two readers who both looked at whole cases."""
+    names = sorted({(pair.a.reader, pair.b.reader) for pair in pairs if pair.a.whole_case and pair.b.whole_case})
+    for first, second in names:
+        same = [p for p in pairs if (p.a.reader, p.b.reader) == (first, second) and p.a.whole_case and p.b.whole_case]
+        # a lesion that one drew in two parts counts once for both
+        both = sum(min(len(p.found_by_b), len(p.found_by_a)) for p in same)
+        found = [sum(len(r.lesions) for r in readings) for readings in ([p.a for p in same], [p.b for p in same])]
+        yield capture_recapture(f"readers {first} and {second}", len(same), found[0], found[1], both)
+
+
+class _Pair:
+    """Two readings of a case. ``found_by_b``: labels of a's lesions that one of b's overlaps; ``found_by_a`` likewise."""
+
+    def __init__(self, folder: Path, case: str, a: ReadingRecord, b: ReadingRecord) -> None:
+        self.case, self.a, self.b = case, a, b
+        self._maps = [sitk.GetArrayFromImage(sitk.ReadImage(str(folder / reading.map))) for reading in (a, b)]
+        lesions = [np.isin(m, [lesion.label for lesion in r.lesions]) for m, r in zip(self._maps, (a, b), strict=True)]
+        common = lesions[0] & lesions[1]
+        self.found_by_b, self.found_by_a = (set(np.unique(m[common]).tolist()) for m in self._maps)
+
+    def disagreements(self) -> Iterable[Disagreement]:
+        for mine, other, found, n in ((self.a, self.b, self.found_by_b, 0), (self.b, self.a, self.found_by_a, 1)):
+            rejected = [s.region.label for s in other.suggestions if s.region and s.status == "rejected"]
+            for lesion in mine.lesions:
+                if lesion.label in found:
+                    continue
+                here = self._maps[n] == lesion.label
+                was_rejected = np.isin(self._maps[1 - n][here], rejected).any()
+                if was_rejected or other.whole_case:
+                    why = "rejected it" if was_rejected else "looked at the whole case and did not mark it"
+                    size, place = lesion.longest_diameter_mm, lesion.centroid_lps
+                    yield Disagreement(self.case, mine.reader, other.reader, why, place, size)
+
+
+def _pairs(folder: Path, reviews: list[CaseRecord]) -> Iterable[_Pair]:
+    for review in reviews:
+        for a, b in combinations(sorted(review.readings, key=lambda reading: reading.reader), 2):
+            yield _Pair(folder, review.case, a, b)

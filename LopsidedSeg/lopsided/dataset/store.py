@@ -1,0 +1,151 @@
+"""Changes of a dataset's folder that happen as a whole or not at all.
+
+What is to change is written to ``.pending/`` first; then one file, ``COMMIT.json``, decides: with it the change is carried
+out, now or by whoever opens the dataset next, and without it the change never was. A lock keeps two writers apart, and
+``hashes.json`` says what each file must hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import InputError
+from .records import HASHES
+
+PENDING, COMMIT, LOCK = ".pending", "COMMIT.json", ".lock"
+_PATIENCE_S = 60.0
+
+
+class Change:
+    """What one writer is about to change. Paths are relative to the dataset, with forward slashes."""
+
+    def __init__(self, folder: Path, pending: Path) -> None:
+        self._folder, self._pending = folder, pending
+        self._removed: set[str] = set()
+
+    def path(self, name: str) -> Path:
+        """Where to write the file that becomes ``name``."""
+        path = self._pending / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def current(self, name: str) -> Path:
+        """Where ``name`` is as far as this change knows: as changed, else as it was."""
+        return self._pending / name if (self._pending / name).exists() else self._folder / name
+
+    def remove(self, name: str) -> None:
+        """``name`` goes with this change."""
+        self._removed.add(name)
+
+    def _files(self) -> dict[str, str]:
+        paths = (path for path in self._pending.rglob("*") if path.is_file())
+        return {path.relative_to(self._pending).as_posix(): digest(path) for path in paths}
+
+
+@contextmanager
+def change(folder: Path) -> Iterator[Change]:
+    """Change a dataset: when the block ends well all that was written takes its place, else nothing does.
+
+    Raises:
+        InputError: another writer does not let go of it, or it cannot be written (no permission, no space).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK, timeout=_PATIENCE_S):
+            _recover(folder)
+            (folder / PENDING).mkdir(exist_ok=True)
+            pending = Path(tempfile.mkdtemp(dir=folder / PENDING))
+            try:
+                draft = Change(folder, pending)
+                yield draft
+                _commit(folder, pending, draft)
+            finally:
+                if not (pending / COMMIT).exists():
+                    shutil.rmtree(pending, ignore_errors=True)
+            _recover(folder)
+    except Timeout:
+        raise InputError(f"{folder}: another export is writing to it; wait for that one, and try again") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{folder}: cannot be written ({reason}); nothing was changed: mend that, and export again")
+
+
+def recover(folder: Path) -> None:
+    """Carry out a change that was decided on and interrupted; take away one that was not decided on."""
+    if (folder / PENDING).is_dir():
+        with change(folder):
+            pass
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 by file, as written; empty where there is none."""
+    path = folder / HASHES
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise InputError(f"{path}: not readable ({error}); restore it from a copy") from None
+    return dict(content)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _commit(folder: Path, pending: Path, draft: Change) -> None:
+    changed = draft._files()
+    if not changed and not draft._removed:
+        return
+    known = {name: value for name, value in hashes(folder).items() if name not in draft._removed} | changed
+    _write(draft.path(HASHES), known)
+    for path in pending.rglob("*"):
+        if path.is_file():
+            _to_disk(path)
+    _write(pending / f"{COMMIT}.part", {"files": [*changed, HASHES], "removed": sorted(draft._removed)})
+    _to_disk(pending / f"{COMMIT}.part")
+    (pending / f"{COMMIT}.part").replace(pending / COMMIT)  # decided
+    _to_disk(pending)
+
+
+def _recover(folder: Path) -> None:
+    if not (folder / PENDING).is_dir():
+        return
+    for pending in sorted((folder / PENDING).iterdir()):
+        decided = pending / COMMIT
+        if decided.exists():
+            todo = json.loads(decided.read_text(encoding="utf-8"))
+            for name in todo["removed"]:
+                (folder / name).unlink(missing_ok=True)
+            for name in todo["files"]:
+                if (pending / name).exists():  # else it was moved before the interruption
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    (pending / name).replace(folder / name)
+            _to_disk(folder)
+        shutil.rmtree(pending, ignore_errors=True)
+    with suppress(OSError):  # a file that another process holds open
+        (folder / PENDING).rmdir()
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _to_disk(path: Path) -> None:
+    """Through to the disk; a folder too, where the system knows of that."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,163 @@
+"""Coarse marks of lesions, and the voxels that they become.
+
+Needs numpy and SimpleITK alone, so that the Slicer module can draw a mark while it is moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from .regions import Region, region_of
+from .volume import Geometry, Vector, Volume, to_sitk
+
+_FINE = 4  # a voxel is judged by this many points along each axis
+_RING_MM = 3.0
+_CONTRAST = 3.0  # standard deviations of what is around; less is not a lesion's edge
+
+
+@dataclass(frozen=True)
+class Point:
+    """A ball: one click, and a diameter (mm). Points are in LPS, mm."""
+
+    centre_lps: Vector
+    diameter_mm: float
+    kind: Literal["point"] = "point"
+
+
+@dataclass(frozen=True)
+class Line:
+    """The longest diameter, and where it was drawn too, the longest across it (as in RECIST, bidimensional).
+
+    One line is a ball; two are an ellipsoid whose third axis is as long as the shorter.
+    """
+
+    ends_lps: tuple[Vector, Vector]
+    across_lps: tuple[Vector, Vector] | None = None
+    kind: Literal["line"] = "line"
+
+
+@dataclass(frozen=True)
+class BoxMark:
+    """A box; ``axes`` are unit vectors (LPS) along its sides, ``size_mm`` their whole lengths."""
+
+    centre_lps: Vector
+    size_mm: Vector
+    axes: tuple[Vector, Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    kind: Literal["box"] = "box"
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """An ellipsoid; ``axes`` are unit vectors (LPS), ``size_mm`` its whole widths along them."""
+
+    centre_lps: Vector
+    size_mm: Vector
+    axes: tuple[Vector, Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    kind: Literal["ellipsoid"] = "ellipsoid"
+
+
+Mark = Point | Line | BoxMark | Ellipsoid
+
+
+def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
+    """The voxels of which at least half lies in the mark; the one with the most where none has half.
+
+    None where the mark lies outside of the volume.
+
+    Raises:
+        ValueError: a length that is not above 0, or axes that are not at right angles.
+    """
+    centre, axes, radii = _solid(mark)
+    if not (np.isfinite(centre).all() and np.isfinite(radii).all() and (radii > 0).all()):
+        raise ValueError(f"a {mark.kind} of {2 * radii} mm at {centre} is none; its size must be above 0")
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        raise ValueError(f"the axes of a {mark.kind} must be unit vectors at right angles")
+    # how far it reaches along each axis of the volume, mm
+    across = geometry.axes.T @ (axes * radii)
+    reach = np.abs(across).sum(axis=1) if mark.kind == "box" else np.sqrt((across**2).sum(axis=1))
+    middle = geometry.index(centre)
+    step = (reach / geometry.spacing)[::-1]
+    low = np.maximum(np.floor(middle - step), 0).astype(int)
+    high = np.minimum(np.ceil(middle + step), np.array(geometry.shape) - 1).astype(int)
+    if (low > high).any():
+        return None
+    fine = (np.arange(_FINE) + 0.5) / _FINE - 0.5
+    points = [(np.arange(a, b + 1)[:, None] + fine).ravel() for a, b in zip(low, high, strict=True)]
+    lattice = geometry.physical(np.stack(np.meshgrid(*points, indexing="ij"), -1))
+    along = (lattice - centre) @ axes / radii
+    inside = (np.abs(along) <= 1).all(-1) if mark.kind == "box" else (along**2).sum(-1) <= 1
+    k, j, i = high - low + 1
+    part = inside.reshape(k, _FINE, j, _FINE, i, _FINE).mean(axis=(1, 3, 5))
+    mask = part >= 0.5
+    if not mask.any():
+        if not part.any() and ((middle < -0.5) | (middle > np.array(geometry.shape) - 0.5)).any():
+            return None
+        mask = part == part.max() if part.any() else _nearest(middle - low, part.shape)
+    return region_of(mask).shifted(low)
+
+
+def snap(region: Region, image: Volume) -> Region:
+    """The bright part of a region: what is above half the way from around it to its brightest, in one piece.
+
+    Holes are filled, for a lesion may enhance at its rim alone. The region itself where nothing stands out of what
+    is around it by three of its standard deviations.
+    """
+    geometry = image.geometry
+    pad = np.ceil(_RING_MM / np.array(geometry.spacing)[::-1]).astype(int)
+    low = np.maximum([s.start - p for s, p in zip(region.box, pad, strict=True)], 0)
+    high = np.minimum([s.stop + p for s, p in zip(region.box, pad, strict=True)], geometry.shape)
+    k, j, i = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    mask = np.zeros(high - low, bool)
+    here = tuple(slice(s.start - a, s.stop - a) for s, a in zip(region.box, low, strict=True))
+    mask[here] = region.mask
+    values = image.array[k, j, i].astype(float)
+    around = values[~mask]
+    if not around.size:
+        return region
+    level = np.median(around)
+    spread = 1.4826 * np.median(np.abs(around - level))
+    top = np.percentile(values[mask], 95)
+    if top <= level + _CONTRAST * spread:
+        return region
+    bright = (mask & (values >= (level + top) / 2)).astype(np.uint8)
+    pieces = sitk.RelabelComponent(sitk.ConnectedComponent(to_sitk(bright, geometry), True))
+    whole = sitk.GetArrayFromImage(sitk.BinaryFillhole(pieces == 1, True)).astype(bool) & mask
+    return region_of(whole).shifted(low)
+
+
+def _solid(mark: Mark) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre (LPS), axes (columns are unit vectors) and half lengths (mm)."""
+    if isinstance(mark, Point):
+        return np.array(mark.centre_lps), np.eye(3), np.full(3, mark.diameter_mm / 2)
+    if isinstance(mark, Line):
+        return _on_lines(mark)
+    return np.array(mark.centre_lps), np.array(mark.axes).T, np.array(mark.size_mm) / 2
+
+
+def _on_lines(mark: Line) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    start, end = np.array(mark.ends_lps)
+    length = float(np.linalg.norm(end - start))
+    centre = (start + end) / 2
+    if mark.across_lps is None or length == 0:
+        return centre, np.eye(3), np.full(3, length / 2)
+    other = np.array(mark.across_lps)
+    long = (end - start) / length
+    across = (other[1] - other[0]) - ((other[1] - other[0]) @ long) * long
+    width = float(np.linalg.norm(across))
+    if width == 0:
+        return centre, np.eye(3), np.full(3, length / 2)
+    across /= width
+    centre = centre + ((other.mean(axis=0) - centre) @ across) * across  # midway across too
+    axes = np.stack([long, across, np.cross(long, across)], axis=1)
+    return centre, axes, np.array([length, width, min(length, width)]) / 2
+
+
+def _nearest(index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    k, j, i = np.clip(np.round(index).astype(int), 0, np.array(shape) - 1)
+    mask[k, j, i] = True
+    return mask

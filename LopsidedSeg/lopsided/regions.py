@@ -1,0 +1,71 @@
+"""Regions of a volume, and how large they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .volume import Geometry, Vector
+
+Box = tuple[slice, slice, slice]
+_DIRECTIONS = 600  # for the longest diameter: leaves it at most 0.3 % short
+
+
+@dataclass(frozen=True)
+class Region:
+    """Some voxels of a volume: ``mask`` is bool (k, j, i) within ``box`` of it; at least one is True."""
+
+    box: Box
+    mask: np.ndarray
+
+    def whole(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """Bool (k, j, i) over the volume."""
+        array = np.zeros(shape, bool)
+        array[self.box] = self.mask
+        return array
+
+    def shifted(self, low: np.ndarray) -> Region:
+        """The same, found in a part of the volume that begins at voxel ``low`` (k, j, i)."""
+        k, j, i = (slice(s.start + int(n), s.stop + int(n)) for s, n in zip(self.box, low, strict=True))
+        return Region((k, j, i), self.mask)
+
+
+@dataclass(frozen=True)
+class Size:
+    """``longest_diameter_mm``: the largest distance between two points of it, in any direction. Centroid in LPS, mm."""
+
+    volume_mm3: float
+    longest_diameter_mm: float
+    centroid_lps: Vector
+
+
+def region_of(mask: np.ndarray) -> Region:
+    """The region of a mask (k, j, i) that is not empty."""
+    spans = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    k, j, i = (slice(int(s[0]), int(s[-1]) + 1) for s in spans)
+    return Region((k, j, i), mask[k, j, i].copy())
+
+
+def measure(region: Region, geometry: Geometry) -> Size:
+    """How large a region is and where, in physical space."""
+    voxels = np.argwhere(region.mask)
+    points = geometry.physical(voxels + [s.start for s in region.box])
+    # nothing reaches further in any direction than the two ends of its own row of voxels
+    turn = (np.diff(voxels[:, :2], axis=0) != 0).any(axis=1)
+    ends = np.append(True, turn) | np.append(turn, True)
+    x, y, z = (float(v) for v in points.mean(axis=0))
+    volume = float(len(points) * geometry.voxel_volume)
+    return Size(volume, _longest_diameter(points[ends], geometry), (x, y, z))
+
+
+def _longest_diameter(points: np.ndarray, geometry: Geometry) -> float:
+    """The greatest width over directions spread evenly on the half sphere; a voxel counts with its own width."""
+    n = np.arange(_DIRECTIONS)
+    z = (n + 0.5) / _DIRECTIONS
+    angle = n * np.pi * (3 - np.sqrt(5))
+    flat = np.sqrt(1 - z**2)
+    directions = np.stack([flat * np.cos(angle), flat * np.sin(angle), z])  # (3, direction)
+    along = points @ directions
+    voxel = np.sqrt(((geometry.axes.T @ directions) ** 2 * np.square(geometry.spacing)[:, None]).sum(axis=0))
+    return float((np.ptp(along, axis=0) + voxel).max())

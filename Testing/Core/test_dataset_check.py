@@ -1,0 +1,186 @@
+"""What is wrong with a dataset is found and named; what it holds is counted; what it lacks is estimated."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.dataset.check import check_dataset
+from lopsided.dataset.export import Decision, Lesion, Reading, export_reading
+from lopsided.dataset.pseudonyms import Key
+from lopsided.dataset.stats import capture_recapture, dataset_stats, size_name
+from lopsided.errors import InputError
+from lopsided.regions import Region
+from lopsided.study import Study
+from lopsided.volume import Volume
+
+KEY = Key(b"k" * 32)
+A, B = sorted((KEY.of("R", "a"), KEY.of("R", "b")))
+FIRST, SECOND = ("a", "b") if KEY.of("R", "a") == A else ("b", "a")
+
+
+def cube(k: int, j: int, i: int, size: int = 4) -> Region:
+    return Region((slice(k, k + size), slice(j, j + size), slice(i, i + size)), np.ones((size,) * 3, bool))
+
+
+def export(folder: Path, study: Study, reading: Reading, patient: str = "one") -> str:
+    return export_reading(folder, study, reading, patient=patient, case="MR", key=KEY)
+
+
+@pytest.fixture
+def study(head: Callable[..., Volume], geometry: Callable[..., object]) -> Study:
+    t1c = head(geometry())
+    return Study(t1c, {"flair": Volume(t1c.array[::-1].copy(), t1c.geometry, "flair")})
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, study: Study) -> tuple[Path, list[str]]:
+    """Two patients, read by one reader."""
+    other = Study(replace(study.reference, array=study.reference.array + 3), study.others)
+    reading = Reading("a", (Lesion(cube(10, 20, 20)),), (Decision("Suggestion_1", "rejected", 0.4, cube(20, 30, 20)),))
+    return tmp_path, [export(tmp_path, study, reading), export(tmp_path, other, reading, "two")]
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray], None], move: float = 0) -> None:
+    image = sitk.ReadImage(str(path))
+    array = sitk.GetArrayFromImage(image)
+    change(array)
+    changed = sitk.GetImageFromArray(array)
+    changed.CopyInformation(image)
+    changed.SetOrigin([x + move for x in image.GetOrigin()])
+    sitk.WriteImage(changed, str(path))
+
+
+def set_first(value: float) -> Callable[[np.ndarray], None]:
+    def change(array: np.ndarray) -> None:
+        array.flat[0] = value
+
+    return change
+
+
+def test_a_dataset_as_it_was_exported_has_no_problem(dataset: tuple[Path, list[str]]) -> None:
+    assert check_dataset(dataset[0]) == []
+
+
+SPOILED = [
+    (lambda d, c: (d / "imagesTr" / f"{c}_0001.nii.gz").unlink(), "channel flair .* is missing", "with that sequence"),
+    (lambda d, c: rewrite(d / "imagesTr" / f"{c}_0001.nii.gz", set_first(0), 5), "on another grid", "export"),
+    (lambda d, c: rewrite(d / "imagesTr" / f"{c}_0000.nii.gz", lambda a: a.fill(7)), "no image", "export"),
+    (lambda d, c: (d / "labelsTr" / f"{c}.nii.gz").unlink(), "labelsTr.* is missing", "export"),
+    (lambda d, c: rewrite(d / "labelsTr" / f"{c}.nii.gz", set_first(1), 3), "labelsTr.* on another grid", "export"),
+    (lambda d, c: rewrite(d / "labelsTr" / f"{c}.nii.gz", set_first(3)), r"holds the values \[3\]", "export"),
+    (lambda d, c: rewrite(d / "labelsTr" / f"{c}.nii.gz", set_first(1)), "1 voxels are not what the readings", "copy"),
+    (lambda d, c: rewrite(d / "trust" / f"{c}.nii.gz", set_first(1)), "trust.* 1 voxels are not what", "copy"),
+    (lambda d, c: (d / "trust" / f"{c}.nii.gz").unlink(), "trust.* is missing", "export"),
+    (lambda d, c: (d / "reviews" / f"{c}.json").unlink(), "a label and no review", "export the case"),
+    (lambda d, c: (d / "reviews" / f"{c}.json").write_text("{}"), "is not what it should be", "export"),
+    (lambda d, c: next((d / "readings").glob(f"{c}*")).unlink(), "readings.* is missing", "this reader's work"),
+    (lambda d, c: (d / "labelsTr" / "stray.nii.gz").write_bytes(b""), "not put here by an export", "move it"),
+    (lambda d, c: (d / "labelsTr" / f"{c}.nii.gz").write_bytes(b"x"), "not what was exported", "copy"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "what", "mend"), SPOILED)
+def test_each_inconsistency_is_found_and_it_is_said_how_to_mend_it(
+    dataset: tuple[Path, list[str]], spoil: Callable[[Path, str], object], what: str, mend: str
+) -> None:
+    folder, cases = dataset
+    spoil(folder, cases[0])
+    found = check_dataset(folder)
+    said = [f"{p.where}: {p.what}; {p.mend}" for p in found if p.serious]
+    assert any(re.search(f"{what}.*; .*{mend}", sentence) for sentence in said), said
+    assert not any(cases[1] in sentence for sentence in said), "the other case is whole"
+
+
+def test_a_wrong_count_and_a_patient_or_image_twice(dataset: tuple[Path, list[str]], study: Study) -> None:
+    folder, _ = dataset
+    export_reading(folder, study, Reading("a"), patient="one", case="MR again", key=KEY)
+    found = {p.what.split(":")[0].split(" as ")[0]: p.serious for p in check_dataset(folder)}
+    assert found == {"the patient has several cases": False, "the same images": True}
+    header = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(header | {"numTraining": 9}))
+    assert "set numTraining to 3" in [p.mend for p in check_dataset(folder)]
+
+
+def test_a_plain_nnunet_dataset_is_checked_too(dataset: tuple[Path, list[str]]) -> None:
+    folder, cases = dataset
+    for path in [*folder.glob("re*/*"), *folder.glob("trust/*"), folder / "hashes.json"]:
+        path.unlink()
+    assert check_dataset(folder) == []
+    rewrite(folder / "labelsTr" / f"{cases[1]}.nii.gz", set_first(3))
+    assert [p.where for p in check_dataset(folder)] == [f"labelsTr/{cases[1]}"]
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"dataset\.json: is missing"):
+        check_dataset(tmp_path)
+    with pytest.raises(InputError, match=r"dataset\.json: is missing"):
+        dataset_stats(tmp_path)
+
+
+def test_lesions_are_counted_by_size_kind_and_reader(tmp_path: Path, study: Study) -> None:
+    lesions = (Lesion(cube(10, 20, 20)), Lesion(cube(20, 30, 20, 1), "point"), Lesion(cube(30, 30, 20), "suggestion"))
+    decisions = (
+        Decision("Suggestion_1", "accepted", 0.9, cube(30, 30, 20)),
+        Decision("Suggestion_2", "rejected", 0.4, cube(5, 5, 5)),
+    )
+    export(tmp_path, study, Reading(FIRST, lesions, decisions, model="f" * 64, recognised=1))
+    stats = dataset_stats(tmp_path)
+    assert stats.lesions == Counter(
+        {("6–10 mm", "outlined", A): 1, ("< 3 mm", "point", A): 1, ("6–10 mm", "suggestion", A): 1}
+    )
+    assert stats.decisions == Counter({("accepted", A): 1, ("rejected", A): 1})
+    assert (stats.cases, stats.whole_cases) == (1, 0)
+    [missed] = stats.missed
+    assert (missed.by, missed.first, missed.second, missed.both) == ("reader and model", 2, 2, 1)
+
+
+def test_two_readers_of_whole_cases_are_compared(tmp_path: Path, study: Study) -> None:
+    """Two in common, though drawn differently; one that the other rejected; one that the other passed over."""
+    shared = [cube(10, 20, 20), cube(20, 30, 20)]
+    moved = [cube(11, 21, 20), cube(20, 30, 22)]
+    own, rejected = cube(30, 30, 10), cube(30, 20, 30)
+    export(tmp_path, study, Reading(FIRST, tuple(Lesion(r) for r in [*shared, own, rejected]), whole_case=True))
+    decisions = (Decision("Suggestion_1", "rejected", 0.4, rejected),)
+    export(tmp_path, study, Reading(SECOND, tuple(Lesion(r) for r in moved), decisions, whole_case=True))
+    stats = dataset_stats(tmp_path)
+    [missed] = stats.missed
+    assert (missed.by, missed.first, missed.second, missed.both) == (f"readers {A} and {B}", 4, 2, 2)
+    assert sorted((d.lesion_of, d.not_of, d.why) for d in stats.disagreements) == [
+        (A, B, "looked at the whole case and did not mark it"),
+        (A, B, "rejected it"),
+    ]
+
+
+def test_the_estimate_is_right_where_its_assumption_holds() -> None:
+    """Independent searches: unbiased, and the 95 % interval has the truth about as often."""
+    rng = np.random.default_rng(0)
+    truth, errors, covered, runs = 200, [], 0, 2000
+    for _ in range(runs):
+        first, second = rng.random(truth) < 0.75, rng.random(truth) < 0.6
+        found = capture_recapture("", 1, int(first.sum()), int(second.sum()), int((first & second).sum()))
+        missed = int((~first & ~second).sum())
+        errors.append(found.missed - missed)
+        assert found.high is not None
+        covered += found.low <= missed <= found.high
+    assert abs(np.mean(errors)) < 0.5
+    assert 0.9 <= covered / runs <= 1.0
+
+
+def test_the_estimate_is_a_published_one() -> None:
+    """Chapman: (n1 + 1)(n2 + 1)/(m + 1) - 1 in all, for 100, 80 and 60 that both found."""
+    found = capture_recapture("", 1, 100, 80, 60)
+    assert found.missed == pytest.approx(101 * 81 / 61 - 1 - (100 + 80 - 60))
+    assert found.high is not None
+    assert found.low < found.missed < found.high
+    nothing_new = capture_recapture("", 1, 5, 3, 3)
+    assert (nothing_new.missed, nothing_new.high) == (0, None), "none seen is not none there"
+
+
+def test_sizes_have_names() -> None:
+    assert [size_name(d) for d in (1, 3, 5.9, 10, 40)] == ["< 3 mm", "3–6 mm", "3–6 mm", "≥ 10 mm", "≥ 10 mm"]

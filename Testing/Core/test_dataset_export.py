@@ -1,0 +1,301 @@
+"""What readers did becomes a dataset that trains; who they and the patients are stays here."""
+
+import gzip
+import json
+import multiprocessing
+import random
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.dataset import store
+from lopsided.dataset.export import Decision, Lesion, Reading, export_reading
+from lopsided.dataset.pseudonyms import Key, read_key
+from lopsided.dataset.records import CaseRecord, read_record
+from lopsided.errors import InputError
+from lopsided.marks import Point, rasterise
+from lopsided.regions import Region
+from lopsided.study import Study
+from lopsided.volume import Geometry, Volume
+from lopsided_training.dataset import read_dataset
+
+KEY = Key(b"k" * 32)
+PATIENT, READER = "Müller^Hans 19510203", "Dr. Ray"
+
+
+def cube(k: int, j: int, i: int, size: int = 4) -> Region:
+    return Region((slice(k, k + size), slice(j, j + size), slice(i, i + size)), np.ones((size,) * 3, bool))
+
+
+@pytest.fixture
+def study(head: Callable[..., Volume], oblique: Geometry) -> Study:
+    """A T1c on an oblique grid, and a FLAIR on another."""
+    flair = head(replace(oblique, size=(40, 44, 20), spacing=(1.2, 1.2, 2.6)))
+    return Study(head(oblique), {"flair": Volume(flair.array + 5, flair.geometry, "flair")})
+
+
+READING = Reading(
+    READER,
+    lesions=(
+        Lesion(cube(4, 10, 10), time="2026-01-01T10:00:00+00:00"),
+        Lesion(cube(12, 30, 20), "suggestion", candidate="Suggestion_1"),
+    ),
+    decisions=(
+        Decision("Suggestion_1", "accepted", 0.9, cube(12, 30, 20)),
+        Decision("Suggestion_2", "rejected", 0.6, cube(20, 40, 30)),
+        Decision("Suggestion_3", "uncertain", 0.5, cube(20, 20, 30)),
+        Decision("Suggestion_4", "pending", 0.4, cube(8, 40, 40)),
+    ),
+    model="f" * 64,
+    threshold=0.3,
+)
+
+
+def export(dataset: Path, study: Study, reading: Reading = READING, case: str = "MR 1", again: bool = False) -> str:
+    return export_reading(dataset, study, reading, patient=PATIENT, case=case, key=KEY, again=again)
+
+
+def values(path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the lock."""
+    paths = (p for p in folder.rglob("*") if p.is_file() and p.name != store.LOCK)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
+
+
+def test_a_reading_is_what_the_training_reads(tmp_path: Path, study: Study) -> None:
+    name = export(tmp_path, study)
+    [case] = read_dataset(tmp_path)
+    assert case.name == name
+    label, trust = case.truth().array, values(tmp_path / "trust" / f"{name}.nii.gz")
+    expected = cube(4, 10, 10).whole(label.shape) | cube(12, 30, 20).whole(label.shape)
+    np.testing.assert_array_equal(label, expected)
+    np.testing.assert_array_equal(trust == 2, expected)
+    np.testing.assert_array_equal(trust == 1, cube(20, 40, 30).whole(label.shape), "rejected, and nothing else")
+    read = case.study()
+    assert read.reference.geometry.same_grid(study.reference.geometry)
+    np.testing.assert_allclose(read.reference.array, study.reference.array)
+    flair = read.sequence("flair")
+    assert flair is not None
+    assert flair.geometry.same_grid(read.reference.geometry), "nnU-Net wants one grid"
+    header = json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))
+    assert header["channel_names"] == {"0": "t1c", "1": "flair"}
+    assert (header["numTraining"], header["labels"]) == (1, {"background": 0, "lesion": 1})
+
+
+def test_a_whole_case_is_negative_but_for_what_is_uncertain(tmp_path: Path, study: Study) -> None:
+    name = export(tmp_path, study, replace(READING, whole_case=True))
+    trust = values(tmp_path / "trust" / f"{name}.nii.gz")
+    np.testing.assert_array_equal(trust == 0, cube(20, 20, 30).whole(trust.shape))
+    assert set(np.unique(trust)) == {0, 1, 2}
+
+
+def test_the_review_says_how_each_lesion_was_marked(tmp_path: Path, study: Study) -> None:
+    geometry = study.reference.geometry
+    mark = Point(tuple(geometry.physical(np.array([15, 30, 26])).tolist()), 9.0)
+    region = rasterise(mark, geometry)
+    assert region is not None
+    name = export(tmp_path, study, replace(READING, lesions=(Lesion(region, "point", mark, snapped=True),)))
+    record = read_record(tmp_path / "reviews" / f"{name}.json", CaseRecord)
+    [reading] = record.readings
+    [lesion] = reading.lesions
+    assert (lesion.kind, lesion.mark, lesion.snapped) == ("point", mark, True)
+    np.testing.assert_allclose(lesion.centroid_lps, mark.centre_lps, atol=0.3)
+    regions = values(tmp_path / reading.map)
+    np.testing.assert_array_equal(regions == lesion.label, region.whole(regions.shape))
+    statuses = {s.candidate: (s.status, s.region is not None) for s in reading.suggestions}
+    assert statuses["Suggestion_2"] == ("rejected", True)
+    assert statuses["Suggestion_1"] == ("accepted", False)
+    assert (reading.model, reading.threshold) == ("f" * 64, 0.3)
+
+
+def test_a_lesion_under_another_keeps_its_voxels_and_the_same_twice_is_refused(tmp_path: Path, study: Study) -> None:
+    name = export(tmp_path, study, Reading(READER, (Lesion(cube(5, 11, 11, 2)), Lesion(cube(4, 10, 10, 6)))))
+    [reading] = read_record(tmp_path / "reviews" / f"{name}.json", CaseRecord).readings
+    assert set(np.unique(values(tmp_path / reading.map))) == {0, 1, 2}
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"the same voxels, at LPS .* delete one"):
+        export(tmp_path, study, Reading(READER, (Lesion(cube(5, 11, 11)), Lesion(cube(5, 11, 11)))))
+    assert contents(tmp_path) == before
+
+
+def test_readers_are_kept_apart_and_merged(tmp_path: Path, study: Study) -> None:
+    """A second reader adds; the first one again replaces what was theirs, and nothing else."""
+    name = export(tmp_path, study)
+    other = Reading("Dr. Sight", (Lesion(cube(20, 40, 30)),), whole_case=True)
+    assert export(tmp_path, study, other) == name
+    trust = values(tmp_path / "trust" / f"{name}.nii.gz")
+    assert (trust[cube(20, 40, 30).box] == 2).all(), "one rejected it, the other marked it: it is trusted to be one"
+    assert json.loads((tmp_path / "dataset.json").read_text())["numTraining"] == 1
+    export(tmp_path, study, Reading(READER))
+    label = values(tmp_path / "labelsTr" / f"{name}.nii.gz")
+    np.testing.assert_array_equal(label, cube(20, 40, 30).whole(label.shape))
+    assert len(read_record(tmp_path / "reviews" / f"{name}.json", CaseRecord).readings) == 2
+
+
+def test_other_images_of_a_case_are_noticed(tmp_path: Path, study: Study) -> None:
+    export(tmp_path, study)
+    brighter = Study(replace(study.reference, array=study.reference.array + 1), study.others)
+    with pytest.raises(InputError, match=r"images are not those .* --again"):
+        export(tmp_path, brighter)
+    export(tmp_path, brighter, again=True)
+    [case] = read_dataset(tmp_path)
+    np.testing.assert_allclose(case.study().reference.array, brighter.reference.array)
+    export(tmp_path, brighter, Reading("another"))
+    with pytest.raises(InputError, match="other readers"):
+        export(tmp_path, study, again=True)
+
+
+def test_a_case_without_a_sequence_that_the_others_have_is_refused(tmp_path: Path, study: Study) -> None:
+    export(tmp_path, study)
+    with pytest.raises(InputError, match="each of its cases has t1c, flair, and this one lacks FLAIR"):
+        export(tmp_path, Study(study.reference, {}), case="MR 2")
+    more = Study(study.reference, {**study.others, "t2": study.reference})
+    export(tmp_path, more, case="MR 2")
+    assert all(set(case.images) == {"t1c", "flair"} for case in read_dataset(tmp_path))
+
+
+def test_no_name_date_or_path_gets_out(tmp_path: Path, study: Study) -> None:
+    """Looked for in every byte, and in what the compressed files hold."""
+    planted = ("Müller", "Hans", "19510203", "Ray", "MR 1", "ward 7", "secret", "PATIENT-0815")
+    image = sitk.Image([8, 8, 8], sitk.sitkInt16)
+    image.SetMetaData("descrip", "PATIENT-0815")
+    named = Study(replace(study.reference, name="/ward 7/secret.nii.gz"), study.others)
+    reading = replace(READING, decisions=(replace(READING.decisions[1]),))
+    name = export_reading(tmp_path, named, reading, patient=PATIENT, case="MR 1", key=KEY)
+    files = contents(tmp_path)
+    assert len(files) == 8
+    for path, content in files.items():
+        plain = gzip.decompress(content) if path.endswith(".gz") else content
+        for word in planted:
+            for data in (path.encode(), content, plain):
+                assert word.encode() not in data, path
+                assert word.encode("utf-16-le") not in data, path
+    assert name.startswith("C")
+    assert KEY.of("P", PATIENT) != Key(b"x" * 32).of("P", PATIENT)
+
+
+def test_a_key_is_made_once_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "lopsided.key"
+    first = read_key(path).of("P", "a")
+    assert read_key(path).of("P", "a") == first
+    assert path.stat().st_mode & 0o077 == 0, "for its owner alone"
+    (tmp_path / "not a key").write_text("hello", encoding="utf-8")
+    with pytest.raises(InputError, match="is no key"):
+        read_key(tmp_path / "not a key")
+
+
+def _export_slowly(dataset: Path, study: Study, started: "multiprocessing.synchronize.Event") -> None:
+    started.set()
+    export(dataset, study, Reading(READER, (Lesion(cube(9, 9, 9)),)))
+
+
+def test_a_kill_at_any_moment_leaves_it_as_it_was_or_as_it_is_to_be(tmp_path: Path, study: Study) -> None:
+    """Fifty times, at moments from the first byte to the last."""
+    dataset, after = tmp_path / "dataset", tmp_path / "after"
+    for folder in (dataset, after):
+        export(folder, study)
+        export(folder, study, case="MR 2")
+    before = contents(dataset)
+    began = time.perf_counter()
+    export(after, study, Reading(READER, (Lesion(cube(9, 9, 9)),)))
+    duration = time.perf_counter() - began
+    expected = contents(after)
+    context = multiprocessing.get_context("fork")
+    when, outcomes = random.Random(3), {"before": 0, "after": 0}
+    for _ in range(50):
+        started = context.Event()
+        process = context.Process(target=_export_slowly, args=(dataset, study, started))
+        process.start()
+        started.wait()
+        time.sleep(when.uniform(0, 2 * duration))
+        process.kill()
+        process.join()
+        store.recover(dataset)
+        found = contents(dataset)
+        assert found in (before, expected)
+        outcomes["after" if found == expected else "before"] += 1
+        if found == expected:
+            export(dataset, study)
+            assert contents(dataset) == before
+    assert min(outcomes.values()) >= 5, outcomes
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_change_decided_on_is_carried_out_by_whoever_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Interrupted before or after any of its moves."""
+    with store.change(tmp_path) as draft:
+        for name in "abc":
+            draft.path(name).write_text("old", encoding="utf-8")
+    moved: list[Path] = []
+    move = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if len(moved) == at:
+            raise KeyboardInterrupt
+        moved.append(target)
+        return move(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupted)
+        outcome = pytest.raises(KeyboardInterrupt) if at < 4 else nullcontext()
+        with outcome, store.change(tmp_path) as draft:
+            for name in "ab":
+                draft.path(name).write_text("new", encoding="utf-8")
+            draft.remove("c")
+    store.recover(tmp_path)
+    kept = {"a": b"old", "b": b"old", "c": b"old"} if at == 0 else {"a": b"new", "b": b"new"}
+    assert {name: content for name, content in contents(tmp_path).items() if name != "hashes.json"} == kept
+    assert store.hashes(tmp_path) == {name: store.digest(tmp_path / name) for name in kept}
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(tmp_path, study)
+    before = contents(tmp_path)
+
+    monkeypatch.setattr(store.os, "fsync", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(InputError, match="No space left on device"):
+        export(tmp_path, study, Reading(READER))
+    monkeypatch.undo()
+    assert contents(tmp_path) == before
+
+
+def _export_often(dataset: Path, study: Study, reader: str) -> None:
+    for _ in range(5):
+        export(dataset, study, Reading(reader, (Lesion(cube(9, 9, 9)),)))
+
+
+def test_two_exporters_at_once(tmp_path: Path, study: Study) -> None:
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_export_often, args=(tmp_path, study, reader)) for reader in ("a", "b")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    [path] = (tmp_path / "reviews").iterdir()
+    assert {r.reader for r in read_record(path, CaseRecord).readings} == {KEY.of("R", "a"), KEY.of("R", "b")}
+    assert {n: store.digest(tmp_path / n) for n in store.hashes(tmp_path)} == store.hashes(tmp_path)
+
+
+def test_a_writer_that_does_not_let_go_is_named(tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_PATIENCE_S", 0.2)
+    with store.FileLock(tmp_path / store.LOCK), pytest.raises(InputError, match="another export is writing"):
+        export(tmp_path, study)
+
+
+def test_a_damaged_dataset_is_said_to_be(tmp_path: Path, study: Study) -> None:
+    export(tmp_path, study)
+    (tmp_path / "dataset.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"dataset\.json: is not what it should be"):
+        export(tmp_path, study)

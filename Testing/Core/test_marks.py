@@ -1,0 +1,156 @@
+"""A mark becomes the voxels that it covers, where it is, whatever the grid."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, rasterise, snap
+from lopsided.regions import Region, measure, region_of
+from lopsided.volume import Geometry, Volume
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+SPACING = st.tuples(*[st.floats(0.4, 3)] * 2, st.floats(0.5, 6.5))
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> Geometry:
+    """Oblique, anisotropic, left- or right-handed; centred on a point that is not the origin."""
+    spacing = draw(SPACING)
+    angles = draw(st.tuples(*[st.floats(-3, 3)] * 3))
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [n for n in range(3) if n != axis]
+        step = np.eye(3)
+        step[a, a] = step[b, b] = np.cos(angle)
+        step[a, b], step[b, a] = -np.sin(angle), np.sin(angle)
+        turn = turn @ step
+    if draw(st.booleans()):
+        turn[:, 2] *= -1
+    size = tuple(int(60 / s) + 1 for s in spacing)
+    centre = np.array([-31.0, 22.0, 47.0])
+    origin = centre - turn @ ((np.array(size) - 1) / 2 * spacing)
+    return Geometry(size, spacing, tuple(origin.tolist()), tuple(turn.ravel().tolist()))  # type: ignore[arg-type]
+
+
+def points_of(region: Region, geometry: Geometry) -> np.ndarray:
+    return geometry.physical(np.argwhere(region.mask) + [s.start for s in region.box])
+
+
+@given(geometries(), st.tuples(*[st.floats(-8, 8)] * 3), st.floats(1, 24))
+@settings(max_examples=150, deadline=None)
+def test_a_point_is_where_it_was_put_and_as_large(
+    geometry: Geometry, offset: tuple[float, float, float], diameter: float
+) -> None:
+    centre = np.array([-31.0, 22.0, 47.0]) + offset
+    region = rasterise(Point(tuple(centre), diameter), geometry)  # type: ignore[arg-type]
+    assert region is not None
+    voxel = np.abs(geometry.axes * geometry.spacing).sum(axis=1)  # of a voxel, along L, P, S
+    gap = np.abs(measure(region, geometry).centroid_lps - centre)
+    assert (gap <= voxel / 2 + 1e-6).all(), "sub-voxel"
+    far = np.linalg.norm(points_of(region, geometry) - centre, axis=1).max()
+    assert far <= diameter / 2 + np.linalg.norm(geometry.spacing)
+    if diameter > 4 * max(geometry.spacing):
+        assert measure(region, geometry).volume_mm3 == pytest.approx(np.pi / 6 * diameter**3, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("mark", "volume"),
+    [
+        (Point((0, 0, 0), 12), np.pi / 6 * 12**3),
+        (Line(((-6, 0, 0), (6, 0, 0))), np.pi / 6 * 12**3),
+        (Line(((-8, 0, 0), (8, 0, 0)), ((0, -4, 0), (0, 4, 0))), np.pi / 6 * 16 * 8 * 8),
+        (Line(((-8, 0, 0), (8, 0, 0)), ((-4, -4, 0), (4, 4, 0))), np.pi / 6 * 16 * 8 * 8),
+        (BoxMark((0, 0, 0), (10, 6, 8)), 10 * 6 * 8),
+        (Ellipsoid((0, 0, 0), (16, 8, 12)), np.pi / 6 * 16 * 8 * 12),
+    ],
+)
+@pytest.mark.parametrize(("spacing", "error"), [((0.5, 0.5, 0.5), 0.05), ((0.9, 1.1, 2.0), 0.13)])
+def test_each_kind_has_the_volume_that_it_is_drawn_with(
+    mark: Mark, volume: float, spacing: tuple[float, float, float], error: float
+) -> None:
+    size = tuple(int(40 / s) for s in spacing)
+    origin = tuple(-(n - 1) / 2 * s for n, s in zip(size, spacing, strict=True))
+    geometry = Geometry(size, spacing, origin, IDENTITY)  # type: ignore[arg-type]
+    region = rasterise(mark, geometry)
+    assert region is not None
+    assert measure(region, geometry).volume_mm3 == pytest.approx(volume, rel=error)
+
+
+def test_a_turned_ellipsoid_lies_along_its_axes() -> None:
+    geometry = Geometry((80, 80, 80), (0.5, 0.5, 0.5), (-20, -20, -20), IDENTITY)
+    h = 0.5**0.5
+    region = rasterise(Ellipsoid((1, 2, 3), (20, 6, 6), ((h, h, 0), (-h, h, 0), (0, 0, 1))), geometry)
+    assert region is not None
+    along = np.linalg.svd(points_of(region, geometry) - (1, 2, 3))[2][0]
+    assert abs(along @ (h, h, 0)) > 0.999
+    crossed = rasterise(
+        Line(((1 - 10 * h, 2 - 10 * h, 3), (1 + 10 * h, 2 + 10 * h, 3)), ((1, 2, 0), (1, 2, 6))), geometry
+    )
+    assert crossed is not None
+    np.testing.assert_array_equal(crossed.whole(geometry.shape), region.whole(geometry.shape))
+
+
+def test_a_mark_smaller_than_a_voxel_is_one_voxel_and_one_outside_is_none() -> None:
+    geometry = Geometry((20, 20, 10), (1, 1, 5), (0, 0, 0), IDENTITY)
+    region = rasterise(Point((7.2, 3.9, 11.0), 0.6), geometry)
+    assert region is not None
+    np.testing.assert_array_equal(points_of(region, geometry), [[7, 4, 10]])
+    for outside in ((-3, 5, 5), (-0.9, 5, 5), (5, 5, 400)):
+        assert rasterise(Point(outside, 0.6), geometry) is None
+    edge = rasterise(Point((-1, 5, 10), 6), geometry)
+    assert edge is not None
+    assert points_of(edge, geometry)[:, 0].min() == 0
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        Point((0, 0, 0), 0),
+        Point((0, 0, 0), float("nan")),
+        Line(((1, 1, 1), (1, 1, 1))),
+        BoxMark((0, 0, 0), (4, -1, 4)),
+        Ellipsoid((0, 0, 0), (4, 4, 4), ((1, 0, 0), (1, 0, 0), (0, 0, 1))),
+    ],
+)
+def test_what_is_no_mark_is_refused(mark: Mark) -> None:
+    with pytest.raises(ValueError, match=r"size must be above 0|right angles"):
+        rasterise(mark, Geometry((9, 9, 9), (1, 1, 1), (-4, -4, -4), IDENTITY))
+
+
+@pytest.fixture
+def scan() -> Volume:
+    """A bright ring of 10 mm with a dark middle, a bright neighbour, and noise."""
+    geometry = Geometry((50, 50, 50), (1, 1, 1), (-25, -25, -25), IDENTITY)
+    points = geometry.physical(np.argwhere(np.ones(geometry.shape)))
+    image = np.random.default_rng(0).normal(100, 3, geometry.shape)
+    radius = np.linalg.norm(points, axis=1).reshape(geometry.shape)
+    image[radius < 5] = 180
+    image[radius < 2.5] = 60
+    image[np.linalg.norm(points - (14, 0, 0), axis=1).reshape(geometry.shape) < 3] = 220
+    return Volume(image, geometry)
+
+
+def test_snapping_finds_the_lesion_within_a_generous_mark_and_fills_its_middle(scan: Volume) -> None:
+    mark = rasterise(BoxMark((1, -1, 0), (16, 16, 16)), scan.geometry)
+    assert mark is not None
+    found = measure(snap(mark, scan), scan.geometry)
+    assert found.volume_mm3 == pytest.approx(np.pi / 6 * 10**3, rel=0.1)
+    np.testing.assert_allclose(found.centroid_lps, (0, 0, 0), atol=0.2)
+
+
+def test_snapping_only_trims_and_leaves_what_shows_nothing(scan: Volume) -> None:
+    small = rasterise(Point((0, 0, 0), 8), scan.geometry)
+    assert small is not None
+    trimmed = snap(small, scan).whole(scan.geometry.shape)
+    assert (trimmed <= small.whole(scan.geometry.shape)).all()
+    nothing = rasterise(Point((-15, 0, 0), 8), scan.geometry)
+    assert nothing is not None
+    assert snap(nothing, scan) is nothing
+
+
+def test_a_region_is_the_same_whole_and_in_its_box() -> None:
+    mask = np.zeros((5, 6, 7), bool)
+    mask[1:3, 2, 4:6] = True
+    region = region_of(mask)
+    assert region.mask.shape == (2, 1, 2)
+    np.testing.assert_array_equal(region.whole(mask.shape), mask)
