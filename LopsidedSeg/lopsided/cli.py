@@ -21,6 +21,7 @@ from rich.table import Table
 from . import __version__
 from .annotation import Annotation, read_annotation
 from .candidates import MARGIN_MM
+from .dataset.commands import dataset, export_command
 from .errors import InputError
 from .model import SEQUENCES, bundled_models, find_model, load_card, load_model
 from .reading import read_volume
@@ -38,6 +39,8 @@ app = typer.Typer(
 )
 models = typer.Typer(help="The models that can be used.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(dataset, name="dataset")
+app.command("export")(export_command)
 out_console, errors = Console(), Console(stderr=True)
 
 

@@ -1,0 +1,139 @@
+"""Where the cases of a folder or a list are: BraTS-style case folders, BIDS, nnU-Net's raw layout, or a CSV."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+from ..model import SEQUENCES
+from ..naming import guess_sequence
+from .records import DATASET, IMAGES, LABELS, DatasetRecord, read_record
+
+COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
+_BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
+_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+_YES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False, "": False}
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """One case: ``sequences`` by name, each a file or a folder with DICOM; ``labels`` of the annotation that are
+    lesions, all where empty. ``reader`` is empty where the source does not say."""
+
+    patient: str
+    case: str
+    sequences: dict[str, Path]
+    annotation: Path | None = None
+    labels: tuple[str, ...] = ()
+    reader: str = ""
+    whole_case: bool = field(default=False)
+
+
+def find_cases(source: Path) -> list[CaseFiles]:
+    """The cases of a CSV file or of a folder, whose layout is recognised by what is in it.
+
+    Raises:
+        InputError: nothing there that is known, a CSV without the columns it needs, or a case twice.
+    """
+    if source.is_file():
+        found = list(_from_csv(source))
+    elif (source / DATASET).exists():
+        found = list(_from_nnunet(source))
+    elif any(source.glob("sub-*")):
+        found = list(_from_bids(source))
+    else:
+        found = list(_from_folders(source))
+    if not found:
+        raise InputError(
+            f"{source}: no cases here; give a CSV with the columns {', '.join(COLUMNS)}, or a folder of case folders "
+            "with *-t1c.nii.gz, of BIDS subjects (sub-*), or in nnU-Net's raw layout (dataset.json)"
+        )
+    names = [(case.patient, case.case) for case in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError(f"{source}: {twice[0]} {twice[1]} is there twice; give each case a name of its own")
+    return found
+
+
+def _from_csv(path: Path) -> Iterator[CaseFiles]:
+    """Paths are relative to the CSV's own folder. Only ``t1c`` is required; a case is its own patient if none is said."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        unknown = [name for name in rows.fieldnames or () if name not in COLUMNS]
+        if unknown or "t1c" not in (rows.fieldnames or ()):
+            raise InputError(f"{path}: has columns {', '.join(rows.fieldnames or ())}; known are {', '.join(COLUMNS)}")
+        for number, row in enumerate(rows, start=2):
+            if not row["t1c"]:
+                raise InputError(f"{path}, line {number}: no t1c; each case needs post-contrast T1")
+            whole = (row.get("whole_case") or "").strip().lower()
+            if whole not in _YES:
+                raise InputError(f"{path}, line {number}: whole_case is {whole!r}; write yes or no")
+            name = row.get("case") or _stem(Path(row["t1c"]))
+            yield CaseFiles(
+                patient=row.get("patient") or name,
+                case=name,
+                sequences={s: path.parent / row[s] for s in SEQUENCES if row.get(s)},
+                annotation=path.parent / row["annotation"] if row.get("annotation") else None,
+                labels=tuple((row.get("labels") or "").split()),
+                reader=row.get("reader") or "",
+                whole_case=_YES[whole],
+            )
+
+
+def _from_folders(folder: Path) -> Iterator[CaseFiles]:
+    """``NAME-t1c.nii.gz`` and so on, as in BraTS; ``NAME-002`` is a time point of patient ``NAME``."""
+    for path in sorted(folder.rglob("*t1c.nii.gz")):
+        start = path.name.removesuffix("t1c.nii.gz")
+        files = {sequence: path.with_name(f"{start}{ending}.nii.gz") for ending, sequence in _BRATS.items()}
+        name = start.rstrip("-_") or path.parent.name
+        annotation = path.with_name(f"{start}seg.nii.gz")
+        yield CaseFiles(
+            patient=re.sub(r"-\d{3}$", "", name),
+            case=name,
+            sequences={sequence: file for sequence, file in files.items() if file.exists()},
+            annotation=annotation if annotation.exists() else None,
+        )
+
+
+def _from_bids(folder: Path) -> Iterator[CaseFiles]:
+    """``sub-*[/ses-*]/anat``; post-contrast T1 has a ``ce-`` entity. Lesions: ``derivatives/**/*_mask`` or ``*_dseg``."""
+    for anat in sorted([*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")]):
+        entities = anat.relative_to(folder).parts[:-1]
+        files: dict[str, Path] = {}
+        for path in sorted(anat.glob("*.nii*")):
+            suffix = _stem(path).rsplit("_", 1)[-1]
+            contrast = "_ce-" in path.name
+            sequence = {"T1w": "t1c" if contrast else "t1", "T2w": "t2", "FLAIR": "flair"}.get(suffix)
+            if sequence and (sequence == "t1c" or not contrast):
+                files.setdefault(sequence, path)
+        if "t1c" not in files:
+            continue
+        derived = folder.glob("/".join(("derivatives/*", *entities, "anat", "*.nii*")))
+        masks = [path for path in sorted(derived) if _stem(path).endswith(("_mask", "_dseg"))]
+        lesions = [path for path in masks if "lesion" in path.name.lower() or "tumor" in path.name.lower()]
+        chosen = lesions or [path for path in masks if path.name.rsplit("_", 1)[-1].startswith("dseg")]
+        annotation = chosen[0] if chosen else None
+        yield CaseFiles(patient=entities[0], case="_".join(entities), sequences=files, annotation=annotation)
+
+
+def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
+    channels = read_record(folder / DATASET, DatasetRecord).channel_names
+    sequences = {number: name if name in SEQUENCES else guess_sequence(name) for number, name in channels.items()}
+    if "t1c" not in sequences.values():
+        named = ", ".join(channels.values())
+        raise InputError(f"{folder / DATASET}: none of its channels ({named}) is named as post-contrast T1; rename it")
+    for label in sorted((folder / LABELS).glob("*.nii.gz")):
+        name = label.name.removesuffix(".nii.gz")
+        files = {s: folder / IMAGES / f"{name}_{int(n):04d}.nii.gz" for n, s in sequences.items() if s}
+        yield CaseFiles(name, name, {s: path for s, path in files.items() if path.exists()}, label)
+
+
+def _stem(path: Path) -> str:
+    for ending in _ENDINGS:
+        if path.name.endswith(ending):
+            return path.name.removesuffix(ending)
+    return path.name

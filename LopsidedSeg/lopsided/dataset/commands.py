@@ -1,0 +1,206 @@
+"""``lopsided export`` and ``lopsided dataset``: for teams that do not work in Slicer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import InputError
+from ..model import SEQUENCES
+from ..reading import read_volume
+from ..study import Study
+from .cases import CaseFiles, find_cases
+from .check import check_dataset
+from .export import Decision, Lesion, Reading, export_reading
+from .inputs import decisions, marked, outlined
+from .pseudonyms import read_key
+from .stats import SIZES_MM, Missed, Stats, dataset_stats, size_name
+
+DEFAULT_KEY = Path(typer.get_app_dir("lopsided")) / "pseudonyms.key"
+
+dataset = typer.Typer(help="Coarse-label datasets: what readers marked and decided, to train on.", no_args_is_help=True)
+console = Console()
+_Key = Annotated[
+    Path, typer.Option(help="The key of the pseudonyms: yours to keep, made if it is not there.", show_default=True)
+]
+
+
+def export_command(
+    reference: Annotated[Path, typer.Argument(help="Post-contrast T1: NIfTI, NRRD, MHA, or a folder with DICOM.")],
+    to: Annotated[Path, typer.Option(help="The dataset's folder; made if it is not there.")],
+    patient: Annotated[str, typer.Option(help="Who it is; only a pseudonym is written.")],
+    reader: Annotated[str, typer.Option(help="Who read it; only a pseudonym is written.")],
+    case: Annotated[str, typer.Option(help="Which of the patient's studies.")] = "1",
+    t1: Annotated[Path | None, typer.Option(help="T1 before contrast.")] = None,
+    t2: Annotated[Path | None, typer.Option(help="T2.")] = None,
+    flair: Annotated[Path | None, typer.Option(help="FLAIR.")] = None,
+    annotation: Annotated[Path | None, typer.Option(help="Outlined lesions: a label map or .seg.nrrd.")] = None,
+    labels: Annotated[str, typer.Option(help="Labels of the annotation that are lesions: 1,4. All if not given.")] = "",
+    marks: Annotated[
+        list[Path] | None, typer.Option(help="Coarse marks: a Slicer markups file (.mrk.json). Several are possible.")
+    ] = None,
+    snap: Annotated[bool, typer.Option(help="Trim the marks to the bright region in each.")] = False,
+    result: Annotated[
+        Path | None, typer.Option(help="The folder that `lopsided suggest` wrote; with --review.")
+    ] = None,
+    review: Annotated[Path | None, typer.Option(help="The log of the review (.review.jsonl); with --result.")] = None,
+    whole_case: Annotated[
+        bool, typer.Option(help="All of the case was looked at: the rest of it is negative.")
+    ] = False,
+    again: Annotated[bool, typer.Option(help="Replace the images of a case that was exported before.")] = False,
+    key: _Key = DEFAULT_KEY,
+) -> None:
+    """Add one reader's work on a case to a dataset, or replace what they had exported of it."""
+    if (result is None) != (review is None):
+        raise InputError("--result and --review belong together; give both or none")
+    given = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
+    study = _study({name: path for name, path in given.items() if path is not None})
+    lesions: list[Lesion] = []
+    if annotation is not None:
+        lesions += outlined(annotation, study.reference, _split(labels))
+    for path in marks or []:
+        lesions += marked(path, study.reference, snapped=snap)
+    decided: list[Decision] = []
+    reading = Reading(reader, whole_case=whole_case)
+    if result is not None and review is not None:
+        decided, record, session = decisions(result, review, study.reference)
+        known = {lesion.candidate for lesion in lesions}
+        accepted = (d for d in decided if d.status == "accepted" and d.candidate not in known)
+        lesions += [Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in accepted]
+        threshold = min((event.threshold for event in session.events), default=record.threshold)
+        recognised = sum(confidence >= threshold for confidence in record.recognised)
+        reading = Reading(
+            reader, whole_case=whole_case, model=record.model.digest, threshold=threshold, recognised=recognised
+        )
+    reading = Reading(**{**reading.__dict__, "lesions": tuple(lesions), "decisions": tuple(decided)})
+    name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)
+    kinds = ", ".join(f"{sum(lesion.kind == kind for lesion in lesions)} {kind}" for kind in _kinds(lesions))
+    console.print(
+        f"{name}: {len(lesions)} lesions ({kinds or 'none'}), {len(decided)} suggestions with their decisions"
+    )
+
+
+@dataset.command("import")
+def import_command(
+    source: Annotated[
+        Path, typer.Argument(help="A CSV, or a folder of BraTS-style cases, BIDS, or nnU-Net's raw layout.")
+    ],
+    to: Annotated[Path, typer.Option(help="The dataset's folder; made if it is not there.")],
+    reader: Annotated[str, typer.Option(help="Who annotated, where the source does not say.")],
+    labels: Annotated[str, typer.Option(help="Labels that are lesions: 1,3. All if not given.")] = "",
+    whole_case: Annotated[
+        bool, typer.Option(help="All of each case was looked at: what is not labelled is negative.")
+    ] = False,
+    key: _Key = DEFAULT_KEY,
+) -> None:
+    """Cases of others into a dataset. One that cannot be read is named, and the others go on."""
+    cases = find_cases(source)
+    failed: list[tuple[CaseFiles, str]] = []
+    for number, case in enumerate(cases, start=1):
+        console.print(f"{number}/{len(cases)} {case.case}", highlight=False)
+        try:
+            study = _study(case.sequences)
+            wanted = case.labels or _split(labels)
+            lesions = outlined(case.annotation, study.reference, wanted) if case.annotation else []
+            work = Reading(case.reader or reader, tuple(lesions), whole_case=case.whole_case or whole_case)
+            export_reading(to, study, work, patient=case.patient, case=case.case, key=read_key(key))
+        except InputError as error:
+            failed.append((case, str(error)))
+    console.print(f"{len(cases) - len(failed)} of {len(cases)} cases are in {to}", highlight=False)
+    if failed:
+        listed = "\n".join(f"  {case.case}: {sentence}" for case, sentence in failed)
+        raise InputError(f"{len(failed)} cases could not be imported; mend them, and import again:\n{listed}")
+
+
+@dataset.command("check")
+def check_command(folder: Annotated[Path, typer.Argument(help="The dataset.")]) -> None:
+    """Everything that is wrong with a dataset, and how to mend each."""
+    problems = check_dataset(folder)
+    for problem in problems:
+        style = "red" if problem.serious else "yellow"
+        console.print(f"[{style}]{problem.where}[/]: {problem.what}. [dim]{problem.mend}[/]", highlight=False)
+    serious = sum(problem.serious for problem in problems)
+    if serious:
+        raise InputError(f"{folder}: {serious} problems")
+    console.print(f"{folder}: no problem", highlight=False)
+
+
+@dataset.command("stats")
+def stats_command(
+    folder: Annotated[Path, typer.Argument(help="The dataset.")],
+    html: Annotated[Path | None, typer.Option(help="Draw it on a page, too.")] = None,
+) -> None:
+    """Lesions by size, kind and reader, and an estimate of how many are still missed."""
+    found = dataset_stats(folder)
+    console.print(f"{found.cases} cases, {found.whole_cases} of them looked at as a whole", highlight=False)
+    kinds = sorted({kind for _, kind, _ in found.lesions})
+    table = Table("longest diameter", *kinds, "all", title="Lesions")
+    for size in [size_name(low) for low in SIZES_MM[:-1]]:
+        counts = [sum(n for (s, k, _), n in found.lesions.items() if (s, k) == (size, kind)) for kind in kinds]
+        table.add_row(size, *map(str, counts), str(sum(counts)))
+    console.print(table)
+    by_reader = Table("reader", "lesions", "accepted", "rejected", "uncertain", "not decided", title="Readers")
+    for reader in sorted({reader for *_, reader in [*found.lesions, *found.decisions]}):
+        lesions = sum(n for (_, _, r), n in found.lesions.items() if r == reader)
+        statuses = ("accepted", "rejected", "uncertain", "pending")
+        by_reader.add_row(reader, str(lesions), *(str(found.decisions[status, reader]) for status in statuses))
+    console.print(by_reader)
+    for missed in found.missed:
+        console.print(say_missed(missed), highlight=False)
+    for one in found.disagreements:
+        place = ", ".join(f"{x:.0f}" for x in one.centroid_lps)
+        console.print(
+            f"{one.case}: {one.lesion_of} marked {one.longest_diameter_mm:.1f} mm at LPS {place}; "
+            f"{one.not_of} {one.why}",
+            highlight=False,
+        )
+    if html:
+        _draw(found, folder.name, html)
+
+
+def say_missed(missed: Missed) -> str:
+    """One sentence."""
+    if missed.high is None:
+        return (
+            f"Still missed, by {missed.by}: too few lesions to tell ({missed.first}, {missed.second}, {missed.both})."
+        )
+    return (
+        f"Still missed, by {missed.by} ({missed.first} and {missed.second} lesions, {missed.both} in common, "
+        f"{missed.cases} cases): about {missed.missed:.0f} (95 % interval {missed.low:.0f} to {missed.high:.0f}), more "
+        "where both overlook the same ones."
+    )
+
+
+def _draw(stats: Stats, name: str, out: Path) -> None:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("lopsided.dataset", ""), autoescape=True, undefined=StrictUndefined)
+    sizes = [size_name(low) for low in SIZES_MM[:-1]]
+    say: Callable[[Missed], str] = say_missed
+    page = environment.get_template("stats.html.j2").render(stats=stats, name=name, sizes=sizes, say=say)
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another file") from None
+    console.print(f"Drawn: {out}", highlight=False)
+
+
+def _study(files: dict[str, Path]) -> Study:
+    missing = [SEQUENCES["t1c"]] if "t1c" not in files else []
+    if missing:
+        raise InputError(f"no {missing[0]}; each case needs one")
+    volumes = {name: read_volume(path) for name, path in files.items()}
+    return Study(volumes.pop("t1c"), volumes)
+
+
+def _split(labels: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in labels.split(",") if part.strip())
+
+
+def _kinds(lesions: list[Lesion]) -> list[str]:
+    return sorted({lesion.kind for lesion in lesions})
