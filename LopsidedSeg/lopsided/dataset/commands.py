@@ -127,7 +127,7 @@ def check_command(folder: Annotated[Path, typer.Argument(help="The dataset.")]) 
     serious = sum(problem.serious for problem in problems)
     if serious:
         raise InputError(f"{folder}: {serious} problems")
-    console.print(f"{folder}: no problem", highlight=False)
+    console.print(f"{folder}: {'no problem that must be mended' if problems else 'no problem'}", highlight=False)
 
 
 @dataset.command("stats")
@@ -166,9 +166,7 @@ def stats_command(
 def say_missed(missed: Missed) -> str:
     """One sentence."""
     if missed.high is None:
-        return (
-            f"Still missed, by {missed.by}: too few lesions to tell ({missed.first}, {missed.second}, {missed.both})."
-        )
+        return f"Still missed, by {missed.by}: cannot be told, one of them found none that the other had not."
     return (
         f"Still missed, by {missed.by} ({missed.first} and {missed.second} lesions, {missed.both} in common, "
         f"{missed.cases} cases): about {missed.missed:.0f} (95 % interval {missed.low:.0f} to {missed.high:.0f}), more "

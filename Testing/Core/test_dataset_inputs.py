@@ -1,0 +1,301 @@
+"""Readers' files, and the layouts that others keep their cases in."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.dataset.cases import find_cases
+from lopsided.dataset.commands import DEFAULT_KEY
+from lopsided.dataset.inputs import marked, outlined, read_markups
+from lopsided.dataset.records import CaseRecord, read_record
+from lopsided.errors import InputError
+from lopsided.marks import BoxMark, Ellipsoid, Line, Point
+from lopsided.results import CANDIDATES
+from lopsided.review import ReviewLog, ReviewSession, Status
+from lopsided.segmentation import Segment, segmentation_image
+from lopsided.volume import Geometry, Volume, to_sitk
+from lopsided_training.dataset import read_dataset
+from typer.testing import CliRunner
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def scan(head: Callable[..., Volume], oblique: Geometry) -> Volume:
+    return head(oblique)
+
+
+def write(volume: Volume, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(to_sitk(volume.array, volume.geometry), str(path))
+    return path
+
+
+def labels(scan: Volume, *boxes: tuple[int, int, int, int]) -> Volume:
+    """Cubes of 4 voxels at k, j, i with a value."""
+    array = np.zeros(scan.geometry.shape, np.uint8)
+    for k, j, i, value in boxes:
+        array[k : k + 4, j : j + 4, i : i + 4] = value
+    return Volume(array, scan.geometry, "labels")
+
+
+@pytest.fixture
+def run() -> Run:
+    """A command, and what it printed; ``fails`` for one that must end with an error of the user's."""
+    from lopsided.cli import app
+
+    def run(*arguments: object, fails: bool = False) -> str:
+        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        if fails:
+            assert isinstance(result.exception, InputError), result.output
+            return str(result.exception)
+        assert result.exit_code == 0, (result.output, result.exception)
+        return " ".join(result.output.split())
+
+    return run
+
+
+def test_each_connected_piece_is_a_lesion(scan: Volume, tmp_path: Path) -> None:
+    path = write(labels(scan, (4, 10, 10, 1), (7, 13, 13, 2), (20, 30, 30, 1)), tmp_path / "labels.nii.gz")
+    assert sorted(int(lesion.region.mask.sum()) for lesion in outlined(path, scan)) == [64, 127]
+    assert len(outlined(path, scan, ("2",))) == 1
+    assert {lesion.kind for lesion in outlined(path, scan)} == {"outlined"}
+
+
+def test_an_accepted_suggestion_is_known_by_its_tag(scan: Volume, tmp_path: Path) -> None:
+    tags = {"LopsidedSeg.Suggestion": "Suggestion_4", "LopsidedSeg.Model": "f" * 64}
+    segments = [Segment("a", "Mine", 1, (1, 0, 0)), Segment("b", "Metastasis (suggested)", 2, (0, 1, 0), tags)]
+    image = segmentation_image(labels(scan, (4, 10, 10, 1), (20, 30, 30, 2)).array, scan.geometry, segments)
+    sitk.WriteImage(image, str(tmp_path / "annotation.seg.nrrd"))
+    found = outlined(tmp_path / "annotation.seg.nrrd", scan)
+    assert [(lesion.kind, lesion.candidate) for lesion in found] == [("suggestion", "Suggestion_4"), ("outlined", None)]
+    assert found[0].region.box[0] == slice(20, 24)
+
+
+def markups(path: Path, *content: dict[str, object], system: str = "LPS") -> Path:
+    path.write_text(json.dumps({"markups": [{"coordinateSystem": system, **c} for c in content]}), encoding="utf-8")
+    return path
+
+
+def control(*position: float, description: str = "") -> dict[str, object]:
+    return {"position": position, "description": description, "positionStatus": "defined"}
+
+
+def test_slicers_markups_are_read_in_either_system(tmp_path: Path) -> None:
+    point = {"type": "Fiducial", "controlPoints": [control(1, 2, 3, description="6.5")]}
+    roi = {"type": "ROI", "center": [4, 5, 6], "size": [7, 8, 9], "orientation": [0, -1, 0, 1, 0, 0, 0, 0, 1]}
+    box = {**roi, "controlPoints": [control(4, 5, 6)]}
+    round_ = {**roi, "controlPoints": [control(4, 5, 6, description="ellipsoid")]}
+    axes = ((0.0, 1.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+    assert read_markups(markups(tmp_path / "a.mrk.json", point, box, round_)) == [
+        Point((1, 2, 3), 6.5),
+        BoxMark((4, 5, 6), (7, 8, 9), axes),
+        Ellipsoid((4, 5, 6), (7, 8, 9), axes),
+    ]
+    [found, *_] = read_markups(markups(tmp_path / "b.mrk.json", point, system="RAS"))
+    assert found == Point((-1, -2, 3), 6.5)
+
+
+def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path: Path) -> None:
+    def line(*ends: tuple[float, float, float]) -> dict[str, object]:
+        return {"type": "Line", "controlPoints": [control(*end) for end in ends]}
+
+    path = markups(
+        tmp_path / "a.mrk.json",
+        line((0, -3, 0), (0, 3, 0)),
+        line((-5, 0, 0), (5, 0, 0)),
+        line((30, 0, 0), (38, 0, 0)),
+    )
+    assert read_markups(path) == [
+        Line(((-5, 0, 0), (5, 0, 0)), ((0, -3, 0), (0, 3, 0))),
+        Line(((30, 0, 0), (38, 0, 0))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"type": "Fiducial", "controlPoints": [control(1, 2, 3)]}, "a point has no diameter"),
+        ({"type": "Curve", "controlPoints": []}, "a Curve is no mark"),
+        ({"type": "Fiducial", "controlPoints": [control(900, 0, 0, description="5")]}, "lies outside of"),
+        ({"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="-5")]}, "must be above 0"),
+        ({"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="big")]}, "no Slicer markups file"),
+        ({}, "no Slicer markups file"),
+    ],
+)
+def test_what_is_no_mark_is_said(scan: Volume, tmp_path: Path, content: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        marked(markups(tmp_path / "a.mrk.json", content), scan)
+
+
+def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """An outlined lesion, a coarse mark, and a review with an accepted, a rejected and an undecided suggestion."""
+    image = write(scan, tmp_path / "t1c.nii.gz")
+    annotation = write(labels(scan, (4, 10, 10, 1)), tmp_path / "annotation.nii.gz")
+    centre = scan.geometry.physical(np.array([15, 30, 26]))
+    marks = markups(
+        tmp_path / "marks.mrk.json", {"type": "Fiducial", "controlPoints": [control(*centre, description="8")]}
+    )
+    result = tmp_path / "result"
+    result.mkdir()
+    boxes = ((20, 40, 30, 1), (20, 20, 30, 2), (8, 40, 40, 3))
+    segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0, 0)) for n in (1, 2, 3)]
+    found = segmentation_image(labels(scan, *boxes).array, scan.geometry, segments)
+    sitk.WriteImage(found, str(result / "suggestions.seg.nrrd"))
+    candidates = [
+        {
+            "rank": n,
+            "label": n,
+            "confidence": 1 - n / 5,
+            "peak_probability": 0.9,
+            "volume_mm3": 9,
+            "longest_diameter_mm": 3,
+        }
+        | {"centroid_lps": [0, 0, 0], "centroid_ras": [0, 0, 0], "distance_to_annotated_mm": None}
+        for n in (1, 2, 3)
+    ]
+    record = {
+        "software": "x",
+        "notice": "x",
+        "created": "x",
+        "sequences": {"t1c": "x"},
+        "reference_grid": scan.geometry.__dict__,
+        "annotation": {},
+        "annotation_left_out": [],
+        "recognised": [0.9, 0.2],
+        "model": {"name": "m", "digest": "f" * 64, "threshold": 0.3, "operating_points": []},
+        "threshold": 0.0,
+        "margin_mm": 2,
+        "candidates": candidates,
+    }
+    (result / CANDIDATES).write_text(json.dumps(record), encoding="utf-8")
+    session = ReviewSession(["Suggestion_1", "Suggestion_2", "Suggestion_3"], "Dr. Ray", {})
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.3)
+    session.decide("Suggestion_2", Status.REJECTED, threshold=0.3)
+    log = ReviewLog(tmp_path, "study", session)
+    log.write()
+    common = ("--to", tmp_path / "dataset", "--key", tmp_path / "key", "--patient", "P", "--reader", "R")
+    more = ("--annotation", annotation, "--marks", marks, "--result", result, "--review", log.path)
+    said = run("export", image, *more, *common)
+    assert "3 lesions (1 outlined, 1 point, 1 suggestion), 3 suggestions" in said
+    [case] = read_dataset(tmp_path / "dataset")
+    [reading] = read_record(tmp_path / "dataset" / "reviews" / f"{case.name}.json", CaseRecord).readings
+    assert [s.status for s in reading.suggestions] == ["accepted", "rejected", "pending"]
+    assert (reading.model, reading.threshold, reading.recognised) == ("f" * 64, 0.3, 1)
+    [point] = [lesion for lesion in reading.lesions if lesion.kind == "point"]
+    np.testing.assert_allclose(point.centroid_lps, centre, atol=0.2)
+    assert case.trust is not None
+    trust = sitk.GetArrayFromImage(sitk.ReadImage(str(case.trust)))
+    assert (trust[20:24, 20:24, 30:34] == 1).all()
+    assert (trust[20:24, 40:44, 30:34] == 2).all()
+    assert "no problem" in run("dataset", "check", tmp_path / "dataset")
+    page = tmp_path / "stats.html"
+    said = run("dataset", "stats", tmp_path / "dataset", "--html", page)
+    assert "1 cases" in said
+    assert "<svg" in page.read_text(encoding="utf-8")
+    (case.label).unlink()
+    assert "3 problems" in run("dataset", "check", tmp_path / "dataset", fails=True)
+    assert "belong together" in run("export", image, *common, "--review", log.path, fails=True)
+
+
+def brighter(scan: Volume, by: int) -> Volume:
+    return Volume(scan.array + by, scan.geometry, scan.name)
+
+
+def brats(folder: Path, scan: Volume) -> None:
+    for n, name in enumerate(("BraTS-MET-00001-000", "BraTS-MET-00001-001")):
+        for ending in ("t1c", "t1n", "t2f", "t2w"):
+            write(brighter(scan, n), folder / name / f"{name}-{ending}.nii.gz")
+        write(labels(scan, (4, 10, 10, 3)), folder / name / f"{name}-seg.nii.gz")
+
+
+def bids(folder: Path, scan: Volume) -> None:
+    for name in ("sub-01_ce-gd_T1w", "sub-01_T1w", "sub-01_T2w", "sub-01_FLAIR"):
+        write(scan, folder / "sub-01" / "anat" / f"{name}.nii.gz")
+    for name in ("sub-01_space-T1_label-brain_mask", "sub-01_space-T1_label-lesion_mask"):
+        write(labels(scan, (4, 10, 10, 1)), folder / "derivatives" / "manual" / "sub-01" / "anat" / f"{name}.nii.gz")
+
+
+def nnunet(folder: Path, scan: Volume) -> None:
+    header = {"channel_names": {"0": "FLAIR", "1": "T1 post contrast"}, "labels": {"background": 0, "met": 1}}
+    for n in (0, 1):
+        write(scan, folder / "imagesTr" / f"met_001_{n:04d}.nii.gz")
+    write(labels(scan, (4, 10, 10, 1)), folder / "labelsTr" / "met_001.nii.gz")
+    (folder / "dataset.json").write_text(json.dumps(header | {"numTraining": 1, "file_ending": ".nii.gz"}))
+
+
+def table(folder: Path, scan: Volume) -> None:
+    write(scan, folder / "images" / "eins.nii.gz")
+    write(brighter(scan, 1), folder / "images" / "zwei.nii.gz")
+    write(labels(scan, (4, 10, 10, 1), (20, 30, 30, 2)), folder / "labels" / "eins.nii.gz")
+    rows = "patient,case,t1c,annotation,labels,reader,whole_case\nMüller,eins,images/eins.nii.gz,labels/eins.nii.gz,1,A,yes\n"
+    (folder / "cases.csv").write_text(rows + ",,images/zwei.nii.gz,,,,\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("make", "cases", "channels", "lesions"),
+    [
+        (brats, 2, {"t1c", "t1", "t2", "flair"}, 2),
+        (bids, 1, {"t1c", "t1", "t2", "flair"}, 1),
+        (nnunet, 1, {"t1c", "flair"}, 1),
+        (table, 2, {"t1c"}, 1),
+    ],
+)
+def test_cases_of_others_become_a_dataset(
+    scan: Volume,
+    tmp_path: Path,
+    run: Run,
+    make: Callable[[Path, Volume], None],
+    cases: int,
+    channels: set[str],
+    lesions: int,
+) -> None:
+    folder, to = tmp_path / "theirs", tmp_path / "ours"
+    make(folder, scan)
+    source = folder / "cases.csv" if make is table else folder
+    run("dataset", "import", source, "--to", to, "--reader", "them", "--key", tmp_path / "key")
+    found = read_dataset(to)
+    assert len(found) == cases
+    assert {name for case in found for name in case.images} == channels
+    assert sum(bool(case.truth().array.any()) for case in found) == lesions
+    assert ("no problem" if make is not brats else "the patient has several cases") in run("dataset", "check", to)
+
+
+def test_a_broken_case_is_named_and_the_others_go_on(scan: Volume, tmp_path: Path, run: Run) -> None:
+    brats(tmp_path / "theirs", scan)
+    broken = tmp_path / "theirs" / "BraTS-MET-00001-000" / "BraTS-MET-00001-000-t1c.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    to = tmp_path / "ours"
+    sentence = run("dataset", "import", tmp_path / "theirs", "--to", to, "--reader", "r", "--key", to / "k", fails=True)
+    assert sentence.startswith("1 cases could not be imported")
+    assert "BraTS-MET-00001-000: " in sentence
+    assert len(read_dataset(to)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("t1c,flaire\na,b\n", "has columns t1c, flaire"),
+        ("case,annotation\na,b\n", "has columns case"),
+        ("t1c,case\n,b\n", "line 2: no t1c"),
+        ("t1c,whole_case\na,perhaps\n", "write yes or no"),
+        ("t1c,case\na,x\nb,x\n", "x x is there twice"),
+        ("t1c\n", "no cases here"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, content: str, sentence: str) -> None:
+    (tmp_path / "cases.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=sentence):
+        find_cases(tmp_path / "cases.csv")
+
+
+def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no cases here; give a CSV"):
+        find_cases(tmp_path)
+
+
+def test_the_key_is_kept_in_the_users_own_folder() -> None:
+    assert DEFAULT_KEY.is_absolute()
