@@ -14,9 +14,10 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
 from .Annotation import Annotation
+from .Marks import Marks
 from .Parameters import Parameters
 from .Review import Review
-from .Scene import Scene
+from .Scene import Scene, rasOf
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
 
@@ -197,6 +198,15 @@ class Logic(ScriptedLoadableModuleLogic):
     def jumpTo(self, candidate: dict[str, Any]) -> None:
         """Show a candidate in all slice views."""
         self._scene.jumpTo(candidate)
+
+    def marks(self, reference: Any, changed: Callable[[], None] = lambda: None) -> Marks:
+        """The coarse marks of lesions on a volume; ``changed`` is called after each change. Close them when done."""
+        return Marks(reference, self._scene, self.settings, changed)
+
+    @staticmethod
+    def ras(lps: Any) -> tuple[float, float, float]:
+        """A point in Slicer's coordinates."""
+        return rasOf(lps)
 
     def edit(self, review: Review, candidate: str, reference: Any) -> None:
         """Open Segment Editor on a candidate: on its segment in the annotation once it was accepted."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from lopsided.volume import Geometry
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -69,6 +70,31 @@ class Scene:
         """``candidates.json`` of a node that :meth:`loadSuggestions` made; None for any other."""
         text = node.GetAttribute(RESULT_ATTRIBUTE) if node else None
         return json.loads(text) if text else None
+
+    def lattice(self, node: slicer.vtkMRMLScalarVolumeNode) -> Any:
+        """An image without voxels, on a volume's grid as it is in the world.
+
+        Raises RuntimeError, one sentence, where its parent transform bends it.
+        """
+        toWorld = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, toWorld)
+        if not slicer.vtkOrientedImageDataResample.IsTransformLinear(toWorld, vtk.vtkTransform()):
+            raise RuntimeError(_("{name} is bent by a transform; harden it first.").format(name=node.GetName()))
+        ijkToRAS = vtk.vtkMatrix4x4()
+        node.GetIJKToRASMatrix(ijkToRAS)
+        image = slicer.vtkOrientedImageData()
+        image.SetDimensions(node.GetImageData().GetDimensions())
+        image.SetGeometryFromImageToWorldMatrix(ijkToRAS)
+        slicer.vtkOrientedImageDataResample.TransformOrientedImage(image, toWorld, True)
+        return image
+
+    def geometry(self, node: slicer.vtkMRMLScalarVolumeNode) -> Geometry:
+        """A volume's grid as it is in the world, LPS; raises as :meth:`lattice`."""
+        image = self.lattice(node)
+        ijkToLPS = _RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(imageToWorld(image))
+        spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)
+        direction = (ijkToLPS[:3, :3] / spacing).ravel().tolist()
+        return Geometry(image.GetDimensions(), tuple(spacing.tolist()), lpsOf(image.GetOrigin()), tuple(direction))
 
     def newAnnotation(self, reference: Any) -> Any:
         """An empty segmentation node for lesions."""
@@ -143,6 +169,16 @@ class Scene:
         picture.SetDirection((ijkToLPS[:3, :3] / spacing).ravel().tolist())
         picture.SetOrigin((ijkToLPS @ [*image.GetExtent()[::2], 1])[:3].tolist())
         sitk.WriteImage(picture, str(path))
+
+
+def lpsOf(ras: Any) -> tuple[float, float, float]:
+    """A point or direction of MRML's in LPS."""
+    return -float(ras[0]), -float(ras[1]), float(ras[2])
+
+
+def rasOf(lps: Any) -> tuple[float, float, float]:
+    """A point or direction in LPS in MRML's RAS."""
+    return lpsOf(lps)
 
 
 def _axes(image: Any) -> np.ndarray:

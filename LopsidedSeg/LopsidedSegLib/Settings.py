@@ -69,6 +69,15 @@ class Settings:
     def terminology(self, entry: str) -> None:
         self._set("Terminology", entry)
 
+    @property
+    def diameter(self) -> float:
+        """Of the next point that marks a lesion, mm: the last one chosen."""
+        return float(self._get("Diameter") or 6.0)
+
+    @diameter.setter
+    def diameter(self, diameter: float) -> None:
+        self._set("Diameter", f"{diameter:g}")
+
     def _get(self, key: str) -> str:
         return slicer.app.userSettings().value(f"LopsidedSeg/{key}", "")
 

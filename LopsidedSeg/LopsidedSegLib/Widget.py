@@ -11,6 +11,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from .Logic import Logic
+from .MarksPanel import MarksPanel
 from .Parameters import Parameters
 from .ReviewPanel import ReviewPanel
 from .Worker import Callbacks
@@ -41,6 +42,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.readerEdit.connect("editingFinished()", self.onReader)
         self.ui.folderButton.connect("clicked(bool)", self.onFolderButton)
         self.reviewPanel = ReviewPanel(self.ui, self.logic, slicer.util.mainWindow() or self.parent, self._say)
+        self.marksPanel = MarksPanel(self.ui, self.logic, self._say)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.setParameterNode(self.logic.getParameterNode())
@@ -61,6 +63,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A search goes on meanwhile; the panel does not follow the scene until it is entered again."""
         self._disconnect()
         self.reviewPanel.enableKeys(False)
+        self.marksPanel.close()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         if self.logic.busy:
@@ -149,6 +152,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._say(whyNot)
         self._showSettings()
         self.reviewPanel.show(self._parameterNode)
+        self.marksPanel.show(self._parameterNode and self._parameterNode.reference)
 
     def _showSettings(self) -> None:
         settings = self.logic.settings

@@ -100,6 +100,20 @@ def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
     return region_of(mask).shifted(low)
 
 
+def crossed(lines: list[Line]) -> list[Line]:
+    """Lines of which each may have another across it: one whose middle is within a quarter of its length of its own."""
+    left = sorted(lines, key=lambda line: -_length(line))
+    found = []
+    while left:
+        line = left.pop(0)
+        middle = np.mean(line.ends_lps, axis=0)
+        near = [o for o in left if np.linalg.norm(np.mean(o.ends_lps, axis=0) - middle) < _length(line) / 4]
+        if near:
+            left.remove(near[0])
+        found.append(Line(line.ends_lps, near[0].ends_lps) if near else line)
+    return found
+
+
 def snap(region: Region, image: Volume) -> Region:
     """The bright part of a region: what is above half the way from around it to its brightest, in one piece.
 
@@ -127,6 +141,10 @@ def snap(region: Region, image: Volume) -> Region:
     pieces = sitk.RelabelComponent(sitk.ConnectedComponent(to_sitk(bright, geometry), True))
     whole = sitk.GetArrayFromImage(sitk.BinaryFillhole(pieces == 1, True)).astype(bool) & mask
     return region_of(whole).shifted(low)
+
+
+def _length(line: Line) -> float:
+    return float(np.linalg.norm(np.subtract(*line.ends_lps)))
 
 
 def _solid(mark: Mark) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -36,7 +36,12 @@ def boot() -> None:
     scene.SetCacheManager(cache)
     scene.SetDataIOManager(files)
     slicer.modules = types.SimpleNamespace()
-    logics = {"Colors": "ColorLogic", "Volumes": "VolumesLogic", "Segmentations": "SegmentationsModuleLogic"}
+    logics = {
+        "Colors": "ColorLogic",
+        "Volumes": "VolumesLogic",
+        "Segmentations": "SegmentationsModuleLogic",
+        "Markups": "MarkupsLogic",
+    }
     for name, kind in logics.items():
         logic = getattr(slicer, f"vtkSlicer{kind}")()
         logic.SetMRMLApplicationLogic(application)

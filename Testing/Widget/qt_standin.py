@@ -28,6 +28,7 @@ WIDGETS = (
     "QGroupBox",
     "QComboBox",
     "QSlider",
+    "QDoubleSpinBox",
     "QCheckBox",
     "QLineEdit",
     "QShortcut",

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ..annotation import read_annotation
 from ..errors import InputError
-from ..marks import BoxMark, Ellipsoid, Line, Mark, Point, rasterise, snap
+from ..marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
 from ..reading import read_array, read_image
 from ..regions import Region, region_of
 from ..results import CANDIDATES, SEGMENTS, SuggestionsRecord
@@ -69,7 +69,7 @@ def read_markups(path: Path) -> list[Mark]:
     """The marks of a Slicer markups file; raises InputError as :func:`marked`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))["markups"]
-        lines: list[np.ndarray] = []
+        lines: list[Line] = []
         marks: list[Mark] = []
         for markup in content:
             flip = np.array([1, 1, 1] if markup.get("coordinateSystem", "LPS") == "LPS" else [-1, -1, 1])
@@ -80,14 +80,15 @@ def read_markups(path: Path) -> list[Mark]:
                     raise InputError(f"{path}: a point has no diameter; give it in mm as the point's description")
                 marks += [Point(_vector(p), float(d)) for p, d in zip(points, described, strict=True)]
             elif markup["type"] == "Line":
-                lines.append(np.stack(points))
+                start, end = points
+                lines.append(Line((_vector(start), _vector(end))))
             elif markup["type"] == "ROI":
                 marks.append(_roi(markup, flip))
             else:
                 raise InputError(f"{path}: a {markup['type']} is no mark of a lesion; use points, lines and ROIs")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no Slicer markups file that can be read ({error!r}); save it again") from None
-    return marks + list(_crossed(lines))
+    return [*marks, *crossed(lines)]
 
 
 def decisions(result: Path, log: Path, reference: Volume) -> tuple[list[Decision], SuggestionsRecord, ReviewSession]:
@@ -154,19 +155,6 @@ def _roi(markup: dict[str, Any], flip: np.ndarray) -> Mark:
     kind = Ellipsoid if ELLIPSOID in described else BoxMark
     x, y, z = (_vector(axis) for axis in axes.T)
     return kind(_vector(np.array(markup["center"]) * flip), _vector(np.array(markup["size"])), (x, y, z))
-
-
-def _crossed(lines: list[np.ndarray]) -> Iterable[Line]:
-    """The longer line of two that come within a quarter of its length of each other, middle to middle, has the other
-    across; others stand alone."""
-    left = sorted(lines, key=lambda line: -float(np.linalg.norm(line[1] - line[0])))
-    while left:
-        line = left.pop(0)
-        length = float(np.linalg.norm(line[1] - line[0]))
-        near = [n for n, o in enumerate(left) if np.linalg.norm(o.mean(0) - line.mean(0)) < length / 4]
-        across = left.pop(near[0]) if near else None
-        other = (_vector(across[0]), _vector(across[1])) if across is not None else None
-        yield Line((_vector(line[0]), _vector(line[1])), other)
 
 
 def _vector(values: np.ndarray) -> tuple[float, float, float]:

@@ -1,0 +1,275 @@
+"""Coarse marks of lesions in the scene: Slicer's own markups, and the voxels that they become."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import slicer
+import vtk
+from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
+from lopsided.regions import Region
+from lopsided.volume import Volume
+from slicer.i18n import tr as _
+
+from .Labelmaps import imageOf, labelmapName
+from .Scene import Scene, lpsOf, rasOf
+from .Settings import Settings
+
+KINDS = {
+    "point": "vtkMRMLMarkupsFiducialNode",
+    "line": "vtkMRMLMarkupsLineNode",
+    "box": "vtkMRMLMarkupsROINode",
+    "ellipsoid": "vtkMRMLMarkupsROINode",
+}
+KIND_ATTRIBUTE = "LopsidedSeg.Mark"
+TIMES_ATTRIBUTE = "LopsidedSeg.Times"
+REFERENCE_ROLE = "LopsidedSeg.Reference"
+PREVIEW_ATTRIBUTE = "LopsidedSeg.Preview"
+_COLOUR = (0.18, 0.83, 0.9)
+_CHANGES = ("PointPositionDefinedEvent", "PointEndInteractionEvent", "PointRemovedEvent")
+
+
+class Item(NamedTuple):
+    """A mark, the node that it is of, and for one of several points in a node the point's ID."""
+
+    node: Any
+    point: str
+    mark: Mark
+
+
+class Marks:
+    """The marks on one volume. All points are in one node; each line, box and ellipsoid is a node of its own.
+
+    Usage example::
+
+        marks = Marks(getNode("T1c"), Scene(), Settings())
+        marks.add(Point((10.0, -20.0, 30.0), 6.5))  # LPS, mm
+        marks.start("line")  # the user draws it
+        marks.undo()
+    """
+
+    def __init__(self, reference: Any, scene: Scene, settings: Settings, changed: Any = lambda: None) -> None:
+        """``changed`` is called after each change of the marks, whoever made it."""
+        self.reference = reference
+        self._scene, self._settings, self._changed = scene, settings, changed
+        self._observed: list[tuple[Any, int]] = []
+        self._busy = False
+        self._observe()
+        self._states = [self._state()]
+
+    def close(self) -> None:
+        """Stop following the scene; the marks stay, their preview goes."""
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed = []
+        self.preview(False, False)
+
+    def items(self) -> list[Item]:
+        """What is marked, complete marks alone."""
+        found = []
+        for node in self._nodes():
+            kind = node.GetAttribute(KIND_ATTRIBUTE)
+            placed = [n for n in range(node.GetNumberOfControlPoints()) if self._isPlaced(node, n)]
+            if kind == "point":
+                for n in placed:
+                    diameter = float(node.GetNthControlPointDescription(n) or self._settings.diameter)
+                    mark: Mark = Point(lpsOf(node.GetNthControlPointPositionWorld(n)), diameter)
+                    found.append(Item(node, node.GetNthControlPointID(n), mark))
+            elif kind == "line" and len(placed) == 2:
+                ends = (lpsOf(node.GetNthControlPointPositionWorld(n)) for n in placed)
+                found.append(Item(node, "", Line(tuple(ends))))
+            elif kind in ("box", "ellipsoid") and placed and min(_got(node.GetSizeWorld)) > 0:
+                found.append(Item(node, "", self._solid(node, kind)))
+        return found
+
+    def lesions(self) -> list[Mark]:
+        """The marks, where two lines that cross are one."""
+        marks = [item.mark for item in self.items()]
+        return [m for m in marks if not isinstance(m, Line)] + crossed([m for m in marks if isinstance(m, Line)])
+
+    def time(self, item: Item) -> str | None:
+        """When it was made, ISO 8601, UTC."""
+        return json.loads(item.node.GetAttribute(TIMES_ATTRIBUTE) or "{}").get(item.point)
+
+    def start(self, kind: str) -> None:
+        """Have the user draw a mark in the slice views; points one after the other, until they press Escape."""
+        node = self._newNode(kind) if kind != "point" else self._pointsNode()
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        selection.SetReferenceActivePlaceNodeClassName(KINDS[kind])
+        selection.SetActivePlaceNodeID(node.GetID())
+        slicer.modules.markups.logic().StartPlaceMode(kind == "point")
+
+    def add(self, mark: Mark) -> Item:
+        """Make a mark without drawing it."""
+        node = self._make(mark)
+        self._onChange()
+        return [item for item in self.items() if item.node is node][-1]
+
+    def _make(self, mark: Mark) -> Any:
+        before, self._busy = self._busy, True
+        node = self._newNode(mark.kind) if not isinstance(mark, Point) else self._pointsNode()
+        if isinstance(mark, Point):
+            n = node.AddControlPointWorld(vtk.vtkVector3d(*rasOf(mark.centre_lps)))
+            node.SetNthControlPointDescription(n, f"{mark.diameter_mm:g}")
+        elif isinstance(mark, Line):
+            for end in mark.ends_lps:
+                node.AddControlPointWorld(vtk.vtkVector3d(*rasOf(end)))
+        else:
+            matrix = np.eye(4)
+            matrix[:3, :3] = np.stack([rasOf(axis) for axis in mark.axes], axis=1)
+            matrix[:3, 3] = rasOf(mark.centre_lps)
+            node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(matrix))
+            node.SetSize(*mark.size_mm)
+        self._busy = before
+        return node
+
+    def resize(self, item: Item, diameter: float) -> None:
+        """Another diameter (mm) for a point."""
+        n = item.node.GetNthControlPointIndexByID(item.point)
+        item.node.SetNthControlPointDescription(n, f"{diameter:g}")
+        self._onChange()
+
+    def remove(self, item: Item) -> None:
+        if item.point:
+            item.node.RemoveNthControlPoint(item.node.GetNthControlPointIndexByID(item.point))
+        else:
+            slicer.mrmlScene.RemoveNode(item.node)
+
+    @property
+    def canUndo(self) -> bool:
+        return len(self._states) > 1
+
+    def undo(self) -> None:
+        """As it was before the last mark that was made, moved, resized or removed."""
+        if not self.canUndo:
+            return
+        self._busy = True
+        self._states.pop()
+        for node in self._nodes():
+            slicer.mrmlScene.RemoveNode(node)
+        for mark in self._states[-1]:
+            self._make(mark)
+        self._busy = False
+        self._onChange()
+        self._changed()
+
+    def regions(self, snapped: bool) -> list[tuple[Mark, Region]]:
+        """The voxels of each lesion on the volume's grid; without those that lie outside of it."""
+        geometry = self._scene.geometry(self.reference)
+        image = Volume(slicer.util.arrayFromVolume(self.reference), geometry, self.reference.GetName())
+        found = []
+        for mark in self.lesions():
+            region = rasterise(mark, geometry)
+            if region:
+                found.append((mark, snap(region, image) if snapped else region))
+        return found
+
+    def preview(self, shown: bool, snapped: bool) -> Any:
+        """Draw the voxels that the marks become, in a node that is not saved; None where it is not ``shown``."""
+        node = self._previewNode()
+        if not shown:
+            if node:
+                slicer.mrmlScene.RemoveNode(node)
+            return None
+        if node is None:
+            node = slicer.vtkMRMLSegmentationNode()
+            node.SetName(_("Preview of coarse marks"))
+            node.SetAttribute(PREVIEW_ATTRIBUTE, "1")
+            node.SetHideFromEditors(True)
+            node.SetSaveWithScene(False)
+            node = slicer.mrmlScene.AddNode(node)
+            node.CreateDefaultDisplayNodes()
+            node.GetDisplayNode().SetSaveWithScene(False)
+            node.GetDisplayNode().SetOpacity2DFill(0.25)
+        modifying = node.StartModify()
+        node.GetSegmentation().RemoveAllSegments()
+        lattice = self._scene.lattice(self.reference)
+        for number, (mark, region) in enumerate(self.regions(snapped)):
+            extent = [n for s in region.box[::-1] for n in (s.start, s.stop - 1)]
+            segment = slicer.vtkSegment()
+            segment.SetName(mark.kind)
+            segment.SetColor(*_COLOUR)
+            segment.AddRepresentation(labelmapName(), imageOf(region.mask, lattice, extent))
+            node.GetSegmentation().AddSegment(segment, f"Mark_{number}")
+        node.EndModify(modifying)
+        return node
+
+    def _nodes(self) -> list[Any]:
+        found = []
+        for kind in dict.fromkeys(KINDS.values()):
+            found += [
+                node
+                for node in slicer.util.getNodesByClass(kind)
+                if node.GetAttribute(KIND_ATTRIBUTE) and node.GetNodeReference(REFERENCE_ROLE) is self.reference
+            ]
+        return found
+
+    def _newNode(self, kind: str) -> Any:
+        name = slicer.mrmlScene.GenerateUniqueName(_("Lesion, {kind}").format(kind=kind))
+        node = slicer.mrmlScene.AddNewNodeByClass(KINDS[kind], name)
+        node.SetAttribute(KIND_ATTRIBUTE, kind)
+        node.SetNodeReferenceID(REFERENCE_ROLE, self.reference.GetID())
+        node.CreateDefaultDisplayNodes()
+        self._follow(node)
+        return node
+
+    def _pointsNode(self) -> Any:
+        points = [node for node in self._nodes() if node.GetAttribute(KIND_ATTRIBUTE) == "point"]
+        return points[0] if points else self._newNode("point")
+
+    def _previewNode(self) -> Any:
+        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        return next((node for node in nodes if node.GetAttribute(PREVIEW_ATTRIBUTE)), None)
+
+    def _observe(self) -> None:
+        for node in self._nodes():
+            self._follow(node)
+        scene = slicer.mrmlScene
+        tag = scene.AddObserver(scene.NodeRemovedEvent, lambda *_event: self._onChange())
+        self._observed.append((scene, tag))
+
+    def _follow(self, node: Any) -> None:
+        for event in _CHANGES:
+            tag = node.AddObserver(getattr(node, event), lambda *_event: self._onChange())
+            self._observed.append((node, tag))
+
+    def _onChange(self) -> None:
+        """Remember when it was, and how it is now."""
+        if self._busy:
+            return
+        self._busy = True
+        for item in self.items():
+            times = json.loads(item.node.GetAttribute(TIMES_ATTRIBUTE) or "{}")
+            if item.point not in times:
+                times[item.point] = datetime.now(UTC).isoformat(timespec="seconds")
+                item.node.SetAttribute(TIMES_ATTRIBUTE, json.dumps(times))
+            if item.point:
+                n = item.node.GetNthControlPointIndexByID(item.point)
+                if not item.node.GetNthControlPointDescription(n):  # just drawn
+                    item.node.SetNthControlPointDescription(n, f"{self._settings.diameter:g}")
+        self._busy = False
+        state = self._state()
+        if state != self._states[-1]:
+            self._states.append(state)
+            self._changed()
+
+    def _state(self) -> list[Mark]:
+        return [item.mark for item in self.items()]
+
+    @staticmethod
+    def _isPlaced(node: Any, n: int) -> bool:
+        return node.GetNthControlPointPositionStatus(n) == node.PositionDefined
+
+    @staticmethod
+    def _solid(node: Any, kind: str) -> Mark:
+        axes = [lpsOf(_got(getattr(node, f"Get{name}AxisWorld"))) for name in "XYZ"]
+        make = Ellipsoid if kind == "ellipsoid" else BoxMark
+        return make(lpsOf(_got(node.GetCenterWorld)), tuple(_got(node.GetSizeWorld)), tuple(axes))
+
+
+def _got(get: Any) -> list[float]:
+    """What a method of VTK writes into a vector."""
+    vector = [0.0] * 3
+    get(vector)
+    return vector

@@ -1,0 +1,184 @@
+"""Coarse marks as a reader makes them: Slicer's markups become voxels where they are drawn, and undo takes them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+import vtk
+from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point
+from LopsidedSegLib.Marks import Marks
+from LopsidedSegLib.Scene import Scene
+
+CENTRE_RAS = np.array([12.0, -31.0, 40.0])
+OBLIQUE = ((0.936, -0.28, 0.213), (0.31, 0.936, -0.163), (-0.154, 0.219, 0.963))
+
+
+@dataclass
+class Settings:
+    diameter: float = 6.0
+
+
+@pytest.fixture(params=["plain", "oblique", "left-handed", "transformed"])
+def reference(request: pytest.FixtureRequest) -> Any:
+    """A volume of 1.2 x 0.9 x 2 mm around ``CENTRE_RAS``, with a bright ball of 10 mm there."""
+    axes = np.linalg.qr(np.array(OBLIQUE))[0] if request.param != "plain" else np.eye(3)
+    spacing = np.array([1.2, 0.9, 2.0]) * ((1, 1, -1) if request.param == "left-handed" else (1, 1, 1))
+    size = np.array([40, 50, 24])
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * spacing
+    transform = None
+    if request.param == "transformed":
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        turn = np.eye(4)
+        turn[:3, :3] = np.linalg.qr(np.array(OBLIQUE).T)[0]
+        turn[:3, 3] = (30, 20, 10)
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turn))
+        matrix[:3, 3] = np.linalg.inv(turn)[:3] @ [*CENTRE_RAS, 1] - matrix[:3, :3] @ ((size - 1) / 2)
+    else:
+        matrix[:3, 3] = CENTRE_RAS - matrix[:3, :3] @ ((size - 1) / 2)
+    ijk = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1)
+    away = np.linalg.norm((ijk - (size - 1) / 2) * spacing, axis=-1)
+    image = np.random.default_rng(0).normal(100, 3, away.shape) + np.where(away < 5, 80, 0)
+    node = slicer.util.addVolumeFromArray(image.transpose(2, 1, 0).astype(np.float32), matrix, "T1c")
+    node.SetAndObserveTransformNodeID(transform.GetID() if transform else None)
+    return node
+
+
+@pytest.fixture
+def marks(reference: Any) -> Iterator[Marks]:
+    marks = Marks(reference, Scene(), Settings())
+    yield marks
+    marks.close()
+
+
+LPS = tuple((CENTRE_RAS * (-1, -1, 1)).tolist())
+H = 0.5**0.5
+MARKS: list[Mark] = [
+    Point(LPS, 8),
+    Line(((LPS[0] - 6, LPS[1], LPS[2]), (LPS[0] + 6, LPS[1], LPS[2]))),
+    BoxMark(LPS, (10, 12, 9)),
+    Ellipsoid(LPS, (16, 8, 10), ((H, H, 0), (-H, H, 0), (0, 0, 1))),
+]
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=lambda mark: mark.kind)
+def test_a_mark_lands_where_it_is_and_returns_to_it(marks: Marks, mark: Mark) -> None:
+    """In the preview, by Slicer's own measure of the segment; and read again from its node."""
+    found = marks.add(mark).mark
+    for field, expected in mark.__dict__.items():
+        if field == "kind":
+            assert found.kind == expected
+        elif expected is not None:
+            np.testing.assert_allclose(getattr(found, field), expected, atol=1e-6)
+    preview = marks.preview(True, False)
+    [segment] = preview.GetSegmentation().GetSegmentIDs()
+    # of the voxels, not of their box
+    array, matrix = _voxels(preview, segment)
+    points = np.argwhere(array)[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3]
+    np.testing.assert_allclose(points.mean(axis=0), CENTRE_RAS, atol=0.5)
+    assert preview.GetParentTransformNode() is None, "it is in the world"
+
+
+def _voxels(node: Any, segment: str) -> tuple[np.ndarray, np.ndarray]:
+    from LopsidedSegLib.Labelmaps import imageToWorld, labelmap, voxelsOf
+
+    image = labelmap(node, segment)
+    matrix = slicer.util.arrayFromVTKMatrix(imageToWorld(image)).copy()
+    matrix[:3, 3] += matrix[:3, :3] @ np.array(image.GetExtent())[::2]
+    return voxelsOf(image) > 0, matrix
+
+
+def test_a_generous_mark_is_trimmed_to_the_bright_lesion(marks: Marks) -> None:
+    marks.add(BoxMark(LPS, (18, 18, 18)))
+    [(_, generous)], [(_, trimmed)] = marks.regions(False), marks.regions(True)
+    volume = 1.2 * 0.9 * 2.0
+    assert generous.mask.sum() * volume == pytest.approx(18**3, rel=0.2)
+    assert trimmed.mask.sum() * volume == pytest.approx(np.pi / 6 * 10**3, rel=0.15)
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+def test_a_reader_draws_points_one_after_the_other(marks: Marks) -> None:
+    """By Slicer's place mode: each click is a lesion of the last diameter."""
+    marks.start("point")
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    node = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    assert interaction.GetPlaceModePersistence() == 1
+    node.AddControlPointWorld(vtk.vtkVector3d(*CENTRE_RAS))
+    marks._settings.diameter = 3.5
+    node.AddControlPointWorld(vtk.vtkVector3d(*(CENTRE_RAS + 8)))
+    assert [item.mark.diameter_mm for item in marks.items()] == [6.0, 3.5]
+    assert all(marks.time(item) for item in marks.items())
+    marks.resize(marks.items()[0], 9)
+    assert [item.mark.diameter_mm for item in marks.items()] == [9.0, 3.5]
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+def test_a_line_half_drawn_is_none_yet(marks: Marks) -> None:
+    marks.start("line")
+    node = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
+    node.AddControlPointWorld(vtk.vtkVector3d(*CENTRE_RAS))
+    assert marks.items() == []
+    node.AddControlPointWorld(vtk.vtkVector3d(*(CENTRE_RAS + np.array([6, 0, 0]))))
+    marks.start("line")
+    node = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
+    for across in (-2, 2):
+        node.AddControlPointWorld(vtk.vtkVector3d(*(CENTRE_RAS + np.array([3, across, 0]))))
+    assert len(marks.items()) == 2
+    [lesion] = marks.lesions()
+    assert lesion.across_lps is not None, "as RECIST: the longest diameter, and the one across"
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+def test_undo_takes_back_each_change(marks: Marks) -> None:
+    for mark in MARKS:
+        marks.add(mark)
+    for item in marks.items()[1::2]:
+        marks.remove(item)
+    marks.resize(marks.items()[0], 20)
+    states = [[m.kind for m in marks.lesions()]]
+    while marks.canUndo:
+        marks.undo()
+        states.append([m.kind for m in marks.lesions()])
+    assert [len(state) for state in states] == [2, 2, 3, 4, 3, 2, 1, 0]
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == 0
+    marks.undo()
+    assert marks.items() == []
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+def test_marks_belong_to_their_volume_and_the_preview_is_not_saved(marks: Marks, reference: Any) -> None:
+    marks.add(MARKS[0])
+    other = slicer.util.addVolumeFromArray(np.zeros((9, 9, 9), np.int16), np.eye(4), "another")
+    elsewhere = Marks(other, Scene(), Settings())
+    assert elsewhere.items() == []
+    elsewhere.close()
+    preview = marks.preview(True, True)
+    assert not preview.GetSaveWithScene()
+    assert marks.preview(False, True) is None
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    again = Marks(reference, Scene(), Settings())
+    assert [item.mark for item in again.items()] == [item.mark for item in marks.items()]
+    again.close()
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+def test_a_change_made_anywhere_is_heard_of(reference: Any) -> None:
+    heard: list[int] = []
+    marks = Marks(reference, Scene(), Settings(), lambda: heard.append(len(marks.items())))
+    item = marks.add(MARKS[0])
+    marks.add(MARKS[2])
+    slicer.mrmlScene.RemoveNode(marks.items()[1].node)
+    item.node.SetNthControlPointPositionWorld(0, 0, 0, 0)
+    item.node.InvokeEvent(item.node.PointEndInteractionEvent)
+    assert heard == [1, 2, 1, 1]
+    marks.close()
+    slicer.mrmlScene.RemoveNode(item.node)
+    assert len(heard) == 4, "closed"
