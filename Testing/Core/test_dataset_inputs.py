@@ -128,7 +128,7 @@ def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path:
 )
 def test_what_is_no_mark_is_said(scan: Volume, tmp_path: Path, content: dict[str, object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        marked(markups(tmp_path / "a.mrk.json", content), scan)
+        marked([(mark, None) for mark in read_markups(markups(tmp_path / "a.mrk.json", content))], scan)
 
 
 def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +17,8 @@ from ..reading import read_volume
 from ..study import Study
 from .cases import CaseFiles, find_cases
 from .check import check_dataset
-from .export import Decision, Lesion, Reading, export_reading
-from .inputs import decisions, marked, outlined
+from .export import export_reading
+from .inputs import read_markups, read_reading
 from .pseudonyms import read_key
 from .stats import SIZES_MM, Missed, Stats, dataset_stats, size_name
 
@@ -60,29 +61,22 @@ def export_command(
         raise InputError("--result and --review belong together; give both or none")
     given = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
     study = _study({name: path for name, path in given.items() if path is not None})
-    lesions: list[Lesion] = []
-    if annotation is not None:
-        lesions += outlined(annotation, study.reference, _split(labels))
-    for path in marks or []:
-        lesions += marked(path, study.reference, snapped=snap)
-    decided: list[Decision] = []
-    reading = Reading(reader, whole_case=whole_case)
-    if result is not None and review is not None:
-        decided, record, session = decisions(result, review, study.reference)
-        known = {lesion.candidate for lesion in lesions}
-        accepted = (d for d in decided if d.status == "accepted" and d.candidate not in known)
-        lesions += [Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in accepted]
-        threshold = min((event.threshold for event in session.events), default=record.threshold)
-        recognised = sum(confidence >= threshold for confidence in record.recognised)
-        reading = Reading(
-            reader, whole_case=whole_case, model=record.model.digest, threshold=threshold, recognised=recognised
-        )
-    reading = Reading(**{**reading.__dict__, "lesions": tuple(lesions), "decisions": tuple(decided)})
-    name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)
-    kinds = ", ".join(f"{sum(lesion.kind == kind for lesion in lesions)} {kind}" for kind in _kinds(lesions))
-    console.print(
-        f"{name}: {len(lesions)} lesions ({kinds or 'none'}), {len(decided)} suggestions with their decisions"
+    reading = read_reading(
+        reader,
+        study.reference,
+        annotation=annotation,
+        labels=_split(labels),
+        marks=[(mark, None) for path in marks or [] for mark in read_markups(path)],
+        snapped=snap,
+        result=result,
+        review=review,
+        whole_case=whole_case,
     )
+    name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)
+    found = Counter(lesion.kind for lesion in reading.lesions)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items())) or "none"
+    decided = f"{len(reading.decisions)} suggestions with their decisions"
+    console.print(f"{name}: {found.total()} lesions ({kinds}), {decided}", highlight=False)
 
 
 @dataset.command("import")
@@ -106,8 +100,10 @@ def import_command(
         try:
             study = _study(case.sequences)
             wanted = case.labels or _split(labels)
-            lesions = outlined(case.annotation, study.reference, wanted) if case.annotation else []
-            work = Reading(case.reader or reader, tuple(lesions), whole_case=case.whole_case or whole_case)
+            whole = case.whole_case or whole_case
+            work = read_reading(
+                case.reader or reader, study.reference, annotation=case.annotation, labels=wanted, whole_case=whole
+            )
             export_reading(to, study, work, patient=case.patient, case=case.case, key=read_key(key))
         except InputError as error:
             failed.append((case, str(error)))
@@ -198,7 +194,3 @@ def _study(files: dict[str, Path]) -> Study:
 
 def _split(labels: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in labels.split(",") if part.strip())
-
-
-def _kinds(lesions: list[Lesion]) -> list[str]:
-    return sorted({lesion.kind for lesion in lesions})

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from ..annotation import read_annotation
 from ..errors import InputError
 from ..marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
-from ..reading import read_array, read_image
+from ..reading import read_image
 from ..regions import Region, region_of
 from ..results import CANDIDATES, SEGMENTS, SuggestionsRecord
-from ..review import ReviewSession, Status, read_log
-from ..volume import Volume
-from .export import Decision, Lesion
+from ..review import ReviewSession, Status, read_log, segment_id
+from ..volume import Volume, geometry_of, resample
+from .export import Decision, Lesion, Reading
 
 ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own are boxes
 
@@ -44,29 +44,33 @@ def outlined(path: Path, reference: Volume, labels: tuple[str, ...] = ()) -> lis
     return lesions
 
 
-def marked(path: Path, reference: Volume, *, snapped: bool = False) -> list[Lesion]:
-    """The marks of a Slicer markups file (``.mrk.json``): points, lines, boxes and ellipsoids (ROI).
-
-    Two lines that cross are one lesion. A point's diameter (mm) is its description, as is that an ROI is an
-    ``ellipsoid``. ``snapped``: trimmed to the bright region in the reference volume.
+def marked(marks: Iterable[tuple[Mark, str | None]], reference: Volume, *, snapped: bool = False) -> list[Lesion]:
+    """Marks, each with the time that it was made, as lesions; ``snapped``: trimmed to the bright region in each.
 
     Raises:
-        InputError: not markups, of a kind that is no mark, or a mark outside of the reference volume.
+        InputError: a mark without size, or outside of the reference volume.
     """
     lesions = []
-    for mark in read_markups(path):
+    for mark, time in marks:
         try:
             region = rasterise(mark, reference.geometry)
         except ValueError as error:
-            raise InputError(f"{path}: {error}; delete it or draw it again") from None
+            raise InputError(f"{error}; delete it or draw it again") from None
         if region is None:
-            raise InputError(f"{path}: a {mark.kind} lies outside of {reference.name}; give the markups of this study")
-        lesions.append(Lesion(snap(region, reference) if snapped else region, mark.kind, mark, snapped))
+            raise InputError(f"a {mark.kind} lies outside of {reference.name}; give the marks of this study")
+        lesions.append(Lesion(snap(region, reference) if snapped else region, mark.kind, mark, snapped, time=time))
     return lesions
 
 
 def read_markups(path: Path) -> list[Mark]:
-    """The marks of a Slicer markups file; raises InputError as :func:`marked`."""
+    """The marks of a Slicer markups file (``.mrk.json``): points, lines, boxes and ellipsoids (ROI).
+
+    Two lines that cross are one lesion. A point's diameter (mm) is its description, as is that an ROI is an
+    ``ellipsoid``.
+
+    Raises:
+        InputError: not markups, or of a kind that is no mark.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))["markups"]
         lines: list[Line] = []
@@ -91,31 +95,91 @@ def read_markups(path: Path) -> list[Mark]:
     return [*marks, *crossed(lines)]
 
 
-def decisions(result: Path, log: Path, reference: Volume) -> tuple[list[Decision], SuggestionsRecord, ReviewSession]:
-    """What a review's log says of the suggestions in a result folder.
+def read_reading(
+    reader: str,
+    reference: Volume,
+    *,
+    annotation: Path | None = None,
+    labels: tuple[str, ...] = (),
+    marks: Iterable[tuple[Mark, str | None]] = (),
+    snapped: bool = False,
+    result: Path | None = None,
+    review: Path | None = None,
+    whole_case: bool = False,
+) -> Reading:
+    """A reader's work on a case.
+
+    Args:
+        reader: who.
+        reference: the post-contrast T1.
+        annotation: what is outlined, and accepted suggestions (:func:`outlined`), of it ``labels``.
+        marks: coarse marks, each with its time; ``snapped`` as :func:`marked`.
+        result: the folder of a search, with ``review``, the log of what was decided about it. An accepted suggestion
+            that the annotation does not have is a lesion too.
+        whole_case: the reader looked at all of it.
 
     Raises:
-        InputError: no result, no log, a log of another result, or a result on another grid.
+        InputError: one of them cannot be read, or is of another study.
     """
+    lesions = outlined(annotation, reference, labels) if annotation else []
+    lesions += marked(marks, reference, snapped=snapped)
+    if result is None or review is None:
+        return Reading(reader, tuple(lesions), whole_case=whole_case)
+    record, session = _read_review(result, review)
+    decided = list(_decided(record, session, result / SEGMENTS, reference))
+    known = {lesion.candidate for lesion in lesions}
+    accepted = (d for d in decided if d.status == "accepted" and d.candidate not in known)
+    lesions += [Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in accepted]
+    threshold = min((event.threshold for event in session.events), default=record.threshold)
+    return Reading(
+        reader,
+        tuple(lesions),
+        tuple(decided),
+        whole_case,
+        record.model.digest,
+        threshold,
+        sum(confidence >= threshold for confidence in record.recognised),
+    )
+
+
+def _read_review(result: Path, review: Path) -> tuple[SuggestionsRecord, ReviewSession]:
     try:
         record = SuggestionsRecord.model_validate_json((result / CANDIDATES).read_text(encoding="utf-8"))
-        session = read_log(log)
+        session = read_log(review)
     except (OSError, ValidationError, ValueError) as error:
-        raise InputError(f"{result} and {log}: are no result and its review ({error}); give those of this study")
-    labels = read_array(result / SEGMENTS)
-    if not labels.geometry.same_grid(reference.geometry):
-        raise InputError(f"{result}: is on another grid than {reference.name}; give the result of this study")
-    return list(decided(record, session, labels.array)), record, session
+        raise InputError(f"{result} and {review}: are no result and its review ({error}); give those of this study")
+    if [segment_id(c.rank) for c in record.candidates] != list(session.candidates):
+        raise InputError(f"{review}: is the review of another result than {result}; give that of this study")
+    return record, session
 
 
-def decided(record: SuggestionsRecord, session: ReviewSession, labels: np.ndarray) -> Iterable[Decision]:
-    """Each candidate with its opinion; ``labels`` (k, j, i) is the map of candidates by label."""
+def _decided(record: SuggestionsRecord, session: ReviewSession, path: Path, reference: Volume) -> Iterable[Decision]:
+    """Each candidate with its opinion; without those whose segment was removed."""
+    masks = _segments_by_id(path, reference)
     times = {event.candidate: event.time for event in session.events if event.action != "note"}
-    for candidate, name in zip(record.candidates, session.candidates, strict=True):
-        region = region_of(labels == candidate.label)
+    for candidate in record.candidates:
+        name = segment_id(candidate.rank)
+        mask = masks.get(name)
+        if mask is None or not mask.any():
+            continue
         status = session.opinion(name).status
         time = times.get(name) if status is not Status.PENDING else None
-        yield Decision(name, status.value, candidate.confidence, region, time)
+        yield Decision(name, status.value, candidate.confidence, region_of(mask), time)
+
+
+def _segments_by_id(path: Path, reference: Volume) -> dict[str, np.ndarray]:
+    """Bool (k, j, i) on the reference's grid by segment identifier, of a .seg.nrrd."""
+    image = read_image(path)
+    array = sitk.GetArrayFromImage(image)
+    layers = [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
+    moved = [resample(Volume(layer, geometry_of(image)), reference.geometry, nearest=True).array for layer in layers]
+    found = {}
+    for key in image.GetMetaDataKeys():
+        if key.startswith("Segment") and key.endswith("_ID"):
+            prefix = key.removesuffix("ID")
+            layer = int(image.GetMetaData(f"{prefix}Layer")) if image.HasMetaDataKey(f"{prefix}Layer") else 0
+            found[image.GetMetaData(key)] = moved[layer] == int(image.GetMetaData(f"{prefix}LabelValue"))
+    return found
 
 
 def _accepted(path: Path) -> dict[str, str]:
