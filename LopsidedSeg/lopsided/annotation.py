@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from .dicomseg import is_dicom, read_dicom_seg
 from .errors import InputError
 from .reading import read_image
-from .volume import Geometry, Volume, geometry_of, resample
+from .volume import Geometry, Labels, Volume, geometry_of, resample
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Annotation:
 
 
 def read_annotation(path: Path, reference: Volume, wanted: tuple[str, ...] = ()) -> Annotation:
-    """A label map or Slicer segmentation (``.seg.nrrd``, overlapping segments too) on the reference's grid.
+    """What :func:`read_labels` reads, on the reference's grid.
 
     Every label is a lesion, unless ``wanted`` names those that are, by value or by segment name. A different grid is
     resampled in physical space, such that no annotated voxel is lost.
@@ -37,24 +38,39 @@ def read_annotation(path: Path, reference: Volume, wanted: tuple[str, ...] = ())
     Raises:
         InputError: unreadable, not a label map, no label of a wanted name, or none of it within the reference.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: a folder; give the annotation as a NIfTI, NRRD or .seg.nrrd file")
-    image = read_image(path)
-    layers = _layers(image, path)
-    segments = _segments(image, layers)
-    known = {name: np.asarray(layers[layer] == value) for name, (layer, value) in segments.items()}
-    chosen = _choose(known, segments, wanted, path)
-    geometry = geometry_of(image)
+    labels = read_labels(path)
+    geometry = labels.geometry
+    chosen = _choose(labels, wanted, path)
     union = np.zeros(geometry.shape, bool)
     for name in chosen:
-        union |= known[name]
+        union |= labels.masks[name]
     if union.any() and not geometry.overlaps(reference.geometry):
         raise InputError(_apart(path, geometry, reference))
     mask = _onto(Volume(union, geometry, path.name), reference.geometry)
     if union.any() and not mask.any():
         raise InputError(f"{_apart(path, geometry, reference)}: no annotated voxel lies within it")
-    volumes = {name: float(known[name].sum() * geometry.voxel_volume) for name in chosen}
-    return Annotation(mask, volumes, tuple(name for name in known if name not in chosen))
+    volumes = {name: float(labels.masks[name].sum() * geometry.voxel_volume) for name in chosen}
+    return Annotation(mask, volumes, tuple(name for name in labels.masks if name not in chosen))
+
+
+def read_labels(path: Path) -> Labels:
+    """Every label of a label map, a Slicer segmentation (``.seg.nrrd``) or a DICOM Segmentation, on the file's own grid.
+
+    Segments that overlap are each whole.
+
+    Raises:
+        InputError: unreadable, or not a label map.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; give the annotation as a NIfTI, NRRD, .seg.nrrd or DICOM SEG file")
+    if is_dicom(path):
+        return read_dicom_seg(path)
+    image = read_image(path)
+    layers = _layers(image, path)
+    segments = _segments(image, layers)
+    masks = {name: np.asarray(layers[layer] == value) for name, (layer, value) in segments.items()}
+    values = {name: f"{value:g}" for name, (_, value) in segments.items()}
+    return Labels(masks, values, geometry_of(image), path.name)
 
 
 def _apart(path: Path, geometry: Geometry, reference: Volume) -> str:
@@ -92,16 +108,14 @@ def _segments(image: sitk.Image, layers: list[np.ndarray]) -> dict[str, tuple[in
     return segments
 
 
-def _choose(
-    known: dict[str, np.ndarray], segments: dict[str, tuple[int, float]], wanted: tuple[str, ...], path: Path
-) -> list[str]:
+def _choose(labels: Labels, wanted: tuple[str, ...], path: Path) -> list[str]:
     if not wanted:
-        return list(known)
-    chosen = [name for name in known if name in wanted or f"{segments[name][1]:g}" in wanted]
-    matched = set(chosen) | {f"{segments[name][1]:g}" for name in chosen}
+        return list(labels.masks)
+    chosen = [name for name, value in labels.values.items() if name in wanted or value in wanted]
+    matched = set(chosen) | {labels.values[name] for name in chosen}
     absent = [w for w in wanted if w not in matched]
     if absent:
-        raise InputError(f"{path}: has no label {', '.join(absent)}; it has: {', '.join(known) or 'none'}")
+        raise InputError(f"{path}: has no label {', '.join(absent)}; it has: {', '.join(labels.masks) or 'none'}")
     return chosen
 
 

@@ -19,9 +19,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from . import __version__
-from .annotation import Annotation, read_annotation
+from .annotation import Annotation, read_annotation, read_labels
 from .candidates import MARGIN_MM
 from .dataset.commands import dataset, export_command
+from .dicomseg import write_dicom_seg
 from .errors import InputError
 from .model import SEQUENCES, bundled_models, find_model, load_card, load_model
 from .reading import read_volume
@@ -62,7 +63,7 @@ def suggest_command(
     t2: Annotated[Path | None, typer.Option(help="T2.")] = None,
     flair: Annotated[Path | None, typer.Option(help="FLAIR.")] = None,
     annotation: Annotated[
-        Path | None, typer.Option(help="What is annotated already: a label map or .seg.nrrd.")
+        Path | None, typer.Option(help="What is annotated already: a label map, .seg.nrrd or DICOM SEG.")
     ] = None,
     labels: Annotated[
         str, typer.Option(help="Labels of the annotation that are lesions, by value or name: 1,4. All if not given.")
@@ -103,6 +104,25 @@ def demo(
     annotation = folder / "annotation.seg.nrrd"
     out_console.print(f"A simulated four-sequence study, and its annotation: [bold]{folder}[/]", soft_wrap=True)
     _run(files, {}, annotation, (), out, None, device, None, MARGIN_MM, overwrite=True)
+
+
+@app.command()
+def dicomseg(
+    labels: Annotated[Path, typer.Argument(help="A label map, .seg.nrrd or DICOM SEG.")],
+    dicom: Annotated[Path, typer.Option(help="Folder with the DICOM series that the labels were drawn on.")],
+    out: Annotated[Path, typer.Option(help="The DICOM SEG file to write; one of that name is replaced.")],
+    series: Annotated[str | None, typer.Option(help="Which series of the folder: number or description.")] = None,
+) -> None:
+    """Write labels that a person drew as a DICOM Segmentation (SEG) of their series.
+
+    Each label is a segment, said to be a brain metastasis and drawn by hand. The file carries the patient's
+    identifiers of the series: name, ID, date of birth and study.
+    """
+    found = read_labels(labels)
+    write_dicom_seg(found, dicom, out, series)
+    out_console.print(f"Segments: {', '.join(found.masks)}", highlight=False, markup=False)
+    out_console.print(f"DICOM SEG: [bold]{out.absolute()}[/], {out.stat().st_size / 1000:.0f} kB", soft_wrap=True)
+    out_console.print(f"It carries the patient's identifiers of the series. {DISCLAIMER}")
 
 
 @models.command("list")

@@ -9,23 +9,48 @@ import SimpleITK as sitk
 
 from .errors import InputError
 
-_DESCRIPTION, _NUMBER, _POSITION, _ORIENTATION = "0008|103e", "0020|0011", "0020|0032", "0020|0037"
-_UNEVEN = 0.1  # slice distances may differ by this part of their median
+_MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
+_POSITION, _ORIENTATION = "0020|0032", "0020|0037"
+UNEVEN = 0.1  # slice distances may differ by this part of their median
 
 
 def read_series(folder: Path, wanted: str | None) -> sitk.Image:
-    """The only series in ``folder``, or the one whose number is ``wanted`` or whose description or UID has it.
+    """The series that :func:`find_series` finds, which says what can be wrong."""
+    return read_files(*find_series(folder, wanted))
+
+
+def read_files(files: list[str], where: str) -> sitk.Image:
+    """The image in the files that :func:`find_series` gives.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    try:
+        if len(files) == 1:
+            return sitk.ReadImage(files[0])  # an enhanced, multi-frame object
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(files)
+        return reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{where}: cannot be read ({str(error).strip().splitlines()[-1]}); export it again") from None
+
+
+def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
+    """The files, along the slice normal, of the only image series in ``folder``, or of the one whose number is
+    ``wanted`` or whose description or UID has it; and how messages call that series.
 
     Raises:
         InputError: no image, several series that ``wanted`` does not tell apart, slices missing, doubled or of
-            different orientation, or a file that cannot be read.
+            different orientation, or a header that cannot be read.
     """
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
+    headers = {uid: _header(files[0]) for uid, files in series.items()}
+    # a segmentation often lies beside its images
+    series = {uid: files for uid, files in series.items() if headers[uid]["modality"] != "SEG"}
     if not series:
         raise InputError(f"{folder}: no DICOM image in this folder; give the folder that holds the files themselves")
-    headers = {uid: _header(files[0]) for uid, files in series.items()}
-    names = {uid: f"{h['number']} {h['description']!r} ({len(series[uid])} files)" for uid, h in headers.items()}
+    names = {u: f"{headers[u]['number']} {headers[u]['description']!r} ({len(series[u])} files)" for u in series}
     chosen = list(series)
     if wanted is not None:
         exact = [uid for uid in series if wanted in (headers[uid]["number"], headers[uid]["description"], uid)]
@@ -37,15 +62,7 @@ def read_series(folder: Path, wanted: str | None) -> sitk.Image:
         raise InputError(f"{folder}: {problem}; choose one by number or description with --series: {listed}")
     files = series[chosen[0]]
     where = f"{folder}, series {names[chosen[0]]}"
-    try:
-        if len(files) == 1:
-            return sitk.ReadImage(files[0])  # an enhanced, multi-frame object
-        files = _in_order(files, where)
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(files)
-        return reader.Execute()
-    except RuntimeError as error:
-        raise InputError(f"{where}: cannot be read ({str(error).strip().splitlines()[-1]}); export it again") from None
+    return files if len(files) == 1 else _in_order(files, where), where
 
 
 def _files(folder: Path, uid: str) -> list[str]:
@@ -63,7 +80,13 @@ def _header(file: str) -> dict[str, str]:
     def tag(key: str) -> str:
         return reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else ""
 
-    keys = {"number": _NUMBER, "description": _DESCRIPTION, "position": _POSITION, "orientation": _ORIENTATION}
+    keys = {
+        "modality": _MODALITY,
+        "number": _NUMBER,
+        "description": _DESCRIPTION,
+        "position": _POSITION,
+        "orientation": _ORIENTATION,
+    }
     return {name: tag(key) for name, key in keys.items()}
 
 
@@ -81,10 +104,10 @@ def _in_order(files: list[str], where: str) -> list[str]:
     order = np.argsort(along)
     gaps = np.diff(along[order])
     usual = float(np.median(gaps))
-    if gaps.min() < _UNEVEN * max(usual, 0.1):
+    if gaps.min() < UNEVEN * max(usual, 0.1):
         n = int(gaps.argmin())
         raise InputError(f"{where}: two slices at {along[order][n]:.1f} mm; it holds several volumes, export one")
-    if gaps.max() > (1 + _UNEVEN) * usual:
+    if gaps.max() > (1 + UNEVEN) * usual:
         n = int(gaps.argmax())
         a, b = along[order][n], along[order][n + 1]
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import SimpleITK as sitk
@@ -49,13 +50,13 @@ class Geometry:
         ijk = (np.asarray(points, float) - self.origin) @ np.linalg.inv(self.axes).T / self.spacing
         return ijk[..., ::-1]
 
-    def same_grid(self, other: Geometry) -> bool:
-        """Whether voxels coincide to a hundredth of the smallest voxel."""
+    def same_grid(self, other: Geometry, tolerance: float = 0.01) -> bool:
+        """Whether voxels coincide to ``tolerance`` of the smallest voxel's edge."""
         if self.size != other.size:
             return False
         corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(self.shape) - 1)
         gap = np.abs(self.physical(corners) - other.physical(corners)).max()
-        return bool(gap <= 0.01 * min(self.spacing))
+        return bool(gap <= tolerance * min(self.spacing))
 
     def overlaps(self, other: Geometry) -> bool:
         """Whether the two boxes share any physical space (checked on a coarse lattice of points)."""
@@ -102,6 +103,17 @@ class Volume:
             raise ValueError(f"{self.name}: array {self.array.shape} is not on a grid of {self.geometry.shape}")
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What somebody drew: ``masks``, bool (k, j, i) on ``geometry``, by name; they may overlap. ``values``: the number
+    that the file has for each name, as text. ``name`` says in messages which file it is."""
+
+    masks: dict[str, np.ndarray]
+    values: dict[str, str]
+    geometry: Geometry
+    name: str = "labels"
+
+
 def geometry_of(image: sitk.Image) -> Geometry:
     """The geometry of a 3D SimpleITK image."""
     size = image.GetSize()
@@ -122,6 +134,15 @@ def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 def oriented(volume: Volume) -> Volume:
     """The same voxels, stored along L, P, S or as near to it as the scan's axes are."""
     image = sitk.DICOMOrient(to_sitk(volume.array, volume.geometry), "LPS")
+    return Volume(sitk.GetArrayFromImage(image), geometry_of(image), volume.name)
+
+
+def aligned(volume: Volume, target: Geometry) -> Volume:
+    """The same voxels, stored along the axes of ``target`` or as near to them as the scan's axes are."""
+    cosines = target.axes.T @ volume.geometry.axes  # a row for each axis of the target
+    order = max(permutations(range(3)), key=lambda axes: np.abs(cosines[range(3), axes]).sum())
+    i, j, k = (1 if cosines[n, axis] > 0 else -1 for n, axis in enumerate(order))
+    image = sitk.PermuteAxes(to_sitk(volume.array, volume.geometry), order)[::i, ::j, ::k]
     return Volume(sitk.GetArrayFromImage(image), geometry_of(image), volume.name)
 
 

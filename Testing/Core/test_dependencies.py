@@ -16,7 +16,7 @@ def test_the_core_stays_apart(module: str) -> None:
     code = (
         f"import sys, lopsided.{module}\n"
         "print(*({name.split('.')[0] for name in sys.modules}"
-        " & {'torch', 'slicer', 'vtk', 'qt', 'lopsided_training', 'LopsidedSegLib', 'pickle5'}))"
+        " & {'torch', 'slicer', 'vtk', 'qt', 'lopsided_training', 'LopsidedSegLib', 'highdicom', 'pydicom', 'pickle5'}))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert found == (["torch"] if module in WITH_TORCH else [])

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lopsided.volume import Geometry, Volume, geometry_of, oriented, resample, to_sitk
+from lopsided.volume import Geometry, Volume, aligned, geometry_of, oriented, resample, to_sitk
 from numpy.testing import assert_allclose
 
 
@@ -51,6 +51,17 @@ def test_an_oriented_grid_covers_every_voxel_and_lies_nearest_to_lps(g: Geometry
     agreement = np.abs(g.axes.T @ grid.axes)
     assert_allclose(np.sort(agreement, axis=0)[-1], 1, atol=1e-9)
     assert (np.diag(grid.axes) >= 0).all()
+
+
+@given(geometries(), st.permutations(range(3)), st.lists(st.sampled_from((1, -1)), min_size=3, max_size=3))
+@settings(deadline=None, max_examples=40)
+def test_a_volume_stored_another_way_is_aligned_again(g: Geometry, order: list[int], steps: list[int]) -> None:
+    array = np.random.default_rng(0).integers(0, 99, g.shape).astype(np.uint8)
+    i, j, k = steps
+    stored = sitk.PermuteAxes(to_sitk(array, g), order)[::i, ::j, ::k]
+    back = aligned(Volume(sitk.GetArrayFromImage(stored), geometry_of(stored)), g)
+    assert back.geometry.same_grid(g)
+    assert (back.array == array).all()
 
 
 @given(geometries(), geometries())

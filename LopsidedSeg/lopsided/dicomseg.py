@@ -1,0 +1,237 @@
+"""DICOM Segmentation objects (SEG): labels as other tools and archives exchange them.
+
+highdicom and pydicom write and read them, and are imported where they are needed only.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import __version__
+from .dicom import UNEVEN, find_series, read_files
+from .errors import InputError
+from .volume import Geometry, Labels, Volume, aligned, geometry_of
+from .wording import DISCLAIMER, METASTASIS
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation
+
+_CLASS = b"\x02\x00\x02\x00UI\x1c\x00" + b"1.2.840.10008.5.1.4.1.1.66."  # (0002,0002), up to its last digit
+_MAY_BE_EMPTY = (  # in a SEG, but some anonymisers take them out
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
+_MISSING = "DICOM Segmentations need highdicom, which is not installed; install it: pip install 'lopsided[dicom]'"
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file's content says that it is DICOM."""
+    return _head(path)[128:132] == b"DICM"
+
+
+def is_dicom_seg(path: Path) -> bool:
+    """Whether the file's content says that it is a DICOM Segmentation or Label Map Segmentation."""
+    return is_dicom(path) and any(_CLASS + last in _head(path) for last in (b"4", b"7"))
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError:
+        return b""
+
+
+def read_dicom_seg(path: Path) -> Labels:
+    """The segments of a SEG, each whole where they overlap, by segment label; ``values`` are the segment numbers.
+
+    The grid is the SEG's own: slices before the first and after the last with a frame are not in it. Segments without
+    a voxel are left out.
+
+    Raises:
+        InputError: not a SEG; highdicom is not installed; the file is truncated, fractional (probabilities, not
+            masks), or has frames that are no even stack.
+    """
+    if not is_dicom_seg(path):
+        raise InputError(f"{path}: is no DICOM Segmentation (SEG); export the annotation as one, or as NIfTI or NRRD")
+    try:
+        from highdicom.seg import segread
+    except ImportError:
+        raise InputError(f"{path}: {_MISSING}") from None
+    try:
+        with warnings.catch_warnings():  # what matters of them is an error below
+            warnings.simplefilter("ignore")
+            return _labels(segread(path), path)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file makes pydicom and highdicom raise nearly anything
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{path}: a DICOM Segmentation that cannot be read ({reason[0][:160]}); copy or export it again"
+        ) from None
+
+
+def _labels(found: Segmentation, path: Path) -> Labels:
+    if found.SegmentationType == "FRACTIONAL":
+        raise InputError(f"{path}: holds probabilities (a FRACTIONAL Segmentation); export it as BINARY")
+    masks: dict[str, np.ndarray] = {}
+    values: dict[str, str] = {}
+    for number in found.segment_numbers:
+        stack = found.get_volume(segment_numbers=[number], rtol=UNEVEN)  # on the same grid for each
+        mask = stack.array[..., 0] > 0
+        if mask.any():
+            name = found.get_segment_description(number).segment_label
+            while name in masks:
+                name += "'"
+            masks[name], values[name] = mask, str(number)
+    return Labels(masks, values, _geometry(stack.affine, stack.spatial_shape), path.name)
+
+
+def _geometry(affine: np.ndarray, shape: tuple[int, ...]) -> Geometry:
+    """From the matrix (4, 4) that takes an index k, j, i to LPS, mm."""
+    steps = affine[:3, 2::-1]  # columns: one voxel along i, j, k
+    spacing = np.linalg.norm(steps, axis=0)
+    k, j, i = shape
+    (a, b, c), (x, y, z) = spacing.tolist(), affine[:3, 3].tolist()
+    return Geometry((i, j, k), (a, b, c), (x, y, z), tuple((steps / spacing).ravel().tolist()))
+
+
+def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None = None) -> None:
+    """Each mask as a segment, drawn by a person (MANUAL), of the DICOM series in ``folder``, into the file ``out``.
+
+    The SEG is BINARY, so segments may overlap; each is classified as brain metastasis. It belongs to the patient and
+    study of the series: **it carries the patient's identifiers of the series**.
+
+    ``out`` is there whole or not at all: it is written beside itself and read back, voxel by voxel, before it gets its
+    name. It may replace a SEG, but no other file.
+
+    Args:
+        labels: on the series' grid; the order and the direction of its axes may differ.
+        folder: holds the series, one file for each slice.
+        out: the file to write.
+        series: which series of a folder with several: its number, or a part of its description or UID.
+
+    Raises:
+        InputError: highdicom is not installed; a series that :func:`~lopsided.dicom.find_series` refuses, that is
+            multi-frame, or that lacks what a SEG must repeat; labels without a voxel, on another grid, or with a name
+            that DICOM does not take; ``out`` is another file or cannot be written.
+    """
+    if out.exists() and not is_dicom_seg(out):
+        raise InputError(f"{out}: exists and is no DICOM Segmentation; choose another name")
+    if not labels.masks:
+        raise InputError(f"{labels.name}: has no label, and a DICOM Segmentation has at least one; draw one first")
+    for name in labels.masks:
+        if name != name.strip() or not 0 < len(name) <= 64 or "\\" in name or not name.isprintable():
+            raise InputError(
+                f"{labels.name}: {name!r} cannot name a DICOM segment; rename it (1 to 64 characters, no backslash, no "
+                "line break, no space at either end)"
+            )
+    files, where = find_series(folder, series)
+    if len(files) == 1:
+        raise InputError(f"{where}: one file, not one for each slice; export it as single-frame (classic) DICOM")
+    grid = geometry_of(read_files(files, where))
+    masks = _on_grid(labels, grid, where)
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    try:
+        _save(masks, grid, files, where, partial)
+        if not _same(partial, masks, grid):
+            raise OSError("it could not be written whole")
+        partial.replace(out)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{out}: cannot be written ({reason}); choose another place") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _save(masks: dict[str, np.ndarray], grid: Geometry, files: list[str], where: str, path: Path) -> None:
+    """Write the SEG: ``masks`` (k, j, i) of the series in ``files``, one for each k."""
+    try:
+        from highdicom import UID
+        from highdicom.seg import Segmentation, SegmentDescription
+        from pydicom import dcmread
+        from pydicom.sr.coding import Code
+    except ImportError:
+        raise InputError(f"{where}: {_MISSING}") from None
+    category, kind, region = (
+        Code(value, scheme, meaning)
+        for scheme, value, meaning in (METASTASIS.split("~")[n].split("^") for n in (1, 2, 5))
+    )
+    try:
+        with warnings.catch_warnings():  # of a patient's name of one word, say
+            warnings.simplefilter("ignore")
+            images = [dcmread(file, stop_before_pixels=True) for file in files]
+            for keyword in _MAY_BE_EMPTY:
+                images[0].setdefault(keyword, "")
+            # highdicom repeats the first image's spacing, which readers need where empty slices are left out; in the
+            # series it may be missing or wrong
+            images[0].SpacingBetweenSlices = f"{grid.spacing[2]:.10g}"
+            images[0].SliceThickness = images[0].get("SliceThickness") or images[0].SpacingBetweenSlices
+            segmentation = Segmentation(
+                source_images=images,
+                pixel_array=np.stack(list(masks.values()), axis=-1),
+                segmentation_type="BINARY",
+                segment_descriptions=[
+                    SegmentDescription(number, name, category, kind, "MANUAL", anatomic_regions=[region])
+                    for number, name in enumerate(masks, 1)
+                ],
+                series_instance_uid=UID(),
+                series_number=1000 + int(images[0].get("SeriesNumber") or 0),
+                sop_instance_uid=UID(),
+                instance_number=1,
+                manufacturer="LopsidedSeg",
+                manufacturer_model_name="LopsidedSeg",
+                software_versions=__version__,
+                device_serial_number="none",
+                series_description="Lesions (LopsidedSeg)",
+                content_description=DISCLAIMER,
+                specific_character_set="ISO_IR 192",  # UTF-8, for segments may have any name
+            )
+    except (AttributeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{where}: its headers do not allow a DICOM Segmentation ({error}); give the series as it came from the "
+            "scanner or archive"
+        ) from None
+    segmentation.save_as(path)
+
+
+def _on_grid(labels: Labels, grid: Geometry, where: str) -> dict[str, np.ndarray]:
+    """The masks as bool (k, j, i) on ``grid``, which is theirs up to the order and direction of axes."""
+    masks = {}
+    for name, mask in labels.masks.items():
+        turned = aligned(Volume(mask.astype(np.uint8), labels.geometry, labels.name), grid)
+        if not turned.geometry.same_grid(grid, UNEVEN):  # tools differ in how they measure an uneven series
+            raise InputError(
+                f"{labels.name}: is not on the grid of {where} ({labels.geometry.describe()} against "
+                f"{grid.describe()}); choose the series that it was drawn on with --series, or resample it to this one"
+            )
+        masks[name] = turned.array > 0
+    return masks
+
+
+def _same(path: Path, masks: dict[str, np.ndarray], grid: Geometry) -> bool:
+    """Whether the file has the same segments, and each the same voxels in the patient."""
+    try:
+        written = read_dicom_seg(path)
+    except InputError:
+        return False
+    if list(written.masks) != list(masks):
+        return False
+    for name, mask in written.masks.items():
+        exact = grid.index(written.geometry.physical(np.argwhere(mask)))
+        index = np.round(exact).astype(int)
+        in_order = np.unique(index, axis=0)  # the SEG's slices may run the other way
+        if not np.allclose(exact, index, atol=UNEVEN) or not np.array_equal(in_order, np.argwhere(masks[name])):
+            return False
+    return True
