@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
 from .Annotation import Annotation
+from .Export import Export
 from .Marks import Marks
 from .Parameters import Parameters
 from .Review import Review
@@ -126,27 +128,51 @@ class Logic(ScriptedLoadableModuleLogic):
         if sentence:
             callbacks.error(sentence)
             return
+        write = partial(self._writeSearch, sequences=sequences, annotation=annotation, model=model)
+        self._send(write, lambda reply: self.loadSuggestions(Path(reply["out"]), reference), callbacks)
+
+    def beginExport(self, callbacks: Callbacks, export: Export) -> None:
+        """Start the export of a case to a dataset and return; ``callbacks.done`` gets what it is called there, and
+        how many lesions it has."""
+        sentence = export.whyNot()
+        if sentence:
+            callbacks.error(sentence)
+            return
+        self._send(
+            partial(export.write, self._scene, self.settings),
+            lambda reply: (reply["case"], reply["lesions"]),
+            callbacks,
+        )
+
+    def _send(
+        self,
+        write: Callable[[Path], tuple[dict[str, Any], dict[Path, str]]],
+        take: Callable[[dict[str, Any]], Any],
+        callbacks: Callbacks,
+    ) -> None:
+        """Have the process answer a request. ``write`` puts what it needs into a folder, and gives the request and the
+        name of the node that each file was written from; ``take`` makes of the reply what ``callbacks.done`` gets."""
         try:
             self._prepare()
             self._folder = tempfile.TemporaryDirectory(
                 prefix="LopsidedSeg-", dir=slicer.app.temporaryPath, ignore_cleanup_errors=True
             )
-            request, names = self._write(Path(self._folder.name), sequences, annotation)
+            request, names = write(Path(self._folder.name))
         except (RuntimeError, OSError) as error:
-            logging.exception("LopsidedSeg: the search could not be started")
+            logging.exception("LopsidedSeg: it could not be started")
             self._end()
             callbacks.error(str(error))
             return
 
         def done(reply: dict[str, Any]) -> None:
             try:
-                node = self.loadSuggestions(Path(reply["out"]), reference)
+                result = take(reply)
             except (RuntimeError, OSError, ValueError, KeyError) as error:
                 logging.exception("LopsidedSeg: the result could not be loaded")
                 failed(_("The result could not be loaded: {error}").format(error=error))
                 return
             self._end()
-            callbacks.done(node)
+            callbacks.done(result)
 
         def failed(sentence: str) -> None:
             self._end()
@@ -154,9 +180,7 @@ class Logic(ScriptedLoadableModuleLogic):
                 sentence = sentence.replace(str(file), name).replace(file.name, name)
             callbacks.error(sentence)
 
-        self._worker.send(
-            {"suggest": {**request, "model": model or self.settings.model}}, Callbacks(callbacks.progress, done, failed)
-        )
+        self._worker.send(request, Callbacks(callbacks.progress, done, failed))
 
     def cancel(self) -> None:
         """End a search that runs; its callbacks are not called again."""
@@ -213,24 +237,21 @@ class Logic(ScriptedLoadableModuleLogic):
         self._scene.edit(*review.place(candidate), reference)
         slicer.util.selectModule("SegmentEditor")
 
-    def _write(
-        self, folder: Path, sequences: dict[str, Any], annotation: Any
+    def _writeSearch(
+        self, folder: Path, sequences: dict[str, Any], annotation: Any, model: str | None
     ) -> tuple[dict[str, Any], dict[Path, str]]:
-        """The request, and the name of the node that each file was written from."""
-        names: dict[Path, str] = {}
-        for sequence, node in sequences.items():
-            names[folder / f"{sequence}.nrrd"] = node.GetName()
-            self._scene.writeVolume(node, folder / f"{sequence}.nrrd")
+        files, names = self._scene.writeVolumes(sequences, folder)
         labels = folder / "annotation.nrrd"
         annotated = annotation is not None and self._scene.writeAnnotation(annotation, labels)
         if annotated:
             names[labels] = annotation.GetName()
         request = {
-            "sequences": {sequence: str(folder / f"{sequence}.nrrd") for sequence in sequences},
+            "sequences": files,
             "annotation": str(labels) if annotated else None,
+            "model": model or self.settings.model,
             "out": str(folder / "result"),
         }
-        return request, names
+        return {"suggest": request}, names
 
     def _end(self) -> None:
         folder, self._folder = self._folder, None

@@ -88,6 +88,11 @@ class Marks:
         marks = [item.mark for item in self.items()]
         return [m for m in marks if not isinstance(m, Line)] + crossed([m for m in marks if isinstance(m, Line)])
 
+    def timed(self) -> list[tuple[Mark, str | None]]:
+        """Each lesion with the time that it was marked: of crossed lines, the longer one's."""
+        times = {_ends(item.mark): self.time(item) for item in self.items()}
+        return [(mark, times.get(_ends(mark))) for mark in self.lesions()]
+
     def time(self, item: Item) -> str | None:
         """When it was made, ISO 8601, UTC."""
         return json.loads(item.node.GetAttribute(TIMES_ATTRIBUTE) or "{}").get(item.point)
@@ -273,3 +278,8 @@ def _got(get: Any) -> list[float]:
     vector = [0.0] * 3
     get(vector)
     return vector
+
+
+def _ends(mark: Mark) -> Mark:
+    """A line without the one across it."""
+    return Line(mark.ends_lps) if isinstance(mark, Line) else mark

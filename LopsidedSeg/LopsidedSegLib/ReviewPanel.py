@@ -64,6 +64,11 @@ class ReviewPanel:
             shortcut.enabled = False
 
     @property
+    def review(self) -> Review | None:
+        """What is shown."""
+        return self._review
+
+    @property
     def count(self) -> int:
         """How many suggestions are listed."""
         return len(self._rows)

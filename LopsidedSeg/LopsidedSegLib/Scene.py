@@ -33,6 +33,30 @@ class Scene:
         image.SetGeometryFromImageToWorldMatrix(ijkToRAS)
         self._write(self._inWorld(image, node, linear=True), node, path)
 
+    def writeVolumes(self, sequences: dict[str, Any], folder: Path) -> tuple[dict[str, str], dict[Path, str]]:
+        """Each by its sequence: the file that it is in now; and the node's name by file. Raises as :meth:`writeVolume`."""
+        files = {sequence: folder / f"{sequence}.nrrd" for sequence in sequences}
+        for sequence, node in sequences.items():
+            self.writeVolume(node, files[sequence])
+        return (
+            {sequence: str(file) for sequence, file in files.items()},
+            {file: sequences[sequence].GetName() for sequence, file in files.items()},
+        )
+
+    def writeSegments(self, node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:
+        """A ``.seg.nrrd`` of all segments with their names and tags; False, and no file, where there is none."""
+        copy = asLabelmaps(node)
+        if node.GetSegmentation().GetNumberOfSegments() == 0 or copy is None:
+            return False
+        toWorld = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, toWorld)
+        copy.ApplyTransform(toWorld)
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        storage.SetFileName(str(path))
+        if not storage.WriteData(copy):
+            raise RuntimeError(_("{name} could not be written.").format(name=node.GetName()))
+        return True
+
     def writeAnnotation(self, node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:
         """One label map of all segments, on the segmentation's grid; False, and no file, where nothing is annotated."""
         if node.GetSegmentation().GetNumberOfSegments() == 0:

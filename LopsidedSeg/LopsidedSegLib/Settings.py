@@ -78,6 +78,21 @@ class Settings:
     def diameter(self, diameter: float) -> None:
         self._set("Diameter", f"{diameter:g}")
 
+    @property
+    def dataset(self) -> Path | None:
+        """The folder of the dataset that cases are exported to; None where none was chosen."""
+        folder = self._get("Dataset")
+        return Path(folder) if folder else None
+
+    @dataset.setter
+    def dataset(self, folder: Path | None) -> None:
+        self._set("Dataset", str(folder) if folder else "")
+
+    @property
+    def keyFile(self) -> Path:
+        """The key of the pseudonyms, beside the application's own settings."""
+        return Path(slicer.app.userSettings().fileName()).parent / "LopsidedSeg-pseudonyms.key"
+
     def _get(self, key: str) -> str:
         return slicer.app.userSettings().value(f"LopsidedSeg/{key}", "")
 

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from .ExportPanel import ExportPanel
 from .Logic import Logic
 from .MarksPanel import MarksPanel
 from .Parameters import Parameters
@@ -43,6 +44,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.folderButton.connect("clicked(bool)", self.onFolderButton)
         self.reviewPanel = ReviewPanel(self.ui, self.logic, slicer.util.mainWindow() or self.parent, self._say)
         self.marksPanel = MarksPanel(self.ui, self.logic, self._say)
+        callbacks = Callbacks(self.onProgress, self.onExported, self.onError)
+        self.exportPanel = ExportPanel(self.ui, self.logic, self._caseToExport, callbacks, self.refreshIfBusy)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.setParameterNode(self.logic.getParameterNode())
@@ -97,8 +100,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.onProgress(_("Preparing"), 0.0)
         callbacks = Callbacks(self.onProgress, self.onDone, self.onError)
         self.logic.begin(callbacks, annotation=self._parameterNode.annotation, **self._volumes())
-        if self.logic.busy:
-            self.refresh()
+        self.refreshIfBusy()
 
     def onProgress(self, what: str, part: float) -> None:
         self.ui.progressBar.value = round(100 * part)
@@ -109,6 +111,10 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh()
         count = self.reviewPanel.count
         self._say(_("Suggested lesions: {count}").format(count=count) if count else _("No missed lesion was found."))
+
+    def onExported(self, sentence: str) -> None:
+        self.refresh()
+        self._say(sentence)
 
     def onError(self, sentence: str) -> None:
         self.refresh()
@@ -153,6 +159,12 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showSettings()
         self.reviewPanel.show(self._parameterNode)
         self.marksPanel.show(self._parameterNode and self._parameterNode.reference)
+        self.exportPanel.refresh()
+
+    def refreshIfBusy(self) -> None:
+        """After something was started; what could not be started has said why."""
+        if self.logic.busy:
+            self.refresh()
 
     def _showSettings(self) -> None:
         settings = self.logic.settings
@@ -172,6 +184,16 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @property
     def _annotation(self) -> Any:
         return self._parameterNode and self._parameterNode.annotation
+
+    def _caseToExport(self) -> dict[str, Any]:
+        volumes = self._volumes()
+        return {
+            "sequences": {"t1c": volumes.pop("reference"), **volumes},
+            "annotation": self._annotation,
+            "review": self.reviewPanel.review,
+            "marks": self.marksPanel.marks,
+            "snapped": self.marksPanel.snapped,
+        }
 
     def _volumes(self) -> dict[str, Any]:
         return {name: self._parameterNode and getattr(self._parameterNode, name) for name in INPUTS}

@@ -4,9 +4,10 @@ Says ``{"ready": {"version": …, "pid": …}}`` (the pid, because a launcher ma
 two seconds, ``{"alive": {}}``. Answers each request::
 
     {"suggest": {"sequences": {"t1c": PATH, …}, "annotation": PATH or null, "model": FOLDER or null, "out": FOLDER}}
+    {"export": {"sequences": {"t1c": PATH, …}, "dataset": FOLDER, …}}    (see ExportRequest)
 
-with any number of ``{"progress": {"what": …, "part": 0…1}}`` and one ``{"done": {"out": FOLDER}}`` or
-``{"error": "one sentence"}``. Of a result, the candidates are written, and no map: this process keeps the last one. The
+with any number of ``{"progress": {"what": …, "part": 0…1}}`` and one ``{"done": {"out": FOLDER}}``, or
+``{"done": {"case": NAME, "lesions": COUNT}}``, or ``{"error": "one sentence"}``. Of a result, the candidates are written, and no map: this process keeps the last one. The
 model is loaded at once and stays loaded. The process ends when stdin does, in the middle of a search too: who asked is
 gone.
 """
@@ -26,11 +27,15 @@ from queue import Queue
 from threading import Event, Lock, Thread
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import __version__
 from .annotation import Annotation, read_annotation
+from .dataset.export import export_reading
+from .dataset.inputs import read_reading
+from .dataset.pseudonyms import read_key
 from .errors import InputError
+from .marks import Mark
 from .model import find_model, load_model
 from .predict import Predictor, RememberingPredictor
 from .reading import read_volume
@@ -53,21 +58,49 @@ class SuggestRequest(BaseModel):
     out: Path
 
 
+class MarkRequest(BaseModel):
+    """A coarse mark, and when it was made."""
+
+    mark: Mark = Field(discriminator="kind")
+    time: str | None = None
+
+
+class ExportRequest(BaseModel):
+    """One reader's work on a case (:func:`.dataset.inputs.read_reading`), and the dataset that it goes to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sequences: dict[str, Path]
+    annotation: Path | None = None
+    marks: list[MarkRequest] = []
+    snapped: bool = False
+    result: Path | None = None
+    review: Path | None = None
+    reader: str
+    whole_case: bool = False
+    dataset: Path
+    key: Path
+    patient: str
+    case: str
+    again: bool = False
+
+
 def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> None:
     """Answer requests until there are no more."""
     with suppress(Exception):  # whatever is wrong with it is said to the one who asks for it
         _predictor(find_model(None))
     for line in requests:
         try:
-            request = SuggestRequest.model_validate(json.loads(line)["suggest"])
-            _suggest(request, lambda what, part: say({"progress": {"what": what, "part": part}}))
-            say({"done": {"out": str(request.out)}})
+            [(kind, content)] = json.loads(line).items()
+            Request, answer = _ANSWERS[kind]  # noqa: N806  a class
+            request = Request.model_validate(content)
+            say({"done": answer(request, lambda what, part: say({"progress": {"what": what, "part": part}}))})
         except InputError as error:
             say({"error": str(error)})
-        except (ValidationError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValidationError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             say({"error": f"the worker does not understand the request ({error!r})"})
         except Exception as error:  # the process must outlive a failed request
-            say({"error": f"the search failed ({type(error).__name__}: {error}); please report this"})
+            say({"error": f"this failed ({type(error).__name__}: {error}); please report this"})
 
 
 @lru_cache(maxsize=1)
@@ -75,19 +108,51 @@ def _predictor(folder: Path) -> Predictor:
     return RememberingPredictor(load_model(folder))
 
 
-def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) -> None:
-    if "t1c" not in request.sequences:
-        raise InputError("no reference volume (post-contrast T1); choose one")
+def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) -> dict[str, Any]:
     with all_or_nothing(request.out, overwrite=False) as folder:
         progress("Loading the model", 0.0)
         predictor = _predictor(find_model(request.model))
-        volumes = {name: read_volume(path) for name, path in request.sequences.items()}
-        study = Study(volumes.pop("t1c"), volumes)
+        study = _study(request.sequences)
         annotation = Annotation.empty(study.reference.geometry)
         if request.annotation:
             annotation = read_annotation(request.annotation, study.reference)
         # every candidate: Slicer moves the threshold over them
         write_candidates(suggest(predictor, study, annotation, threshold=0.0, progress=progress), folder)
+    return {"out": str(request.out)}
+
+
+def _export(request: ExportRequest, progress: Callable[[str, float], None]) -> dict[str, Any]:
+    progress("Reading the case", 0.0)
+    study = _study(request.sequences)
+    reading = read_reading(
+        request.reader,
+        study.reference,
+        annotation=request.annotation,
+        marks=[(one.mark, one.time) for one in request.marks],
+        snapped=request.snapped,
+        result=request.result,
+        review=request.review,
+        whole_case=request.whole_case,
+    )
+    progress("Writing the dataset", 0.5)
+    key = read_key(request.key)
+    name = export_reading(
+        request.dataset, study, reading, patient=request.patient, case=request.case, key=key, again=request.again
+    )
+    return {"case": name, "lesions": len(reading.lesions)}
+
+
+def _study(sequences: dict[str, Path]) -> Study:
+    if "t1c" not in sequences:
+        raise InputError("no reference volume (post-contrast T1); choose one")
+    volumes = {name: read_volume(path) for name, path in sequences.items()}
+    return Study(volumes.pop("t1c"), volumes)
+
+
+_ANSWERS: dict[str, tuple[type[BaseModel], Callable[..., dict[str, Any]]]] = {
+    "suggest": (SuggestRequest, _suggest),
+    "export": (ExportRequest, _export),
+}
 
 
 def main() -> None:

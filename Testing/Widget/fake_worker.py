@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from lopsided import __version__
+from lopsided.results import SuggestionsRecord
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import geometry_of
 
@@ -34,14 +35,30 @@ def suggest(sequences: dict[str, str], annotation: str | None, model: str | None
         lps = geometry.physical(np.array(centre)).tolist()
         sizes = {"volume_mm3": 27 * geometry.voxel_volume, "longest_diameter_mm": 5.25}
         places = {"centroid_lps": lps, "centroid_ras": [-lps[0], -lps[1], lps[2]], "distance_to_annotated_mm": None}
+        sizes["peak_probability"] = 0.9
         candidates.append({"rank": rank, "label": rank, "confidence": 1 - 0.2 * rank, **places, **sizes})
     Path(out).mkdir()
     segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2)]
     sitk.WriteImage(segmentation_image(labels, geometry, segments), str(Path(out) / "suggestions.seg.nrrd"))
     points = [{"confidence": c, "false_positives_per_scan": f, "sensitivity": 0.5} for c, f in ((0.1, 8), (0.5, 2))]
     model = {"name": "fake", "digest": "f" * 64, "threshold": 0.5, "operating_points": points}
-    result = {"candidates": candidates, "model": model, "threshold": 0.0}
-    (Path(out) / "candidates.json").write_text(json.dumps(result), encoding="utf-8")
+    record = SuggestionsRecord.model_validate(
+        {
+            "software": "fake",
+            "notice": "fake",
+            "created": "2026-01-01T00:00:00+00:00",
+            "sequences": dict.fromkeys(sequences, "fake"),
+            "reference_grid": geometry.__dict__,
+            "annotation": {},
+            "annotation_left_out": [],
+            "recognised": [],
+            "model": model,
+            "threshold": 0.0,
+            "margin_mm": 2.0,
+            "candidates": candidates,
+        }
+    )
+    (Path(out) / "candidates.json").write_text(record.model_dump_json(), encoding="utf-8")
 
 
 def main(behaviour: str) -> None:
