@@ -1,0 +1,74 @@
+"""A reader's way through a list of cases, and that two readers do not meet."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from lopsided.errors import InputError
+from lopsided.worklist import WORK, CaseStatus, Worklist
+
+NEW, BEGUN, DONE, FLAGGED = CaseStatus
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Four cases; their images need not be there to be listed."""
+    rows = "".join(f"p{n},c{n},images/{n}.nii.gz\n" for n in range(4))
+    (tmp_path / "cases.csv").write_text("patient,case,t1c\n" + rows, encoding="utf-8")
+    return tmp_path / "cases.csv"
+
+
+def test_it_goes_on_where_it_was_left(source: Path) -> None:
+    worklist = Worklist(source, "Dr. Ray")
+    assert worklist.resume().case == "c0"
+    worklist.set_status(worklist.cases[0], DONE)
+    worklist.set_status(worklist.cases[2], BEGUN)
+    again = Worklist(source, "Dr. Ray")
+    assert again.resume().case == "c2"
+    assert [again.status(case) for case in again.cases] == [DONE, NEW, BEGUN, NEW]
+    assert again.count() == Counter({NEW: 2, DONE: 1, BEGUN: 1})
+    for case in again.cases:
+        again.set_status(case, DONE)
+    assert again.resume().case == "c0"
+
+
+def test_next_and_previous_of_a_status(source: Path) -> None:
+    worklist = Worklist(source, "a")
+    first, second, third, last = worklist.cases
+    worklist.set_status(second, DONE)
+    worklist.set_status(third, FLAGGED)
+    assert worklist.step(first, 1) is second
+    assert worklist.step(first, 1, {NEW}) is last
+    assert worklist.step(last, -1, {FLAGGED}) is third
+    assert worklist.step(last, 1) is None
+    assert worklist.step(first, 1, {BEGUN}) is None
+
+
+def test_readers_have_files_of_their_own_whatever_their_names(source: Path) -> None:
+    names = ("Dr. Ray", "Dr/ Ray", "Dr_ Ray", "Müller", "../../etc")
+    lists = [Worklist(source, name) for name in names]
+    for worklist in lists:
+        worklist.set_status(worklist.cases[0], DONE)
+    folders = {worklist.folder(worklist.cases[0]) for worklist in lists}
+    assert len(folders) == len(names)
+    assert all(folder.is_relative_to(source.parent / WORK) for folder in folders)
+    assert len(list((source.parent / WORK).iterdir())) == len(names)
+
+
+def test_a_full_disk_leaves_the_status_as_it_was(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worklist = Worklist(source, "a")
+    worklist.set_status(worklist.cases[0], BEGUN)
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        worklist.set_status(worklist.cases[0], DONE)
+    monkeypatch.undo()
+    assert worklist.status(worklist.cases[0]) is BEGUN
+    assert Worklist(source, "a").status(worklist.cases[0]) is BEGUN
+    assert [path.name for path in worklist.folder(worklist.cases[0]).parent.iterdir()] == ["status.json"]
+
+
+def test_no_list_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no cases here"):
+        Worklist(tmp_path, "a")
