@@ -15,6 +15,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
 from .Annotation import Annotation
+from .CaseWork import AHEAD, WORK, CaseWork
 from .Export import Export
 from .Marks import Marks
 from .Parameters import Parameters
@@ -53,13 +54,16 @@ class Logic(ScriptedLoadableModuleLogic):
         self._prepare = prepare
         self._folder: tempfile.TemporaryDirectory | None = None
         self._reviews: dict[str, Review] = {}
+        self._ahead = False
+        self._queued: Callable[[], None] | None = None
 
     def getParameterNode(self) -> Parameters:
         return Parameters(super().getParameterNode())
 
     @property
     def busy(self) -> bool:
-        return self._worker.busy
+        """Whether something that the user asked for is under way; a search ahead is not."""
+        return bool(self._queued) or (self._worker.busy and not self._ahead)
 
     @staticmethod
     def whyNot(reference: Any, t1: Any = None, t2: Any = None, flair: Any = None) -> str:
@@ -180,11 +184,55 @@ class Logic(ScriptedLoadableModuleLogic):
                 sentence = sentence.replace(str(file), name).replace(file.name, name)
             callbacks.error(sentence)
 
-        self._worker.send(request, Callbacks(callbacks.progress, done, failed))
+        def send() -> None:
+            self._queued = None
+            self._worker.send(request, Callbacks(callbacks.progress, done, failed))
+
+        if self._ahead:  # killed, it would have to start again, and the search would be lost
+            callbacks.progress(_("Finishing the search of the next case"), 0.0)
+            self._queued = send
+        else:
+            send()
+
+    def searchAhead(self, case: Any, folder: Path) -> None:
+        """Search a case of a worklist before it is opened; what goes wrong is said when it is."""
+        out = folder / AHEAD
+        if self._worker.busy or out.exists() or (folder / WORK).exists() or not Dependencies.installed():
+            return
+
+        def end(_result: Any) -> None:
+            self._ahead = False
+            if self._queued:
+                self._queued()
+
+        self._ahead = True
+        request = {
+            "sequences": {sequence: str(path) for sequence, path in case.sequences.items()},
+            "annotation": str(case.annotation) if case.annotation else None,
+            "labels": list(case.labels),
+            "model": self.settings.model,
+            "out": str(out),
+        }
+        self._worker.send({"suggest": request}, Callbacks(lambda what, part: None, end, end))
+
+    def openWorklist(self, source: Path) -> Any:
+        """The cases of a CSV or folder, for the reader in the settings: a :class:`lopsided.worklist.Worklist`.
+
+        Raises RuntimeError, InputError or OSError, one sentence.
+        """
+        self._prepare()
+        from lopsided.worklist import Worklist
+
+        return Worklist(source, self.settings.reader)
+
+    def caseWork(self, worklist: Any, case: Any) -> CaseWork:
+        """What this reader does on a case of a worklist."""
+        return CaseWork(case, worklist.folder(case), self._scene, self.settings)
 
     def cancel(self) -> None:
         """End a search that runs; its callbacks are not called again."""
         self._worker.stop()
+        self._ahead, self._queued = False, None
         self._end()
 
     def loadSuggestions(self, folder: Path, reference: Any) -> Any:

@@ -105,11 +105,14 @@ class Marks:
         selection.SetActivePlaceNodeID(node.GetID())
         slicer.modules.markups.logic().StartPlaceMode(kind == "point")
 
-    def add(self, mark: Mark) -> Item:
-        """Make a mark without drawing it."""
+    def add(self, mark: Mark, time: str | None = None) -> Item:
+        """Make a mark without drawing it; ``time`` is when it was made, now where it is not given."""
         node = self._make(mark)
+        item = [item for item in self.items() if item.node is node][-1]
+        if time:
+            self._setTime(item, time)
         self._onChange()
-        return [item for item in self.items() if item.node is node][-1]
+        return item
 
     def _make(self, mark: Mark) -> Any:
         before, self._busy = self._busy, True
@@ -201,12 +204,17 @@ class Marks:
         return node
 
     def _nodes(self) -> list[Any]:
+        return self.nodesOf(self.reference)
+
+    @staticmethod
+    def nodesOf(reference: Any) -> list[Any]:
+        """The markups that are marks on a volume."""
         found = []
         for kind in dict.fromkeys(KINDS.values()):
             found += [
                 node
                 for node in slicer.util.getNodesByClass(kind)
-                if node.GetAttribute(KIND_ATTRIBUTE) and node.GetNodeReference(REFERENCE_ROLE) is self.reference
+                if node.GetAttribute(KIND_ATTRIBUTE) and node.GetNodeReference(REFERENCE_ROLE) is reference
             ]
         return found
 
@@ -245,10 +253,8 @@ class Marks:
             return
         self._busy = True
         for item in self.items():
-            times = json.loads(item.node.GetAttribute(TIMES_ATTRIBUTE) or "{}")
-            if item.point not in times:
-                times[item.point] = datetime.now(UTC).isoformat(timespec="seconds")
-                item.node.SetAttribute(TIMES_ATTRIBUTE, json.dumps(times))
+            if self.time(item) is None:
+                self._setTime(item, datetime.now(UTC).isoformat(timespec="seconds"))
             if item.point:
                 n = item.node.GetNthControlPointIndexByID(item.point)
                 if not item.node.GetNthControlPointDescription(n):  # just drawn
@@ -258,6 +264,11 @@ class Marks:
         if state != self._states[-1]:
             self._states.append(state)
             self._changed()
+
+    @staticmethod
+    def _setTime(item: Item, time: str) -> None:
+        times = json.loads(item.node.GetAttribute(TIMES_ATTRIBUTE) or "{}")
+        item.node.SetAttribute(TIMES_ATTRIBUTE, json.dumps({**times, item.point: time}))
 
     def _state(self) -> list[Mark]:
         return [item.mark for item in self.items()]

@@ -71,17 +71,18 @@ class Scene:
 
     def loadSuggestions(self, folder: Path, reference: slicer.vtkMRMLScalarVolumeNode) -> Any:
         """A new segmentation node, one segment a candidate, that carries ``candidates.json`` as an attribute."""
-        import SimpleITK as sitk
-
         result = json.loads((folder / "candidates.json").read_text(encoding="utf-8"))
-        path = str(folder / "suggestions.seg.nrrd")
-        sitk.ReadImage(path)  # raises where the file is damaged; MRML's reader would end Slicer
+        return self.newSuggestions(reference, result, folder / "suggestions.seg.nrrd")
+
+    def newSuggestions(self, reference: Any, result: dict[str, Any], path: Path) -> Any:
+        """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already."""
         node = self._newSegmentation(_("{reference} suggestions").format(reference=reference.GetName()))
-        storage = slicer.vtkMRMLSegmentationStorageNode()
-        storage.SetFileName(path)
-        if result["candidates"] and not storage.ReadData(node):
-            slicer.mrmlScene.RemoveNode(node)
-            raise RuntimeError(_("The suggestions could not be read."))
+        if result["candidates"]:
+            try:
+                self.readSegments(node, path)
+            except RuntimeError:
+                slicer.mrmlScene.RemoveNode(node)
+                raise
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
         node.SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
         addSurfaces(node)
@@ -89,6 +90,18 @@ class Scene:
         display.SetVisibility2DFill(False)  # the image is what decides
         display.SetSliceIntersectionThickness(_OUTLINE_PIXELS)
         return node
+
+    def readSegments(self, node: Any, path: Path) -> None:
+        """Segments of a ``.seg.nrrd`` into a node; raises RuntimeError, one sentence. A file that is not there has none."""
+        import SimpleITK as sitk
+
+        if not path.exists():
+            return
+        sitk.ReadImage(str(path))  # raises where the file is damaged; MRML's reader would end Slicer
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        storage.SetFileName(str(path))
+        if not storage.ReadData(node):
+            raise RuntimeError(_("The segments in {path} could not be read.").format(path=path))
 
     def result(self, node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, Any] | None:
         """``candidates.json`` of a node that :meth:`loadSuggestions` made; None for any other."""
@@ -193,6 +206,14 @@ class Scene:
         picture.SetDirection((ijkToLPS[:3, :3] / spacing).ravel().tolist())
         picture.SetOrigin((ijkToLPS @ [*image.GetExtent()[::2], 1])[:3].tolist())
         sitk.WriteImage(picture, str(path))
+
+
+def ijkToRasOf(geometry: Any) -> np.ndarray:
+    """The IJK-to-RAS matrix of a :class:`lopsided.volume.Geometry`."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = geometry.axes * geometry.spacing
+    matrix[:3, 3] = geometry.origin
+    return _RAS_FROM_LPS @ matrix
 
 
 def lpsOf(ras: Any) -> tuple[float, float, float]:

@@ -1,5 +1,6 @@
 """The module's panel: inputs, the button and progress, and what a user sets once."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .MarksPanel import MarksPanel
 from .Parameters import Parameters
 from .ReviewPanel import ReviewPanel
 from .Worker import Callbacks
+from .WorklistPanel import WorklistPanel
 
 INPUTS = ("reference", "t1", "t2", "flair")
 ERROR_STYLE = "color: #c0392b; font-weight: bold"
@@ -46,11 +48,14 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.marksPanel = MarksPanel(self.ui, self.logic, self._say)
         callbacks = Callbacks(self.onProgress, self.onExported, self.onError)
         self.exportPanel = ExportPanel(self.ui, self.logic, self._caseToExport, callbacks, self.refreshIfBusy)
+        marks = partial(getattr, self.marksPanel, "marks")
+        self.worklistPanel = WorklistPanel(self.ui, self.logic, self._say, marks, self.onCaseOpened)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.setParameterNode(self.logic.getParameterNode())
 
     def cleanup(self) -> None:
+        self.worklistPanel.forget()
         self.logic.cancel()
         self.setParameterNode(None)
         self.removeObservers()
@@ -69,6 +74,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.marksPanel.close()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.worklistPanel.forget()
         if self.logic.busy:
             self.logic.cancel()
         self.setParameterNode(None)
@@ -116,6 +122,10 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh()
         self._say(sentence)
 
+    def onCaseOpened(self) -> None:
+        self.marksPanel.close()  # it knows nothing of marks that it did not see being made
+        self.refresh()
+
     def onError(self, sentence: str) -> None:
         self.refresh()
         self._say(sentence, error=True)
@@ -160,6 +170,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.reviewPanel.show(self._parameterNode)
         self.marksPanel.show(self._parameterNode and self._parameterNode.reference)
         self.exportPanel.refresh()
+        self.worklistPanel.show(self._parameterNode)
 
     def refreshIfBusy(self) -> None:
         """After something was started; what could not be started has said why."""

@@ -54,6 +54,7 @@ class SuggestRequest(BaseModel):
 
     sequences: dict[str, Path]
     annotation: Path | None = None
+    labels: tuple[str, ...] = ()
     model: str | None = None
     out: Path
 
@@ -115,7 +116,7 @@ def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) ->
         study = _study(request.sequences)
         annotation = Annotation.empty(study.reference.geometry)
         if request.annotation:
-            annotation = read_annotation(request.annotation, study.reference)
+            annotation = read_annotation(request.annotation, study.reference, request.labels)
         # every candidate: Slicer moves the threshold over them
         write_candidates(suggest(predictor, study, annotation, threshold=0.0, progress=progress), folder)
     return {"out": str(request.out)}

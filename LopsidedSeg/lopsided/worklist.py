@@ -60,7 +60,7 @@ class Worklist:
             OSError: it could not be written; the status is as it was.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        changed = {**self._status, _key(case): {"status": status.value, "time": time}}
+        changed = {**self._status, _key(case): {"status": CaseStatus(status).value, "time": time}}
         write_whole(self._folder / STATUS, json.dumps(changed, indent=1, ensure_ascii=False) + "\n")
         self._status = changed
 

@@ -21,7 +21,7 @@ def say(**message: object) -> None:
     print(json.dumps(message), flush=True)
 
 
-def suggest(sequences: dict[str, str], annotation: str | None, model: str | None, out: str) -> None:
+def suggest(sequences: dict[str, str], annotation: str | None, model: str | None, out: str, labels: tuple = ()) -> None:
     """Two cubes of 3 x 3 x 3 voxels, on the reference's grid."""
     reference = sitk.ReadImage(sequences["t1c"])
     assert model is None
@@ -37,7 +37,7 @@ def suggest(sequences: dict[str, str], annotation: str | None, model: str | None
         places = {"centroid_lps": lps, "centroid_ras": [-lps[0], -lps[1], lps[2]], "distance_to_annotated_mm": None}
         sizes["peak_probability"] = 0.9
         candidates.append({"rank": rank, "label": rank, "confidence": 1 - 0.2 * rank, **places, **sizes})
-    Path(out).mkdir()
+    Path(out).mkdir(parents=True)
     segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2)]
     sitk.WriteImage(segmentation_image(labels, geometry, segments), str(Path(out) / "suggestions.seg.nrrd"))
     points = [{"confidence": c, "false_positives_per_scan": f, "sensitivity": 0.5} for c, f in ((0.1, 8), (0.5, 2))]

@@ -1,0 +1,166 @@
+"""The part of the panel that leads through a list of cases."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from .CaseWork import CaseWork
+from .Logic import Logic
+from .Marks import Marks
+
+STATUSES = ("not started", "in progress", "reviewed", "flagged")  # lopsided.worklist.CaseStatus, which needs more
+
+
+class WorklistPanel:
+    """Opens cases one after the other. Leaving one keeps the reader's work on it."""
+
+    def __init__(
+        self,
+        ui: Any,
+        logic: Logic,
+        say: Callable[[str, bool], None],
+        marks: Callable[[], Marks | None],
+        opened: Callable[[], None],
+    ) -> None:
+        """``marks`` gives those that are drawn; ``opened`` is told of each case, to show what was drawn on it before."""
+        self.ui, self.logic, self._say, self._marks, self._opened = ui, logic, say, marks, opened
+        self._parameterNode: Any = None
+        self._worklist: Any = None
+        self._case: Any = None
+        self._work: CaseWork | None = None
+        self._rows: list[Any] = []
+        names = [_("all"), _("not started"), _("in progress"), _("reviewed"), _("flagged")]
+        ui.caseFilter.addItems(names)
+        ui.casesTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        ui.listFileButton.connect("clicked(bool)", lambda checked=False: self.onFile())
+        ui.listFolderButton.connect("clicked(bool)", lambda checked=False: self.onFolder())
+        ui.caseFilter.connect("currentIndexChanged(int)", lambda index: self.refresh())
+        ui.casesTable.connect("cellDoubleClicked(int,int)", lambda row, column: self.goTo(self._rows[row]))
+        ui.previousCaseButton.connect("clicked(bool)", lambda checked=False: self.onStep(-1))
+        ui.nextCaseButton.connect("clicked(bool)", lambda checked=False: self.onStep(1))
+        ui.reviewedButton.connect("clicked(bool)", lambda checked=False: self.onStatus("reviewed"))
+        ui.flagButton.connect("clicked(bool)", lambda checked=False: self.onStatus("flagged"))
+
+    def show(self, parameterNode: Any) -> None:
+        self._parameterNode = parameterNode
+        self.refresh()
+
+    def onFile(self) -> None:
+        found = qt.QFileDialog.getOpenFileName(self.ui.listFileButton, _("Worklist"), "", "CSV (*.csv)")
+        found = found[0] if isinstance(found, tuple) else found  # PySide's way, PythonQt's way
+        if found:
+            self.open(Path(found))
+
+    def onFolder(self) -> None:
+        found = qt.QFileDialog.getExistingDirectory(self.ui.listFolderButton, _("Folder of cases"))
+        if found:
+            self.open(Path(found))
+
+    def open(self, source: Path) -> None:
+        """A list, at the case where this reader left it."""
+        self.leave()
+        try:
+            self._worklist = self.logic.openWorklist(source)
+        except (RuntimeError, OSError, ValueError) as error:
+            self._worklist = None
+            self._say(str(error), True)
+            self.refresh()
+            return
+        self.goTo(self._worklist.resume())
+
+    def goTo(self, case: Any) -> None:
+        """Keep the work on the case that is open, and open another. One that cannot be opened is said and skipped."""
+        if not self.leave():
+            return
+        self._case, self._work = case, self.logic.caseWork(self._worklist, case)
+        try:
+            self._work.open(self._parameterNode)
+            if self._worklist.status(case) == "not started":
+                self._worklist.set_status(case, "in progress")
+            self._opened()
+            self._say(_("Opened {case}.").format(case=case.case), False)
+        except (RuntimeError, OSError, ValueError) as error:
+            self._work = None
+            self._say(_("{case} cannot be opened: {error}").format(case=case.case, error=error), True)
+        self.refresh()
+        following = self._worklist.step(case, 1, {"not started"})
+        if following:
+            self.logic.searchAhead(following, self._worklist.folder(following))
+
+    def leave(self) -> bool:
+        """Keep the work on the case that is open, and close it; False, and a sentence, where it cannot be kept."""
+        if not self._work:
+            return True
+        if self.logic.busy:
+            self.logic.cancel()
+        if not self.save():
+            return False
+        self._work.close()
+        self._case, self._work = None, None
+        return True
+
+    def save(self) -> bool:
+        """Keep the work on the case that is open."""
+        try:
+            if self._work:
+                self._work.save(self._marks())
+        except (RuntimeError, OSError) as error:
+            self._say(_("The work on this case could not be kept: {error}").format(error=error), True)
+            return False
+        return True
+
+    def forget(self) -> None:
+        """The scene is closed: what was done is kept, and there is no case any more."""
+        self.save()
+        self._case, self._work = None, None
+        self.refresh()
+
+    def onStep(self, by: int) -> None:
+        wanted = {STATUSES[self.ui.caseFilter.currentIndex - 1]} if self.ui.caseFilter.currentIndex > 0 else None
+        case = self._worklist.step(self._case, by, wanted) if self._case else self._worklist.resume()
+        if case:
+            self.goTo(case)
+        else:
+            self._say(_("There is no such case before.") if by < 0 else _("There is no such case after."), False)
+
+    def onStatus(self, status: str) -> None:
+        """Of the case that is open; a second click takes it back."""
+        before = self._worklist.status(self._case)
+        try:
+            self._worklist.set_status(self._case, "in progress" if before == status else status)
+        except OSError as error:
+            self._say(str(error), True)
+        self.save()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the list and how far it is."""
+        worklist, table = self._worklist, self.ui.casesTable
+        for widget in ("casesTable", "caseFilter", "previousCaseButton", "nextCaseButton"):
+            getattr(self.ui, widget).enabled = worklist is not None
+        for widget in ("reviewedButton", "flagButton"):
+            getattr(self.ui, widget).enabled = self._case is not None
+        wanted = STATUSES[self.ui.caseFilter.currentIndex - 1] if self.ui.caseFilter.currentIndex > 0 else None
+        cases = worklist.cases if worklist else []
+        self._rows = [case for case in cases if wanted is None or worklist.status(case) == wanted]
+        table.setRowCount(len(self._rows))
+        words = dict(zip(STATUSES, (_("not started"), _("in progress"), _("reviewed"), _("flagged")), strict=True))
+        for row, case in enumerate(self._rows):
+            for column, text in enumerate((case.case, words[str(worklist.status(case).value)])):
+                cell = qt.QTableWidgetItem(text)
+                cell.setTextAlignment(qt.Qt.AlignCenter)
+                table.setItem(row, column, cell)
+        if self._case in self._rows:
+            table.selectRow(self._rows.index(self._case))
+        else:
+            table.clearSelection()
+        self.ui.progressLabel.text = ""
+        if worklist:
+            count = worklist.count()
+            sentence = _("{done} of {all} cases reviewed, {flagged} flagged.")
+            self.ui.progressLabel.text = sentence.format(
+                done=count["reviewed"], all=len(worklist.cases), flagged=count["flagged"]
+            )

@@ -1,0 +1,159 @@
+"""A case is opened, left and opened again: nothing of the reader's is lost, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+import slicer.util
+from lopsided.dataset.cases import CaseFiles
+from lopsided.errors import InputError
+from lopsided.marks import BoxMark, Line, Point
+from lopsided.review import Status
+from lopsided.wording import METASTASIS
+from LopsidedSegLib.CaseWork import CaseWork
+from LopsidedSegLib.Marks import Marks
+from LopsidedSegLib.Review import Review
+from LopsidedSegLib.Scene import Scene
+from suggestions import ONE, TWO, add_suggestions
+
+
+@dataclass
+class Settings:
+    reader: str = "ab"
+    logFolder: Path | None = None
+    terminology: str = METASTASIS
+    diameter: float = 6.0
+
+
+def parameters() -> Any:
+    return SimpleNamespace(reference=None, t1=None, t2=None, flair=None, annotation=None, suggestions=None)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> CaseFiles:
+    """Two sequences of the same 22 x 18 x 20 voxels of 2 mm, and two lesions outlined in a label map."""
+    rng = np.random.default_rng(0)
+    paths = {name: tmp_path / f"{name}.nii.gz" for name in ("t1c", "flair", "labels")}
+    labels = np.zeros((20, 18, 22), np.uint8)
+    labels[12:15, 14:17, 8:11] = labels[3:5, 3:5, 3:5] = 1
+    labels[0, 0, 0] = 9  # not a lesion
+    for name, path in paths.items():
+        array = labels if name == "labels" else rng.integers(80, 120, labels.shape).astype(np.int16)
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((2, 2, 2))
+        sitk.WriteImage(image, str(path))
+    return CaseFiles("p", "c", {n: paths[n] for n in ("t1c", "flair")}, paths["labels"], labels=("1",))
+
+
+@pytest.fixture
+def work(case: CaseFiles, tmp_path: Path) -> CaseWork:
+    return CaseWork(case, tmp_path / "work" / "c", Scene(), Settings())
+
+
+def masks(node: Any, reference: Any) -> dict[str, np.ndarray]:
+    segmentation = node.GetSegmentation()
+    return {
+        segmentation.GetSegment(s).GetName(): slicer.util.arrayFromSegmentBinaryLabelmap(node, s, reference) > 0
+        for s in segmentation.GetSegmentIDs()
+    }
+
+
+def test_a_case_is_opened_where_its_files_say(work: CaseWork, case: CaseFiles) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    assert (chosen.reference.GetName(), chosen.flair.GetName(), chosen.t1) == ("c t1c", "c flair", None)
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(case.sequences["t1c"])))
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(chosen.reference), expected)
+    assert chosen.reference.GetSpacing() == (2, 2, 2)
+    found = masks(chosen.annotation, chosen.reference)
+    assert sorted(int(mask.sum()) for mask in found.values()) == [8, 27], "label 9 is none"
+    assert chosen.suggestions is None
+
+
+def test_all_work_is_there_again(work: CaseWork, case: CaseFiles, tmp_path: Path) -> None:
+    """A new lesion, decisions with their history and a note, marks of each kind with their times."""
+    chosen = parameters()
+    work.open(chosen)
+    chosen.suggestions = add_suggestions(chosen.reference, tmp_path)
+    review = Review(chosen.suggestions, Scene(), Settings())
+    review.decide(ONE, Status.ACCEPTED, chosen.annotation)
+    review.decide(TWO, Status.REJECTED)
+    review.writeNote(TWO, "Gefäß")
+    review.threshold = 0.35
+    marks = Marks(chosen.reference, Scene(), Settings())
+    given = [Point((10, 12, 14), 5.5), Line(((4, 4, 4), (10, 4, 4))), BoxMark((20, 16, 18), (6, 8, 10))]
+    for n, mark in enumerate(given):
+        marks.add(mark, f"2026-01-0{n + 1}T10:00:00+00:00")
+    before = masks(chosen.annotation, chosen.reference)
+    work.save(marks)
+    marks.close()
+    work.close()
+    assert slicer.util.getNodesByClass("vtkMRMLDisplayableNode") == []
+
+    again = parameters()
+    CaseWork(case, work.folder, Scene(), Settings()).open(again)
+    after = masks(again.annotation, again.reference)
+    assert after.keys() == before.keys()
+    for name, mask in before.items():
+        np.testing.assert_array_equal(after[name], mask)
+    review = Review(again.suggestions, Scene(), Settings())
+    assert [review.opinion(c).status for c in (ONE, TWO)] == ["accepted", "rejected"]
+    assert (review.opinion(TWO).note, review.threshold) == ("Gefäß", 0.35)
+    marks = Marks(again.reference, Scene(), Settings())
+    assert [(item.mark, marks.time(item)) for item in marks.items()] == [
+        (mark, f"2026-01-0{n + 1}T10:00:00+00:00") for n, mark in enumerate(given)
+    ]
+    marks.close()
+    for _ in range(3):
+        review.undo()
+    assert len(masks(again.annotation, again.reference)) == 2, "the history is there, too"
+
+
+def test_a_search_made_ahead_is_shown(work: CaseWork, tmp_path: Path) -> None:
+    first = parameters()
+    work.open(first)
+    add_suggestions(first.reference, tmp_path)
+    work.close()
+    work.folder.mkdir(parents=True)
+    (tmp_path / "result").rename(work.folder / "ahead")
+    again = parameters()
+    work.open(again)
+    assert again.suggestions.GetSegmentation().GetNumberOfSegments() == 3
+
+
+def test_what_else_is_in_the_scene_stays(work: CaseWork) -> None:
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    work.open(parameters())
+    work.save()
+    work.close()
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [own]
+
+
+def test_a_broken_case_leaves_nothing_behind(case: CaseFiles, tmp_path: Path) -> None:
+    case.sequences["flair"].write_bytes(case.sequences["flair"].read_bytes()[:500])
+    with pytest.raises(InputError, match="flair"):
+        CaseWork(case, tmp_path / "work", Scene(), Settings()).open(parameters())
+    assert slicer.util.getNodesByClass("vtkMRMLDisplayableNode") == []
+
+
+def test_a_save_that_fails_leaves_the_one_before(work: CaseWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    work.save()
+    before = {path.name: path.read_bytes() for path in work.folder.iterdir()}
+    chosen.annotation.GetSegmentation().RemoveAllSegments()
+    with monkeypatch.context() as patch:
+        patch.setattr("lopsided.worklist.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(OSError, match="No space"):
+            work.save()
+    assert {path.name: path.read_bytes() for path in work.folder.iterdir()} == before
+    work.save()
+    assert json.loads((work.folder / "work.json").read_text())["annotation"] == chosen.annotation.GetName()

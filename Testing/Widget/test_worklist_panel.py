@@ -1,0 +1,176 @@
+"""A list of cases, gone through by mouse: nothing is lost on the way, and the next case is searched ahead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import qt
+import SimpleITK as sitk
+import slicer
+import slicer.util
+from lopsided.marks import Point
+from lopsided.worklist import Worklist
+from LopsidedSegLib import Dependencies
+from offscreen import click, new_panel, until
+
+Fake = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Three cases, the first with an annotation."""
+    rng = np.random.default_rng(0)
+    for n in range(3):
+        array = rng.integers(0, 500, (24, 22, 20)).astype(np.int16)
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"{n}.nii.gz"))
+    labels = np.zeros((24, 22, 20), np.uint8)
+    labels[15:18, 4:7, 3:6] = 1
+    sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / "labels.nii.gz"))
+    rows = "p0,eins,0.nii.gz,labels.nii.gz\np1,zwei,1.nii.gz,\np2,drei,2.nii.gz,\n"
+    (tmp_path / "cases.csv").write_text("patient,case,t1c,annotation\n" + rows, encoding="utf-8")
+    return tmp_path / "cases.csv"
+
+
+@pytest.fixture
+def panel(logic: Any) -> Iterator[Any]:
+    logic.settings.reader = "Dr. Ray"
+    widget = new_panel(logic, (440, 1700))
+    widget.enter()
+    yield widget
+    widget.cleanup()
+    widget.parent.close()
+
+
+@pytest.fixture
+def opened(panel: Any, source: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The panel, with the list open."""
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: (str(source), ""))
+    click(panel.ui.listFileButton)
+    return panel
+
+
+def rows(panel: Any) -> list[list[str]]:
+    table = panel.ui.casesTable
+    return [[table.item(row, n).text() for n in range(table.columnCount)] for row in range(table.rowCount)]
+
+
+def volumes() -> list[str]:
+    return [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+
+
+def test_a_list_is_opened_where_the_reader_left_it(opened: Any, source: Path, tmp_path: Path) -> None:
+    ui = opened.ui
+    assert rows(opened) == [["eins", "in progress"], ["zwei", "not started"], ["drei", "not started"]]
+    assert ui.statusLabel.text == "Opened eins."
+    assert opened.logic.getParameterNode().reference.GetName() == "eins t1c"
+    assert opened.logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments() == 1
+    click(ui.reviewedButton)
+    click(ui.nextCaseButton)
+    assert volumes() == ["zwei t1c"], "one case at a time"
+    assert rows(opened) == [["eins", "reviewed"], ["zwei", "in progress"], ["drei", "not started"]]
+    assert ui.progressLabel.text == "1 of 3 cases reviewed, 0 flagged."
+    opened.parent.grab().save(str(tmp_path / "worklist.png"))
+    opened.worklistPanel.open(source)
+    assert volumes() == ["zwei t1c"], "the one in progress"
+    click(ui.flagButton)
+    click(ui.nextCaseButton)
+    click(ui.nextCaseButton)
+    assert ui.statusLabel.text == "There is no such case after."
+    ui.caseFilter.currentIndex = 4
+    assert rows(opened) == [["zwei", "flagged"]]
+    click(ui.previousCaseButton)
+    assert volumes() == ["zwei t1c"]
+    click(ui.flagButton)
+    assert rows(opened) == [], "taken back, it is in progress"
+
+
+def test_nothing_is_lost_between_cases(opened: Any, source: Path) -> None:
+    """A search, an accepted suggestion and a mark, there again after another case was opened."""
+    ui, logic = opened.ui, opened.logic
+    click(ui.suggestButton)
+    until(lambda: not logic.busy)
+    opened.reviewPanel.onCellClicked(0, 0)
+    click(ui.acceptButton)
+    click(ui.rejectButton)
+    opened.marksPanel.marks.add(Point((4, 15, 8), 5))
+    click(ui.nextCaseButton)
+    assert ui.suggestionsTable.rowCount == 0
+    assert ui.marksTable.rowCount == 0
+    click(ui.previousCaseButton)
+    statuses = [ui.suggestionsTable.item(row, 5).text() for row in range(ui.suggestionsTable.rowCount)]
+    assert statuses == ["accepted", "rejected"]
+    assert ui.marksTable.rowCount == 1
+    assert logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments() == 2
+    slicer.mrmlScene.Clear(0)
+    opened.worklistPanel.open(source)
+    assert ui.marksTable.rowCount == 1, "the scene was closed, which is a way of leaving"
+
+
+def test_the_next_case_is_searched_while_one_reviews(
+    opened: Any, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a search that the user asks for meanwhile waits for it."""
+    monkeypatch.setattr(Dependencies, "installed", lambda: True)
+    logic, ui = opened.logic, opened.ui
+    opened.worklistPanel.open(source)
+    assert logic._worker.busy
+    assert not logic.busy, "it is not in the user's way"
+    assert ui.suggestButton.text == "Suggest missed lesions"
+    click(ui.suggestButton)
+    assert ui.suggestButton.text == "Cancel"
+    assert ui.statusLabel.text == "Finishing the search of the next case…"
+    until(lambda: not logic.busy)
+    assert ui.statusLabel.text == "Suggested lesions: 2"
+    click(ui.nextCaseButton)
+    assert ui.suggestionsTable.rowCount == 2, "there at once"
+    assert volumes() == ["zwei t1c"]
+    until(lambda: not logic._worker.busy)
+
+
+def test_a_broken_case_is_said_and_the_list_goes_on(opened: Any, source: Path) -> None:
+    (source.parent / "1.nii.gz").write_bytes(b"no image")
+    click(opened.ui.nextCaseButton)
+    assert opened.ui.statusLabel.text.startswith("zwei cannot be opened: ")
+    assert volumes() == []
+    click(opened.ui.nextCaseButton)
+    assert volumes() == ["drei t1c"]
+    assert rows(opened)[1] == ["zwei", "not started"]
+
+
+def test_work_that_cannot_be_kept_stays_open(opened: Any, source: Path) -> None:
+    opened.marksPanel.marks.add(Point((4, 15, 8), 5))
+    worklist = Worklist(source, "Dr. Ray")
+    folder = worklist.folder(worklist.cases[0])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.with_name(folder.name + ".partial").write_text("in the way", encoding="utf-8")
+    click(opened.ui.nextCaseButton)
+    assert opened.ui.statusLabel.text.startswith("The work on this case could not be kept: ")
+    assert volumes() == ["eins t1c"]
+    assert opened.ui.marksTable.rowCount == 1
+    folder.with_name(folder.name + ".partial").unlink()
+    click(opened.ui.nextCaseButton)
+    assert volumes() == ["zwei t1c"]
+    kept = json.loads((folder / "work.json").read_text(encoding="utf-8"))
+    assert len(kept["marks"]) == 1
+
+
+def test_two_readers_have_work_of_their_own(opened: Any, source: Path) -> None:
+    opened.marksPanel.marks.add(Point((4, 15, 8), 5))
+    click(opened.ui.reviewedButton)
+    click(opened.ui.nextCaseButton)
+    opened.logic.settings.reader = "Dr. Sight"
+    opened.worklistPanel.open(source)
+    assert rows(opened)[0] == ["eins", "in progress"]
+    assert opened.ui.marksTable.rowCount == 0
+
+
+def test_no_list_is_said(panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    click(panel.ui.listFolderButton)
+    assert "no cases here" in panel.ui.statusLabel.text
+    assert not panel.ui.nextCaseButton.enabled
