@@ -56,6 +56,7 @@ class CaseWork:
             for sequence, parameter in _PARAMETERS.items():
                 node = self._add(volumes[sequence], sequence) if sequence in volumes else None
                 setattr(parameterNode, parameter, node)
+            self._scene.show(parameterNode.reference)
             kept = self.folder / WORK
             if kept.exists():
                 self._restore(json.loads(kept.read_text(encoding="utf-8")))

@@ -141,6 +141,12 @@ class Scene:
             node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
         return node
 
+    def show(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """A volume in all slice views, whole."""
+        application = slicer.app.applicationLogic()
+        application.GetSelectionNode().SetActiveVolumeID(volume.GetID())
+        application.PropagateVolumeSelection(1)
+
     def jumpTo(self, candidate: dict[str, Any]) -> None:
         """Centre all slice views on a candidate of :meth:`result`, near enough that it fills a good part of them."""
         ras = (_RAS_FROM_LPS @ [*candidate["centroid_lps"], 1])[:3]

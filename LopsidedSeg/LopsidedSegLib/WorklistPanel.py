@@ -80,6 +80,7 @@ class WorklistPanel:
             self._work.open(self._parameterNode)
             if self._worklist.status(case) == "not started":
                 self._worklist.set_status(case, "in progress")
+            self.ui.patientEdit.text, self.ui.caseEdit.text = case.patient, case.case
             self._opened()
             self._say(_("Opened {case}.").format(case=case.case), False)
         except (RuntimeError, OSError, ValueError) as error:

@@ -70,6 +70,8 @@ def test_a_case_is_opened_where_its_files_say(work: CaseWork, case: CaseFiles) -
     chosen = parameters()
     work.open(chosen)
     assert (chosen.reference.GetName(), chosen.flair.GetName(), chosen.t1) == ("c t1c", "c flair", None)
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActiveVolumeID() == chosen.reference.GetID(), "it is shown"
     expected = sitk.GetArrayFromImage(sitk.ReadImage(str(case.sequences["t1c"])))
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(chosen.reference), expected)
     assert chosen.reference.GetSpacing() == (2, 2, 2)

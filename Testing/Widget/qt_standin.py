@@ -43,7 +43,13 @@ class qMRMLWidget(QtWidgets.QWidget):
 
 
 class ctkCollapsibleButton(QtWidgets.QGroupBox):
+    """It never hides what is in it: tests click there."""
+
     text = QtCore.Property(str, QtWidgets.QGroupBox.title, QtWidgets.QGroupBox.setTitle)
+    _collapsed = False
+    collapsed = QtCore.Property(
+        bool, lambda self: self._collapsed, lambda self, value: setattr(self, "_collapsed", value)
+    )
 
 
 def _option(name: str, kind: Any) -> Any:

@@ -68,6 +68,7 @@ def test_a_list_is_opened_where_the_reader_left_it(opened: Any, source: Path, tm
     assert rows(opened) == [["eins", "in progress"], ["zwei", "not started"], ["drei", "not started"]]
     assert ui.statusLabel.text == "Opened eins."
     assert opened.logic.getParameterNode().reference.GetName() == "eins t1c"
+    assert (ui.patientEdit.text, ui.caseEdit.text) == ("p0", "eins"), "for the export"
     assert opened.logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments() == 1
     click(ui.reviewedButton)
     click(ui.nextCaseButton)
