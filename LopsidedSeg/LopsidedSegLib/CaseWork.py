@@ -38,6 +38,7 @@ class CaseWork:
         self._scene, self._settings = scene, settings
         self._parameters: Any = None
         self._loaded: list[Any] = []
+        self._ownedByUser: set[str] = set()
 
     def open(self, parameterNode: Any) -> None:
         """Load the case, as this reader left it, and choose it in the module.
@@ -49,6 +50,7 @@ class CaseWork:
         from lopsided.reading import read_volume
 
         self._parameters = parameterNode
+        self._ownedByUser = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")}
         if self._beside(".before").exists() and not self.folder.exists():
             self._beside(".before").rename(self.folder)  # the last save was interrupted at its very end
         try:
@@ -103,13 +105,14 @@ class CaseWork:
     def close(self) -> None:
         """Take the case's nodes, and what was made for it, out of the scene."""
         parameters = self._parameters
-        made = [parameters.annotation, parameters.suggestions] if parameters else []
+        chosen = [parameters.annotation, parameters.suggestions] if parameters else []
+        made = [node for node in chosen if node and node.GetID() not in self._ownedByUser]
         reference = parameters and parameters.reference
         if reference:
             for item in Marks.nodesOf(reference):
                 slicer.mrmlScene.RemoveNode(item)
         for node in [*made, *self._loaded]:
-            if node and slicer.mrmlScene.IsNodePresent(node):
+            if slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
         self._loaded = []
 

@@ -14,7 +14,7 @@ REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 def installed() -> bool:
     """Whether the computing process can run as things are; nothing is imported, asked or installed."""
     try:
-        for package in ("torch", "numpy", "SimpleITK", "safetensors", "pydantic"):
+        for package in ("torch", "numpy", "SimpleITK", "safetensors", "pydantic", "filelock"):
             importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return False

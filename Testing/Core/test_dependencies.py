@@ -7,7 +7,9 @@ from pathlib import Path
 import lopsided
 import pytest
 
-MODULES = sorted(p.stem for p in Path(lopsided.__file__).parent.glob("*.py") if not p.stem.startswith("__"))
+FOLDER = Path(lopsided.__file__).parent
+FILES = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
+MODULES = sorted(".".join(path.parts) for path in FILES if not path.stem.startswith("__"))
 WITH_TORCH = {"network", "predict", "worker"}
 
 

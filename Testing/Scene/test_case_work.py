@@ -133,7 +133,10 @@ def test_a_search_made_ahead_is_shown(work: CaseWork, tmp_path: Path) -> None:
 
 def test_what_else_is_in_the_scene_stays(work: CaseWork) -> None:
     own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
-    work.open(parameters())
+    chosen = parameters()
+    work.open(chosen)
+    slicer.mrmlScene.RemoveNode(chosen.annotation)
+    chosen.annotation = own  # though it is annotated in
     work.save()
     work.close()
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [own]
