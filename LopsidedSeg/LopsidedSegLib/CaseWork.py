@@ -152,7 +152,8 @@ class CaseWork:
         if "annotation" in content:
             node = self._scene.newAnnotation(parameters.reference)
             node.SetName(content["annotation"])
-            self._scene.readSegments(node, self.folder / ANNOTATION)
+            if (self.folder / ANNOTATION).exists():  # else it has no segment
+                self._scene.readSegments(node, self.folder / ANNOTATION)
             parameters.annotation = node
         if "suggestions" in content:
             result = json.loads(content["suggestions"][RESULT_ATTRIBUTE])

@@ -76,13 +76,10 @@ class Scene:
 
     def newSuggestions(self, reference: Any, result: dict[str, Any], path: Path) -> Any:
         """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already."""
-        node = self._newSegmentation(_("{reference} suggestions").format(reference=reference.GetName()))
+        node = slicer.vtkMRMLSegmentationNode()
         if result["candidates"]:
-            try:
-                self.readSegments(node, path)
-            except RuntimeError:
-                slicer.mrmlScene.RemoveNode(node)
-                raise
+            self.readSegments(node, path)  # before it is in the scene, where a failure would leave parts of it
+        self._addSegmentation(node, _("{reference} suggestions").format(reference=reference.GetName()))
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
         node.SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
         addSurfaces(node)
@@ -92,11 +89,9 @@ class Scene:
         return node
 
     def readSegments(self, node: Any, path: Path) -> None:
-        """Segments of a ``.seg.nrrd`` into a node; raises RuntimeError, one sentence. A file that is not there has none."""
+        """Segments of a ``.seg.nrrd`` into a node; raises RuntimeError, one sentence."""
         import SimpleITK as sitk
 
-        if not path.exists():
-            return
         sitk.ReadImage(str(path))  # raises where the file is damaged; MRML's reader would end Slicer
         storage = slicer.vtkMRMLSegmentationStorageNode()
         storage.SetFileName(str(path))
@@ -176,8 +171,12 @@ class Scene:
         editor.SetSelectedSegmentID(segmentId)
 
     def _newSegmentation(self, name: str) -> Any:
-        name = slicer.mrmlScene.GenerateUniqueName(name)
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        return self._addSegmentation(slicer.vtkMRMLSegmentationNode(), name)
+
+    @staticmethod
+    def _addSegmentation(node: Any, name: str) -> Any:
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(name))
+        slicer.mrmlScene.AddNode(node)
         node.CreateDefaultDisplayNodes()
         return node
 
