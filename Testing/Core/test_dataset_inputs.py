@@ -141,8 +141,8 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     )
     result = tmp_path / "result"
     result.mkdir()
-    boxes = ((20, 40, 30, 1), (20, 20, 30, 2), (8, 40, 40, 3))
-    segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0, 0)) for n in (1, 2, 3)]
+    boxes = ((20, 40, 30, 1), (20, 20, 30, 2), (8, 40, 40, 3), (8, 50, 40, 4))
+    segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0, 0)) for n in (1, 2, 3, 4)]
     found = segmentation_image(labels(scan, *boxes).array, scan.geometry, segments)
     sitk.WriteImage(found, str(result / "suggestions.seg.nrrd"))
     candidates = [
@@ -155,7 +155,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
             "longest_diameter_mm": 3,
         }
         | {"centroid_lps": [0, 0, 0], "centroid_ras": [0, 0, 0], "distance_to_annotated_mm": None}
-        for n in (1, 2, 3)
+        for n in (1, 2, 3, 4)
     ]
     record = {
         "software": "x",
@@ -172,7 +172,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
         "candidates": candidates,
     }
     (result / CANDIDATES).write_text(json.dumps(record), encoding="utf-8")
-    session = ReviewSession(["Suggestion_1", "Suggestion_2", "Suggestion_3"], "Dr. Ray", {})
+    session = ReviewSession([f"Suggestion_{n}" for n in (1, 2, 3, 4)], "Dr. Ray", {})
     session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.3)
     session.decide("Suggestion_2", Status.REJECTED, threshold=0.3)
     log = ReviewLog(tmp_path, "study", session)
@@ -183,7 +183,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     assert "3 lesions (1 outlined, 1 point, 1 suggestion), 3 suggestions" in said
     [case] = read_dataset(tmp_path / "dataset")
     [reading] = read_record(tmp_path / "dataset" / "reviews" / f"{case.name}.json", CaseRecord).readings
-    assert [s.status for s in reading.suggestions] == ["accepted", "rejected", "pending"]
+    assert [s.status for s in reading.suggestions] == ["accepted", "rejected", "pending"], "the fourth was not shown"
     assert (reading.model, reading.threshold, reading.recognised) == ("f" * 64, 0.3, 1)
     [point] = [lesion for lesion in reading.lesions if lesion.kind == "point"]
     np.testing.assert_allclose(point.centroid_lps, centre, atol=0.2)

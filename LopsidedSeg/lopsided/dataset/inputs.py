@@ -126,11 +126,13 @@ def read_reading(
     if result is None or review is None:
         return Reading(reader, tuple(lesions), whole_case=whole_case)
     record, session = _read_review(result, review)
-    decided = list(_decided(record, session, result / SEGMENTS, reference))
+    threshold = min((event.threshold for event in session.events), default=record.threshold or record.model.threshold)
+    everything = _decided(record, session, result / SEGMENTS, reference)
+    # those that were never shown say nothing
+    decided = [d for d in everything if d.status != "pending" or d.confidence >= threshold]
     known = {lesion.candidate for lesion in lesions}
     accepted = (d for d in decided if d.status == "accepted" and d.candidate not in known)
     lesions += [Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in accepted]
-    threshold = min((event.threshold for event in session.events), default=record.threshold)
     return Reading(
         reader,
         tuple(lesions),
