@@ -1,18 +1,22 @@
 """A case of a worklist in the scene: opened from its files, and a reader's work on it kept in a folder."""
 
+from __future__ import annotations
+
 import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
 
 from .Labelmaps import imageOf, labelmapName
-from .Marks import Marks
 from .Scene import RESULT_ATTRIBUTE, Scene, ijkToRasOf
 from .Settings import Settings
+
+if TYPE_CHECKING:
+    from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
 
 WORK = "work.json"
 ANNOTATION, SUGGESTIONS = "annotation.seg.nrrd", "suggestions.seg.nrrd"
@@ -104,6 +108,8 @@ class CaseWork:
 
     def close(self) -> None:
         """Take the case's nodes, and what was made for it, out of the scene."""
+        from .Marks import Marks
+
         parameters = self._parameters
         chosen = [parameters.annotation, parameters.suggestions] if parameters else []
         made = [node for node in chosen if node and node.GetID() not in self._ownedByUser]
@@ -146,6 +152,8 @@ class CaseWork:
     def _restore(self, content: dict[str, Any]) -> None:
         from lopsided.marks import Mark
         from pydantic import TypeAdapter
+
+        from .Marks import Marks
 
         parameters = self._parameters
         parameters.annotation = parameters.suggestions = None

@@ -1,16 +1,20 @@
 """A case of the scene as a request to export it to a coarse-label dataset."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lopsided.review import ReviewLog, ReviewSession
 from slicer.i18n import tr as _
 
-from .Marks import Marks
 from .Review import Review
 from .Scene import RESULT_ATTRIBUTE, Scene
 from .Settings import Settings
+
+if TYPE_CHECKING:
+    from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
 
 
 @dataclass

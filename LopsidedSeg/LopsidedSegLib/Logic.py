@@ -1,11 +1,13 @@
 """What the module does, callable with or without its panel."""
 
+from __future__ import annotations
+
 import logging
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from lopsided.naming import guess_sequences
@@ -17,12 +19,14 @@ from . import Dependencies
 from .Annotation import Annotation
 from .CaseWork import AHEAD, WORK, CaseWork
 from .Export import Export
-from .Marks import Marks
 from .Parameters import Parameters
 from .Review import Review
 from .Scene import Scene, rasOf
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
+
+if TYPE_CHECKING:
+    from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
 
 
 class Logic(ScriptedLoadableModuleLogic):
@@ -273,6 +277,8 @@ class Logic(ScriptedLoadableModuleLogic):
 
     def marks(self, reference: Any, changed: Callable[[], None] = lambda: None) -> Marks:
         """The coarse marks of lesions on a volume; ``changed`` is called after each change. Close them when done."""
+        from .Marks import Marks
+
         return Marks(reference, self._scene, self.settings, changed)
 
     @staticmethod

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from lopsided.volume import Geometry
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -120,8 +119,10 @@ class Scene:
         slicer.vtkOrientedImageDataResample.TransformOrientedImage(image, toWorld, True)
         return image
 
-    def geometry(self, node: slicer.vtkMRMLScalarVolumeNode) -> Geometry:
-        """A volume's grid as it is in the world, LPS; raises as :meth:`lattice`."""
+    def geometry(self, node: slicer.vtkMRMLScalarVolumeNode) -> Any:
+        """A volume's grid as it is in the world, a :class:`lopsided.volume.Geometry`; raises as :meth:`lattice`."""
+        from lopsided.volume import Geometry
+
         image = self.lattice(node)
         ijkToLPS = _RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(imageToWorld(image))
         spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)

@@ -13,7 +13,6 @@ from slicer.util import VTKObservationMixin
 
 from .ExportPanel import ExportPanel
 from .Logic import Logic
-from .MarksPanel import MarksPanel
 from .Parameters import Parameters
 from .ReviewPanel import ReviewPanel
 from .Worker import Callbacks
@@ -34,6 +33,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self) -> None:
+        from .MarksPanel import MarksPanel  # needs SimpleITK, which takes its time to import
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/LopsidedSeg.ui"))
         self.layout.addWidget(uiWidget)

@@ -1,15 +1,20 @@
 """The part of the panel that leads through a list of cases."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 from slicer.i18n import tr as _
 
 from .CaseWork import CaseWork
 from .Logic import Logic
-from .Marks import Marks
+
+if TYPE_CHECKING:
+    from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
+
 
 STATUSES = ("not started", "in progress", "reviewed", "flagged")  # lopsided.worklist.CaseStatus, which needs more
 
