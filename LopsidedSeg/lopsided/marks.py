@@ -16,6 +16,7 @@ from .volume import Geometry, Vector, Volume, to_sitk
 
 _FINE = 4  # a voxel is judged by this many points along each axis
 _RING_MM = 3.0
+_HAND_MM = 1.0  # how exact a reader's hand is
 _CONTRAST = 3.0  # standard deviations of what is around; less is not a lesion's edge
 
 
@@ -101,16 +102,18 @@ def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
 
 
 def crossed(lines: list[Line]) -> list[Line]:
-    """Lines of which each may have another across it: one whose middle is within a quarter of its length of its own."""
+    """Lines of which each may have another across it: one that it crosses or comes within 1 mm of, the nearest by its
+    middle where there are several."""
     left = sorted(lines, key=lambda line: -_length(line))
     found = []
     while left:
         line = left.pop(0)
-        middle = np.mean(line.ends_lps, axis=0)
-        near = [o for o in left if np.linalg.norm(np.mean(o.ends_lps, axis=0) - middle) < _length(line) / 4]
+        near = [other for other in left if _gap(line, other) <= _HAND_MM]
         if near:
-            left.remove(near[0])
-        found.append(Line(line.ends_lps, near[0].ends_lps) if near else line)
+            across = min(near, key=lambda other: float(np.linalg.norm(_middle(other) - _middle(line))))
+            left.remove(across)
+            line = Line(line.ends_lps, across.ends_lps)
+        found.append(line)
     return found
 
 
@@ -141,6 +144,18 @@ def snap(region: Region, image: Volume) -> Region:
     pieces = sitk.RelabelComponent(sitk.ConnectedComponent(to_sitk(bright, geometry), True))
     whole = sitk.GetArrayFromImage(sitk.BinaryFillhole(pieces == 1, True)).astype(bool) & mask
     return region_of(whole).shifted(low)
+
+
+def _middle(line: Line) -> np.ndarray:
+    return np.mean(line.ends_lps, axis=0)
+
+
+def _gap(one: Line, other: Line) -> float:
+    """How far apart two lines pass, mm: exact where they cross, else at most too large."""
+    start, way = np.array(one.ends_lps[0]), np.subtract(*one.ends_lps[::-1])
+    begin, path = np.array(other.ends_lps[0]), np.subtract(*other.ends_lps[::-1])
+    s, t = np.clip(np.linalg.lstsq(np.stack([way, -path], axis=1), begin - start, rcond=None)[0], 0, 1)
+    return float(np.linalg.norm(start + s * way - begin - t * path))
 
 
 def _length(line: Line) -> float:

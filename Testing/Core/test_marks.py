@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, rasterise, snap
+from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
 from lopsided.regions import Region, measure, region_of
 from lopsided.volume import Geometry, Volume
 
@@ -49,7 +49,7 @@ def test_a_point_is_where_it_was_put_and_as_large(
     assert (gap <= voxel / 2 + 1e-6).all(), "sub-voxel"
     far = np.linalg.norm(points_of(region, geometry) - centre, axis=1).max()
     assert far <= diameter / 2 + np.linalg.norm(geometry.spacing)
-    if diameter > 4 * max(geometry.spacing):
+    if diameter > 8 * max(geometry.spacing):  # of fewer voxels, whole shells are in or out at once
         assert measure(region, geometry).volume_mm3 == pytest.approx(np.pi / 6 * diameter**3, rel=0.1)
 
 
@@ -146,6 +146,29 @@ def test_snapping_only_trims_and_leaves_what_shows_nothing(scan: Volume) -> None
     nothing = rasterise(Point((-15, 0, 0), 8), scan.geometry)
     assert nothing is not None
     assert snap(nothing, scan) is nothing
+
+
+def line(*ends: tuple[float, float]) -> Line:
+    (a, b), (c, d) = ends
+    return Line(((a, b, 0.0), (c, d, 0.0)))
+
+
+def test_lines_that_cross_are_one_lesion_wherever_they_do_and_lines_of_neighbours_are_not() -> None:
+    long, off_middle = line((-6, 0), (6, 0)), line((4, -2), (4, 3))
+    assert crossed([off_middle, long]) == [Line(long.ends_lps, off_middle.ends_lps)]
+    small, unsteady = line((-1, 0), (1, 0)), line((0.9, 0.8), (0.7, 3))
+    assert crossed([small, unsteady]) == [Line(unsteady.ends_lps, small.ends_lps)]
+    apart = [line((-6, 0), (6, 0)), line((2, 1.5), (2, 5)), line((7.5, -5), (7.5, 5))]
+    assert len(crossed(apart)) == 3
+
+
+def test_each_line_goes_with_the_one_across_it_where_two_lesions_touch() -> None:
+    first, first_across = line((-8, 0), (8, 0)), line((0, -3), (0, 3))
+    second, second_across = line((8.5, -7), (8.5, 7)), line((6, 1), (11, 1))
+    assert crossed([first, second, second_across, first_across]) == [
+        Line(first.ends_lps, first_across.ends_lps),
+        Line(second.ends_lps, second_across.ends_lps),
+    ]
 
 
 def test_a_region_is_the_same_whole_and_in_its_box() -> None:
