@@ -36,6 +36,11 @@ def points_of(region: Region, geometry: Geometry) -> np.ndarray:
     return geometry.physical(np.argwhere(region.mask) + [s.start for s in region.box])
 
 
+def points_of_all(geometry: Geometry) -> np.ndarray:
+    """LPS, mm, of every voxel: (k, j, i, 3)."""
+    return geometry.physical(np.stack(np.indices(geometry.shape), axis=-1))
+
+
 @given(geometries(), st.tuples(*[st.floats(-8, 8)] * 3), st.floats(1, 24))
 @settings(max_examples=150, deadline=None)
 def test_a_point_is_where_it_was_put_and_as_large(
@@ -121,12 +126,12 @@ def test_what_is_no_mark_is_refused(mark: Mark) -> None:
 def scan() -> Volume:
     """A bright ring of 10 mm with a dark middle, a bright neighbour, and noise."""
     geometry = Geometry((50, 50, 50), (1, 1, 1), (-25, -25, -25), IDENTITY)
-    points = geometry.physical(np.argwhere(np.ones(geometry.shape)))
+    points = points_of_all(geometry)
     image = np.random.default_rng(0).normal(100, 3, geometry.shape)
-    radius = np.linalg.norm(points, axis=1).reshape(geometry.shape)
+    radius = np.linalg.norm(points, axis=-1)
     image[radius < 5] = 180
     image[radius < 2.5] = 60
-    image[np.linalg.norm(points - (14, 0, 0), axis=1).reshape(geometry.shape) < 3] = 220
+    image[np.linalg.norm(points - (14, 0, 0), axis=-1) < 3] = 220
     return Volume(image, geometry)
 
 
@@ -138,14 +143,45 @@ def test_snapping_finds_the_lesion_within_a_generous_mark_and_fills_its_middle(s
     np.testing.assert_allclose(found.centroid_lps, (0, 0, 0), atol=0.2)
 
 
-def test_snapping_only_trims_and_leaves_what_shows_nothing(scan: Volume) -> None:
-    small = rasterise(Point((0, 0, 0), 8), scan.geometry)
-    assert small is not None
-    trimmed = snap(small, scan).whole(scan.geometry.shape)
-    assert (trimmed <= small.whole(scan.geometry.shape)).all()
+def test_snapping_leaves_what_shows_nothing(scan: Volume) -> None:
     nothing = rasterise(Point((-15, 0, 0), 8), scan.geometry)
     assert nothing is not None
     assert snap(nothing, scan) is nothing
+
+
+def test_snapping_mends_a_mark_that_was_put_beside_by_1_mm_and_reaches_no_further(scan: Volume) -> None:
+    truth = np.linalg.norm(points_of_all(scan.geometry), axis=-1) < 5
+    mark = rasterise(Point((-1, 0, 0), 10), scan.geometry)
+    assert mark is not None
+    found = snap(mark, scan).whole(truth.shape)
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.97
+    small = rasterise(Point((-2, 0, 0), 5), scan.geometry)
+    assert small is not None
+    reach = np.linalg.norm(points_of(snap(small, scan), scan.geometry) - (-2, 0, 0), axis=1).max()
+    assert 2.5 < reach <= 2.5 + 2**0.5, "the next voxel, diagonally at most"
+
+
+@pytest.mark.parametrize("gap_mm", [0, 1])
+def test_snapping_keeps_the_middle_of_a_thin_rim_even_with_a_gap(scan: Volume, gap_mm: float) -> None:
+    points = points_of_all(scan.geometry)
+    radius = np.linalg.norm(points, axis=-1)
+    rim = (radius < 5) & (radius >= 4) & ~((np.abs(points[..., 0]) < gap_mm / 2) & (points[..., 2] > 0))
+    image = np.where(rim, 180, np.where(radius < 5, 60, scan.array))
+    mark = rasterise(Point((0, 0, 0), 12), scan.geometry)
+    assert mark is not None
+    found = snap(mark, Volume(image, scan.geometry))
+    assert found.mask.sum() == pytest.approx((radius < 5).sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.5, 5.0), (3.0, 3.0, 3.0)])
+def test_snapping_on_any_grid(spacing: tuple[float, float, float]) -> None:
+    size = tuple(int(60 / s) for s in spacing)
+    geometry = Geometry(size, spacing, (-30, -30, -30), IDENTITY)  # type: ignore[arg-type]
+    lesion = np.linalg.norm(points_of_all(geometry), axis=-1) < 9
+    mark = rasterise(BoxMark((0, 0, 0), (24, 24, 24)), geometry)
+    assert mark is not None
+    found = snap(mark, Volume(np.where(lesion, 200.0, 100.0), geometry))
+    np.testing.assert_array_equal(found.whole(geometry.shape), lesion)
 
 
 def line(*ends: tuple[float, float]) -> Line:
