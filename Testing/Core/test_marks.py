@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, rasterise, snap
+from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
 from lopsided.regions import Region, measure, region_of
 from lopsided.volume import Geometry, Volume
 
@@ -36,6 +36,11 @@ def points_of(region: Region, geometry: Geometry) -> np.ndarray:
     return geometry.physical(np.argwhere(region.mask) + [s.start for s in region.box])
 
 
+def points_of_all(geometry: Geometry) -> np.ndarray:
+    """LPS, mm, of every voxel: (k, j, i, 3)."""
+    return geometry.physical(np.stack(np.indices(geometry.shape), axis=-1))
+
+
 @given(geometries(), st.tuples(*[st.floats(-8, 8)] * 3), st.floats(1, 24))
 @settings(max_examples=150, deadline=None)
 def test_a_point_is_where_it_was_put_and_as_large(
@@ -49,7 +54,7 @@ def test_a_point_is_where_it_was_put_and_as_large(
     assert (gap <= voxel / 2 + 1e-6).all(), "sub-voxel"
     far = np.linalg.norm(points_of(region, geometry) - centre, axis=1).max()
     assert far <= diameter / 2 + np.linalg.norm(geometry.spacing)
-    if diameter > 4 * max(geometry.spacing):
+    if diameter > 8 * max(geometry.spacing):  # of fewer voxels, whole shells are in or out at once
         assert measure(region, geometry).volume_mm3 == pytest.approx(np.pi / 6 * diameter**3, rel=0.1)
 
 
@@ -121,12 +126,12 @@ def test_what_is_no_mark_is_refused(mark: Mark) -> None:
 def scan() -> Volume:
     """A bright ring of 10 mm with a dark middle, a bright neighbour, and noise."""
     geometry = Geometry((50, 50, 50), (1, 1, 1), (-25, -25, -25), IDENTITY)
-    points = geometry.physical(np.argwhere(np.ones(geometry.shape)))
+    points = points_of_all(geometry)
     image = np.random.default_rng(0).normal(100, 3, geometry.shape)
-    radius = np.linalg.norm(points, axis=1).reshape(geometry.shape)
+    radius = np.linalg.norm(points, axis=-1)
     image[radius < 5] = 180
     image[radius < 2.5] = 60
-    image[np.linalg.norm(points - (14, 0, 0), axis=1).reshape(geometry.shape) < 3] = 220
+    image[np.linalg.norm(points - (14, 0, 0), axis=-1) < 3] = 220
     return Volume(image, geometry)
 
 
@@ -138,14 +143,68 @@ def test_snapping_finds_the_lesion_within_a_generous_mark_and_fills_its_middle(s
     np.testing.assert_allclose(found.centroid_lps, (0, 0, 0), atol=0.2)
 
 
-def test_snapping_only_trims_and_leaves_what_shows_nothing(scan: Volume) -> None:
-    small = rasterise(Point((0, 0, 0), 8), scan.geometry)
-    assert small is not None
-    trimmed = snap(small, scan).whole(scan.geometry.shape)
-    assert (trimmed <= small.whole(scan.geometry.shape)).all()
+def test_snapping_leaves_what_shows_nothing(scan: Volume) -> None:
     nothing = rasterise(Point((-15, 0, 0), 8), scan.geometry)
     assert nothing is not None
     assert snap(nothing, scan) is nothing
+
+
+def test_snapping_mends_a_mark_that_was_put_beside_by_1_mm_and_reaches_no_further(scan: Volume) -> None:
+    truth = np.linalg.norm(points_of_all(scan.geometry), axis=-1) < 5
+    mark = rasterise(Point((-1, 0, 0), 10), scan.geometry)
+    assert mark is not None
+    found = snap(mark, scan).whole(truth.shape)
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.97
+    small = rasterise(Point((-2, 0, 0), 5), scan.geometry)
+    assert small is not None
+    reach = np.linalg.norm(points_of(snap(small, scan), scan.geometry) - (-2, 0, 0), axis=1).max()
+    assert 2.5 < reach <= 2.5 + 2**0.5, "the next voxel, diagonally at most"
+
+
+@pytest.mark.parametrize("gap_mm", [0, 1])
+def test_snapping_keeps_the_middle_of_a_thin_rim_even_with_a_gap(scan: Volume, gap_mm: float) -> None:
+    points = points_of_all(scan.geometry)
+    radius = np.linalg.norm(points, axis=-1)
+    rim = (radius < 5) & (radius >= 4) & ~((np.abs(points[..., 0]) < gap_mm / 2) & (points[..., 2] > 0))
+    image = np.where(rim, 180, np.where(radius < 5, 60, scan.array))
+    mark = rasterise(Point((0, 0, 0), 12), scan.geometry)
+    assert mark is not None
+    found = snap(mark, Volume(image, scan.geometry))
+    assert found.mask.sum() == pytest.approx((radius < 5).sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.5, 5.0), (3.0, 3.0, 3.0)])
+def test_snapping_on_any_grid(spacing: tuple[float, float, float]) -> None:
+    size = tuple(int(60 / s) for s in spacing)
+    geometry = Geometry(size, spacing, (-30, -30, -30), IDENTITY)  # type: ignore[arg-type]
+    lesion = np.linalg.norm(points_of_all(geometry), axis=-1) < 9
+    mark = rasterise(BoxMark((0, 0, 0), (24, 24, 24)), geometry)
+    assert mark is not None
+    found = snap(mark, Volume(np.where(lesion, 200.0, 100.0), geometry))
+    np.testing.assert_array_equal(found.whole(geometry.shape), lesion)
+
+
+def line(*ends: tuple[float, float]) -> Line:
+    (a, b), (c, d) = ends
+    return Line(((a, b, 0.0), (c, d, 0.0)))
+
+
+def test_lines_that_cross_are_one_lesion_wherever_they_do_and_lines_of_neighbours_are_not() -> None:
+    long, off_middle = line((-6, 0), (6, 0)), line((4, -2), (4, 3))
+    assert crossed([off_middle, long]) == [Line(long.ends_lps, off_middle.ends_lps)]
+    small, unsteady = line((-1, 0), (1, 0)), line((0.9, 0.8), (0.7, 3))
+    assert crossed([small, unsteady]) == [Line(unsteady.ends_lps, small.ends_lps)]
+    apart = [line((-6, 0), (6, 0)), line((2, 1.5), (2, 5)), line((7.5, -5), (7.5, 5))]
+    assert len(crossed(apart)) == 3
+
+
+def test_each_line_goes_with_the_one_across_it_where_two_lesions_touch() -> None:
+    first, first_across = line((-8, 0), (8, 0)), line((0, -3), (0, 3))
+    second, second_across = line((8.5, -7), (8.5, 7)), line((6, 1), (11, 1))
+    assert crossed([first, second, second_across, first_across]) == [
+        Line(first.ends_lps, first_across.ends_lps),
+        Line(second.ends_lps, second_across.ends_lps),
+    ]
 
 
 def test_a_region_is_the_same_whole_and_in_its_box() -> None:

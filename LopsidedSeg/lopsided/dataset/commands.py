@@ -45,7 +45,7 @@ def export_command(
     marks: Annotated[
         list[Path] | None, typer.Option(help="Coarse marks: a Slicer markups file (.mrk.json). Several are possible.")
     ] = None,
-    snap: Annotated[bool, typer.Option(help="Trim the marks to the bright region in each.")] = False,
+    snap: Annotated[bool, typer.Option(help="Fit each mark to the bright region in it.")] = False,
     result: Annotated[
         Path | None, typer.Option(help="The folder that `lopsided suggest` wrote; with --review.")
     ] = None,

@@ -45,7 +45,7 @@ def outlined(path: Path, reference: Volume, labels: tuple[str, ...] = ()) -> lis
 
 
 def marked(marks: Iterable[tuple[Mark, str | None]], reference: Volume, *, snapped: bool = False) -> list[Lesion]:
-    """Marks, each with the time that it was made, as lesions; ``snapped``: trimmed to the bright region in each.
+    """Marks, each with the time that it was made, as lesions; ``snapped``: fitted to the bright region in each.
 
     Raises:
         InputError: a mark without size, or outside of the reference volume.
