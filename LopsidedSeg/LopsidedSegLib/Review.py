@@ -58,6 +58,7 @@ class Review:
         if self._recover(settings.logFolder):
             self._record()
         else:
+            self._keep()  # so that what a log has is known to belong to it
             self._show()
 
     @property
@@ -250,8 +251,7 @@ class Review:
         return True
 
     def _record(self) -> None:
-        kept = {"session": self._session.to_json(), "accepted": self._accepted}
-        self.node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(kept))
+        self._keep()
         self._show()
         folder = self._settings.logFolder
         logOf = (folder, self._session.reader) if folder else None
@@ -260,6 +260,10 @@ class Review:
             self._logOf = logOf
         if self._log:
             self._log.write()
+
+    def _keep(self) -> None:
+        kept = {"session": self._session.to_json(), "accepted": self._accepted}
+        self.node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(kept))
 
     def _show(self) -> None:
         """Segment status and display, natively: what qMRMLSegmentsTableView and Segment Editor show too."""

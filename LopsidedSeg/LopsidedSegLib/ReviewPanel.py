@@ -285,6 +285,8 @@ class ReviewPanel:
         settings = self.logic.settings
         if settings.folder:
             return str(settings.folder)
+        if settings.worklistLogs:
+            return _("With the worklist, in {folder}").format(folder=settings.worklistLogs)
         if settings.logFolder:
             return _("Beside the scene, in {folder}").format(folder=settings.logFolder)
         return _("In the scene alone, until it is saved or a folder is chosen.")

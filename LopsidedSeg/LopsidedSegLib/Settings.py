@@ -19,6 +19,9 @@ class Settings:
         settings.folder = Path("/shared/reviews")
     """
 
+    def __init__(self) -> None:
+        self.worklistLogs: Path | None = None  # where the logs of a worklist's cases go, while one is open
+
     @property
     def reader(self) -> str:
         """Who decides; the computer's user name where it is not set."""
@@ -40,10 +43,15 @@ class Settings:
 
     @property
     def logFolder(self) -> Path | None:
-        """Where a log goes now: to the folder chosen, else beside the scene, else, for a scene never saved, nowhere."""
+        """Where a log goes now: to the folder chosen, else with the worklist that is open, else beside the scene, else,
+        for a scene never saved, nowhere."""
         scene = slicer.mrmlScene.GetURL()
         beside = Path(scene).parent if scene else None
-        return self.folder or (beside if beside and beside.is_absolute() and beside.is_dir() else None)
+        return (
+            self.folder
+            or self.worklistLogs
+            or (beside if beside and beside.is_absolute() and beside.is_dir() else None)
+        )
 
     @property
     def model(self) -> str | None:

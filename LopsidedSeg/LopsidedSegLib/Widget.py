@@ -116,6 +116,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onDone(self, suggestions: Any) -> None:
         self._parameterNode.suggestions = suggestions
         self.refresh()
+        self.worklistPanel.save()
         count = self.reviewPanel.count
         self._say(_("Suggested lesions: {count}").format(count=count) if count else _("No missed lesion was found."))
 

@@ -69,8 +69,9 @@ class WorklistPanel:
         self.leave()
         try:
             self._worklist = self.logic.openWorklist(source)
+            self.logic.settings.worklistLogs = self._worklist.logs
         except (RuntimeError, OSError, ValueError) as error:
-            self._worklist = None
+            self._worklist = self.logic.settings.worklistLogs = None
             self._say(str(error), True)
             self.refresh()
             return
@@ -87,6 +88,7 @@ class WorklistPanel:
                 self._worklist.set_status(case, "in progress")
             self.ui.patientEdit.text, self.ui.caseEdit.text = case.patient, case.case
             self._opened()
+            self.save()  # of suggestions that were searched ahead, which the log of decisions belongs to
             self._say(_("Opened {case}.").format(case=case.case), False)
         except (RuntimeError, OSError, ValueError) as error:
             self._work = None

@@ -45,6 +45,11 @@ class Worklist:
         if (self._folder / STATUS).exists():
             self._status = json.loads((self._folder / STATUS).read_text(encoding="utf-8"))
 
+    @property
+    def logs(self) -> Path:
+        """Where this reader's logs of decisions go."""
+        return self._folder / "logs"
+
     def folder(self, case: CaseFiles) -> Path:
         """Where this reader's work on a case is kept; it need not be there."""
         return self._folder / _safe(_key(case))

@@ -112,6 +112,28 @@ def test_nothing_is_lost_between_cases(opened: Any, source: Path) -> None:
     assert ui.marksTable.rowCount == 1, "the scene was closed, which is a way of leaving"
 
 
+def test_decisions_survive_a_slicer_that_ends_in_the_middle_of_a_case(
+    opened: Any, source: Path, worker: Any, logic: Any
+) -> None:
+    from LopsidedSeg import LopsidedSegLogic
+
+    click(opened.ui.suggestButton)
+    until(lambda: not logic.busy)
+    opened.reviewPanel.onCellClicked(0, 0)
+    click(opened.ui.acceptButton)
+    click(opened.ui.rejectButton)
+    opened.worklistPanel._work = None  # it ends here, and nothing more is kept
+    slicer.mrmlScene.Clear(0)
+    worker.stop()
+    again = new_panel(LopsidedSegLogic(worker, prepare=lambda: None))
+    again.enter()
+    again.worklistPanel.open(source)
+    table = again.ui.suggestionsTable
+    assert [table.item(row, 5).text() for row in range(table.rowCount)] == ["accepted", "rejected"]
+    assert again.logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments() == 2
+    again.cleanup()
+
+
 def test_the_next_case_is_searched_while_one_reviews(
     opened: Any, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
