@@ -88,12 +88,18 @@ def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
     if (low > high).any():
         return None
     fine = (np.arange(_FINE) + 0.5) / _FINE - 0.5
-    points = [(np.arange(a, b + 1)[:, None] + fine).ravel() for a, b in zip(low, high, strict=True)]
-    lattice = geometry.physical(np.stack(np.meshgrid(*points, indexing="ij"), -1))
-    along = (lattice - centre) @ axes / radii
-    inside = (np.abs(along) <= 1).all(-1) if mark.kind == "box" else (along**2).sum(-1) <= 1
-    k, j, i = high - low + 1
-    part = inside.reshape(k, _FINE, j, _FINE, i, _FINE).mean(axis=(1, 3, 5))
+    j, i = ((np.arange(low[n], high[n] + 1)[:, None] + fine).ravel() for n in (1, 2))
+    # where a point is along the mark's axes, in half lengths, is linear in its index: slice by slice, it takes no memory
+    start = (geometry.origin - centre) @ axes / radii
+    ways = (axes / radii).T @ (geometry.axes * geometry.spacing)  # (mark's axis; i, j, k)
+    plane = np.multiply.outer(ways[:, 1], j)[:, :, None] + np.multiply.outer(ways[:, 0], i)[:, None]
+
+    def covered(k: int) -> np.ndarray:
+        along = plane[:, None] + (start[:, None] + np.multiply.outer(ways[:, 2], k + fine))[:, :, None, None]
+        inside = (np.abs(along) <= 1).all(axis=0) if mark.kind == "box" else (along**2).sum(axis=0) <= 1
+        return inside.reshape(_FINE, -1, _FINE, len(i) // _FINE, _FINE).mean(axis=(0, 2, 4))
+
+    part = np.stack([covered(k) for k in range(low[0], high[0] + 1)])
     mask = part >= 0.5
     if not mask.any():
         if not part.any() and ((middle < -0.5) | (middle > np.array(geometry.shape) - 0.5)).any():

@@ -1,5 +1,7 @@
 """A mark becomes the voxels that it covers, where it is, whatever the grid."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,6 +95,17 @@ def test_a_turned_ellipsoid_lies_along_its_axes() -> None:
     )
     assert crossed is not None
     np.testing.assert_array_equal(crossed.whole(geometry.shape), region.whole(geometry.shape))
+
+
+def test_a_large_mark_on_a_fine_grid_needs_little_memory() -> None:
+    """A mark is drawn anew while it is moved."""
+    geometry = Geometry((96, 96, 96), (0.25, 0.25, 0.25), (-12, -12, -12), IDENTITY)
+    tracemalloc.start()
+    region = rasterise(Point((0, 0, 0), 20), geometry)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert region is not None
+    assert peak < 100e6
 
 
 def test_a_mark_smaller_than_a_voxel_is_one_voxel_and_one_outside_is_none() -> None:
