@@ -141,6 +141,15 @@ def test_readers_are_kept_apart_and_merged(tmp_path: Path, study: Study) -> None
     assert len(read_record(tmp_path / "reviews" / f"{name}.json", CaseRecord).readings) == 2
 
 
+def test_what_any_reader_left_uncertain_is_not_negative_for_another_looked_past_it(
+    tmp_path: Path, study: Study
+) -> None:
+    export(tmp_path, study)
+    name = export(tmp_path, study, Reading("Dr. Sight", whole_case=True))
+    trust = values(tmp_path / "trust" / f"{name}.nii.gz")
+    np.testing.assert_array_equal(trust == 0, cube(20, 20, 30).whole(trust.shape))
+
+
 def test_other_images_of_a_case_are_noticed(tmp_path: Path, study: Study) -> None:
     export(tmp_path, study)
     brighter = Study(replace(study.reference, array=study.reference.array + 1), study.others)

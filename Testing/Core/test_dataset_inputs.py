@@ -103,16 +103,12 @@ def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path:
     def line(*ends: tuple[float, float, float]) -> dict[str, object]:
         return {"type": "Line", "controlPoints": [control(*end) for end in ends]}
 
-    path = markups(
-        tmp_path / "a.mrk.json",
-        line((0, -3, 0), (0, 3, 0)),
-        line((-5, 0, 0), (5, 0, 0)),
-        line((30, 0, 0), (38, 0, 0)),
-    )
-    assert read_markups(path) == [
-        Line(((-5, 0, 0), (5, 0, 0)), ((0, -3, 0), (0, 3, 0))),
-        Line(((30, 0, 0), (38, 0, 0))),
-    ]
+    short, long = line((0, -3, 0), (0, 3, 0)), line((-5, 0, 0), (5, 0, 0))
+    apart = line((30, 0, 0), (38, 0, 0))
+    found = [Line(((-5, 0, 0), (5, 0, 0)), ((0, -3, 0), (0, 3, 0))), Line(((30, 0, 0), (38, 0, 0)))]
+    assert read_markups(markups(tmp_path / "all.mrk.json", short, long, apart)) == found
+    each = [markups(tmp_path / f"{n}.mrk.json", content) for n, content in enumerate((short, apart, long))]
+    assert read_markups(*each) == found, "as Slicer saves them"
 
 
 @pytest.mark.parametrize(
@@ -127,8 +123,9 @@ def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path:
     ],
 )
 def test_what_is_no_mark_is_said(scan: Volume, tmp_path: Path, content: dict[str, object], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=sentence) as raised:
         marked([(mark, None) for mark in read_markups(markups(tmp_path / "a.mrk.json", content))], scan)
+    assert "InputError" not in str(raised.value), "one sentence, not one in another"
 
 
 def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) -> None:

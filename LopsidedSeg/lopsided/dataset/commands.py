@@ -66,7 +66,7 @@ def export_command(
         study.reference,
         annotation=annotation,
         labels=_split(labels),
-        marks=[(mark, None) for path in marks or [] for mark in read_markups(path)],
+        marks=[(mark, None) for mark in read_markups(*(marks or []))],
         snapped=snap,
         result=result,
         review=review,

@@ -89,7 +89,7 @@ def export_reading(
 
     The first case decides on the dataset's channels; sequences beyond them are left out. What the case's label and
     trust maps hold follows from all of its readings: a voxel that any reader calls lesion is annotated; one that a
-    reader rejected, or that was looked at as part of a whole case and is in no suggestion left uncertain, is negative.
+    reader rejected, or that was looked at as part of a whole case and is in no suggestion that any reader left uncertain, is negative.
 
     Args:
         dataset: its folder, made where there is none.
@@ -145,15 +145,15 @@ def merged(
     find: Callable[[str], Path], readings: list[ReadingRecord], geometry: Geometry
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label (0, 1) and trust (:mod:`.records`) of all readings of a case, uint8 (k, j, i); ``find`` locates their maps."""
-    label = np.zeros(geometry.shape, bool)
-    negative = np.zeros(geometry.shape, bool)
+    label, rejected, uncertain = (np.zeros(geometry.shape, bool) for _ in range(3))
     for reading in readings:
         regions = sitk.GetArrayFromImage(sitk.ReadImage(str(find(reading.map))))
         label |= np.isin(regions, [lesion.label for lesion in reading.lesions])
         by_status = {s.region.label: s.status for s in reading.suggestions if s.region}
-        negative |= np.isin(regions, [value for value, status in by_status.items() if status == "rejected"])
-        if reading.whole_case:
-            negative |= ~np.isin(regions, [value for value, status in by_status.items() if status == "uncertain"])
+        rejected |= np.isin(regions, [value for value, status in by_status.items() if status == "rejected"])
+        uncertain |= np.isin(regions, [value for value, status in by_status.items() if status == "uncertain"])
+    looked_past = ~uncertain if any(reading.whole_case for reading in readings) else np.zeros(geometry.shape, bool)
+    negative = rejected | looked_past
     trust = np.where(label, ANNOTATED, np.where(negative, NEGATIVE, NOT_LOOKED_AT))
     return label.astype(np.uint8), trust.astype(np.uint8)
 

@@ -62,19 +62,23 @@ def marked(marks: Iterable[tuple[Mark, str | None]], reference: Volume, *, snapp
     return lesions
 
 
-def read_markups(path: Path) -> list[Mark]:
-    """The marks of a Slicer markups file (``.mrk.json``): points, lines, boxes and ellipsoids (ROI).
+def read_markups(*paths: Path) -> list[Mark]:
+    """The marks of Slicer markups files (``.mrk.json``): points, lines, boxes and ellipsoids (ROI).
 
-    Two lines that cross are one lesion. A point's diameter (mm) is its description, as is that an ROI is an
-    ``ellipsoid``.
+    Two lines that cross are one lesion, whichever files they are in: Slicer saves each line to one of its own. A point's
+    diameter (mm) is its description, as is that an ROI is an ``ellipsoid``.
 
     Raises:
         InputError: not markups, or of a kind that is no mark.
     """
+    marks = [mark for path in paths for mark in _read_markups(path)]
+    return [m for m in marks if not isinstance(m, Line)] + crossed([m for m in marks if isinstance(m, Line)])
+
+
+def _read_markups(path: Path) -> Iterable[Mark]:
+    """The marks of one file, each line by itself."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))["markups"]
-        lines: list[Line] = []
-        marks: list[Mark] = []
         for markup in content:
             flip = np.array([1, 1, 1] if markup.get("coordinateSystem", "LPS") == "LPS" else [-1, -1, 1])
             points = [np.array(p["position"]) * flip for p in markup.get("controlPoints", []) if _placed(p)]
@@ -82,17 +86,18 @@ def read_markups(path: Path) -> list[Mark]:
                 described = [p.get("description", "") for p in markup["controlPoints"] if _placed(p)]
                 if not all(described):
                     raise InputError(f"{path}: a point has no diameter; give it in mm as the point's description")
-                marks += [Point(_vector(p), float(d)) for p, d in zip(points, described, strict=True)]
+                yield from (Point(_vector(p), float(d)) for p, d in zip(points, described, strict=True))
             elif markup["type"] == "Line":
                 start, end = points
-                lines.append(Line((_vector(start), _vector(end))))
+                yield Line((_vector(start), _vector(end)))
             elif markup["type"] == "ROI":
-                marks.append(_roi(markup, flip))
+                yield _roi(markup, flip)
             else:
                 raise InputError(f"{path}: a {markup['type']} is no mark of a lesion; use points, lines and ROIs")
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no Slicer markups file that can be read ({error!r}); save it again") from None
-    return [*marks, *crossed(lines)]
 
 
 def read_reading(
