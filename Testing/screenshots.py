@@ -21,7 +21,8 @@ from views import SliceView, ThreeDView
 
 from LopsidedSeg import RESOURCES
 
-PANEL, GAP = (440, 980), 6
+PANEL, GAP = (440, 1060), 6
+FOLDED = 22
 BACKGROUND = (38, 38, 38)
 
 
@@ -51,6 +52,10 @@ def main(folder: Path) -> None:
     panel = new_panel(logic, PANEL)
     panel.enter()
     ui: Any = panel.ui
+    for folded in (ui.worklistButton, ui.marksButton, ui.datasetsButton):
+        folded.setFixedHeight(FOLDED)  # which the stand-in does not do by itself
+    qt.QApplication.processEvents()
+    panel.parent.resize(*PANEL)
     grab("panel-empty")
     load()
     panel.exit()
