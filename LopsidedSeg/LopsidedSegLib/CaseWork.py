@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from .Labelmaps import imageOf, labelmapName
-from .Scene import RESULT_ATTRIBUTE, Scene, ijkToRasOf
+from .Labelmaps import imageOfRegion, labelmapName
+from .Review import ANNOTATION_REFERENCE
+from .Scene import CANDIDATES, RESULT_ATTRIBUTE, SUGGESTIONS, Scene, ijkToRasOf
 from .Settings import Settings
 
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
 
 WORK = "work.json"
-ANNOTATION, SUGGESTIONS = "annotation.seg.nrrd", "suggestions.seg.nrrd"
+ANNOTATION = "annotation.seg.nrrd"
 AHEAD = "ahead"  # a search that was made before the case was opened
 _PARAMETERS = {"t1c": "reference", "t1": "t1", "t2": "t2", "flair": "flair"}
 _COLOUR = (0.2, 0.8, 0.45)
@@ -69,7 +70,7 @@ class CaseWork:
             else:
                 parameterNode.annotation = self._annotation(volumes["t1c"])
                 ahead = self.folder / AHEAD
-                found = (ahead / "candidates.json").exists()
+                found = (ahead / CANDIDATES).exists()
                 parameterNode.suggestions = (
                     self._scene.loadSuggestions(ahead, parameterNode.reference) if found else None
                 )
@@ -144,8 +145,7 @@ class CaseWork:
             segment.SetName(_("Lesion {number}").format(number=number))
             segment.SetColor(*_COLOUR)
             segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), self._settings.terminology)
-            extent = [n for s in lesion.region.box[::-1] for n in (s.start, s.stop - 1)]
-            segment.AddRepresentation(labelmapName(), imageOf(lesion.region.mask, lattice, extent))
+            segment.AddRepresentation(labelmapName(), imageOfRegion(lesion.region, lattice))
             node.GetSegmentation().AddSegment(segment, f"Lesion_{number}")
         return node
 
@@ -169,9 +169,9 @@ class CaseWork:
             for name, value in content["suggestions"].items():
                 node.SetAttribute(name, value)
             if parameters.annotation:
-                node.SetNodeReferenceID("LopsidedSeg.Annotation", parameters.annotation.GetID())
+                node.SetNodeReferenceID(ANNOTATION_REFERENCE, parameters.annotation.GetID())
             parameters.suggestions = node
-        marks = Marks(parameters.reference, self._scene, self._settings)
+        marks, reader = Marks(parameters.reference, self._scene, self._settings), TypeAdapter(Mark)
         for mark, time in content.get("marks", ()):
-            marks.add(TypeAdapter(Mark).validate_python(mark), time)
+            marks.add(reader.validate_python(mark), time)
         marks.close()

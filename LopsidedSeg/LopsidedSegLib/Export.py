@@ -10,7 +10,7 @@ from lopsided.review import ReviewLog, ReviewSession
 from slicer.i18n import tr as _
 
 from .Review import Review
-from .Scene import RESULT_ATTRIBUTE, Scene
+from .Scene import CANDIDATES, RESULT_ATTRIBUTE, SUGGESTIONS, Scene
 from .Settings import Settings
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class Export:
         annotation, review = folder / "annotation.seg.nrrd", None
         if not self.annotation or not scene.writeSegments(self.annotation, annotation):
             annotation = None
-        if self.review and scene.writeSegments(self.review.node, folder / "suggestions.seg.nrrd"):
-            (folder / "candidates.json").write_text(self.review.node.GetAttribute(RESULT_ATTRIBUTE), encoding="utf-8")
+        if self.review and scene.writeSegments(self.review.node, folder / SUGGESTIONS):
+            (folder / CANDIDATES).write_text(self.review.node.GetAttribute(RESULT_ATTRIBUTE), encoding="utf-8")
             log = ReviewLog(folder, "case", ReviewSession.from_json(self.review.toJson()))
             log.write()
             review = str(log.path)

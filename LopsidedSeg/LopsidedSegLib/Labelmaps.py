@@ -27,15 +27,20 @@ def labelmap(node: Any, segmentId: str) -> Any:
     return image
 
 
-def transformed(image: Any, source: Any, target: Any) -> Any:
-    """A copy of ``image``, from the coordinates of node ``source`` to those of ``target``; None is the world."""
-    moved = slicer.vtkOrientedImageData()
-    moved.DeepCopy(image)
+def transformBetween(source: Any, target: Any) -> vtk.vtkGeneralTransform:
+    """From the coordinates of node ``source`` to those of ``target``; None is the world."""
     transform = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
         source and source.GetParentTransformNode(), target and target.GetParentTransformNode(), transform
     )
-    slicer.vtkOrientedImageDataResample.TransformOrientedImage(moved, transform)
+    return transform
+
+
+def transformed(image: Any, source: Any, target: Any) -> Any:
+    """A copy of ``image``, from the coordinates of node ``source`` to those of ``target``; None is the world."""
+    moved = slicer.vtkOrientedImageData()
+    moved.DeepCopy(image)
+    slicer.vtkOrientedImageDataResample.TransformOrientedImage(moved, transformBetween(source, target))
     return moved
 
 
@@ -64,6 +69,11 @@ def imageOf(mask: np.ndarray, lattice: Any, extent: list[int]) -> Any:
     image.SetExtent(extent)
     image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
     return image
+
+
+def imageOfRegion(region: Any, lattice: Any) -> Any:
+    """A :class:`lopsided.regions.Region` of the volume that has this lattice."""
+    return imageOf(region.mask, lattice, [n for side in region.box[::-1] for n in (side.start, side.stop - 1)])
 
 
 def isEmpty(image: Any) -> bool:

@@ -12,7 +12,7 @@ from lopsided.regions import Region
 from lopsided.volume import Volume
 from slicer.i18n import tr as _
 
-from .Labelmaps import imageOf, labelmapName
+from .Labelmaps import imageOfRegion, labelmapName
 from .Scene import Scene, lpsOf, rasOf
 from .Settings import Settings
 
@@ -85,8 +85,7 @@ class Marks:
 
     def lesions(self) -> list[Mark]:
         """The marks, where two lines that cross are one."""
-        marks = [item.mark for item in self.items()]
-        return [m for m in marks if not isinstance(m, Line)] + crossed([m for m in marks if isinstance(m, Line)])
+        return crossed(self._state())
 
     def timed(self) -> list[tuple[Mark, str | None]]:
         """Each lesion with the time that it was marked: of crossed lines, the longer one's."""
@@ -194,11 +193,10 @@ class Marks:
         node.GetSegmentation().RemoveAllSegments()
         lattice = self._scene.lattice(self.reference)
         for number, (mark, region) in enumerate(self.regions(snapped)):
-            extent = [n for s in region.box[::-1] for n in (s.start, s.stop - 1)]
             segment = slicer.vtkSegment()
             segment.SetName(mark.kind)
             segment.SetColor(*_COLOUR)
-            segment.AddRepresentation(labelmapName(), imageOf(region.mask, lattice, extent))
+            segment.AddRepresentation(labelmapName(), imageOfRegion(region, lattice))
             node.GetSegmentation().AddSegment(segment, f"Mark_{number}")
         node.EndModify(modifying)
         return node

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from .Logic import Logic
 from .Marks import Item, Marks
+from .Widgets import setCell, setQuietly
 
 BUTTONS = {"point": "pointButton", "line": "lineButton", "box": "boxButton", "ellipsoid": "ellipsoidButton"}
 
@@ -103,9 +104,7 @@ class MarksPanel:
             size = " × ".join(f"{s:.1f}" for s in _sizes(item.mark))
             place = ", ".join(f"{x:.0f}" for x in self.logic.ras(_centre(item.mark)))
             for column, text in enumerate((names[item.mark.kind], size, place)):
-                cell = qt.QTableWidgetItem(text)
-                cell.setTextAlignment(qt.Qt.AlignCenter)
-                table.setItem(row, column, cell)
+                setCell(table, row, column, text)
         for button in BUTTONS.values():
             getattr(self.ui, button).enabled = self._marks is not None
         self.onPreview()
@@ -120,9 +119,7 @@ class MarksPanel:
         return self._items[row] if 0 <= row < len(self._items) else None
 
     def _setDiameter(self, diameter: float) -> None:
-        blocked = self.ui.diameterSpinBox.blockSignals(True)
-        self.ui.diameterSpinBox.value = diameter
-        self.ui.diameterSpinBox.blockSignals(blocked)
+        setQuietly(self.ui.diameterSpinBox, "value", diameter)
 
 
 def _sizes(mark: Mark) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from .Logic import Logic
 from .Parameters import Parameters
 from .Review import Review
+from .Widgets import setCell, setQuietly
 
 DECISIONS = (
     ("acceptButton", "A", Status.ACCEPTED),
@@ -104,12 +105,8 @@ class ReviewPanel:
             else _("Suggestions are listed here. Click one to see it.")
         )
         if review:
-            blocked = self.ui.sensitivitySlider.blockSignals(True)
-            self.ui.sensitivitySlider.value = _toSlider(review.threshold)
-            self.ui.sensitivitySlider.blockSignals(blocked)
-            blocked = self.ui.outlinesCheckBox.blockSignals(True)
-            self.ui.outlinesCheckBox.checked = review.outlined
-            self.ui.outlinesCheckBox.blockSignals(blocked)
+            setQuietly(self.ui.sensitivitySlider, "value", _toSlider(review.threshold))
+            setQuietly(self.ui.outlinesCheckBox, "checked", review.outlined)
         self._fillTable()
 
     def onCellClicked(self, row: int, column: int) -> None:
@@ -252,12 +249,7 @@ class ReviewPanel:
         rejected = opinion.status is Status.REJECTED
         brush = qt.QBrush(qt.QColor("gray")) if rejected else self.ui.suggestionsTable.palette.text()
         for column, text in enumerate(texts):
-            item = self.ui.suggestionsTable.item(row, column)
-            if item is None:
-                item = qt.QTableWidgetItem()
-                item.setTextAlignment(qt.Qt.AlignCenter)
-                self.ui.suggestionsTable.setItem(row, column, item)
-            item.setText(text)
+            item = setCell(self.ui.suggestionsTable, row, column, text)
             item.setToolTip(opinion.note)
             item.setForeground(brush)
 

@@ -10,10 +10,11 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .Labelmaps import asLabelmaps, imageToWorld
+from .Labelmaps import asLabelmaps, imageToWorld, transformBetween
 from .Surfaces import addSurfaces
 
 RESULT_ATTRIBUTE = "LopsidedSeg.Result"
+CANDIDATES, SUGGESTIONS = "candidates.json", "suggestions.seg.nrrd"  # as lopsided.results has them, which needs more
 _NARROWEST_VIEW_MM = 60.0  # so that a small lesion is seen in its surroundings
 _VIEW_DIAMETERS = 4.0
 _OUTLINE_PIXELS = 2
@@ -47,9 +48,7 @@ class Scene:
         copy = asLabelmaps(node)
         if node.GetSegmentation().GetNumberOfSegments() == 0 or copy is None:
             return False
-        toWorld = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, toWorld)
-        copy.ApplyTransform(toWorld)
+        copy.ApplyTransform(transformBetween(node, None))
         storage = slicer.vtkMRMLSegmentationStorageNode()
         storage.SetFileName(str(path))
         if not storage.WriteData(copy):
@@ -70,8 +69,8 @@ class Scene:
 
     def loadSuggestions(self, folder: Path, reference: slicer.vtkMRMLScalarVolumeNode) -> Any:
         """A new segmentation node, one segment a candidate, that carries ``candidates.json`` as an attribute."""
-        result = json.loads((folder / "candidates.json").read_text(encoding="utf-8"))
-        return self.newSuggestions(reference, result, folder / "suggestions.seg.nrrd")
+        result = json.loads((folder / CANDIDATES).read_text(encoding="utf-8"))
+        return self.newSuggestions(reference, result, folder / SUGGESTIONS)
 
     def newSuggestions(self, reference: Any, result: dict[str, Any], path: Path) -> Any:
         """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already."""
@@ -107,8 +106,7 @@ class Scene:
 
         Raises RuntimeError, one sentence, where its parent transform bends it.
         """
-        toWorld = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, toWorld)
+        toWorld = transformBetween(node, None)
         if not slicer.vtkOrientedImageDataResample.IsTransformLinear(toWorld, vtk.vtkTransform()):
             raise RuntimeError(_("{name} is bent by a transform; harden it first.").format(name=node.GetName()))
         ijkToRAS = vtk.vtkMatrix4x4()
@@ -124,10 +122,7 @@ class Scene:
         from lopsided.volume import Geometry
 
         image = self.lattice(node)
-        ijkToLPS = _RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(imageToWorld(image))
-        spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)
-        direction = (ijkToLPS[:3, :3] / spacing).ravel().tolist()
-        return Geometry(image.GetDimensions(), tuple(spacing.tolist()), lpsOf(image.GetOrigin()), tuple(direction))
+        return Geometry(image.GetDimensions(), *(tuple(part) for part in _gridOf(image)))
 
     def newAnnotation(self, reference: Any) -> Any:
         """An empty segmentation node for lesions."""
@@ -183,8 +178,7 @@ class Scene:
 
     def _inWorld(self, image: Any, node: Any, *, linear: bool) -> Any:
         """``image`` of ``node`` in world coordinates, resampled only if its parent transform bends its axes."""
-        toWorld = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, toWorld)
+        toWorld = transformBetween(node, None)
         Resample = slicer.vtkOrientedImageDataResample
         if Resample.IsTransformLinear(toWorld, vtk.vtkTransform()):
             moved = slicer.vtkOrientedImageData()
@@ -206,11 +200,10 @@ class Scene:
         if scalars is None or scalars.GetNumberOfComponents() != 1:
             raise RuntimeError(_("{name} is not a scalar volume.").format(name=node.GetName()))
         picture = sitk.GetImageFromArray(vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]))
-        ijkToLPS = _RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(imageToWorld(image))
-        spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)
-        picture.SetSpacing(spacing.tolist())
-        picture.SetDirection((ijkToLPS[:3, :3] / spacing).ravel().tolist())
-        picture.SetOrigin((ijkToLPS @ [*image.GetExtent()[::2], 1])[:3].tolist())
+        spacing, origin, direction = _gridOf(image)
+        picture.SetSpacing(spacing)
+        picture.SetOrigin(origin)
+        picture.SetDirection(direction)
         sitk.WriteImage(picture, str(path))
 
 
@@ -230,6 +223,14 @@ def lpsOf(ras: Any) -> tuple[float, float, float]:
 def rasOf(lps: Any) -> tuple[float, float, float]:
     """A point or direction in LPS in MRML's RAS."""
     return lpsOf(lps)
+
+
+def _gridOf(image: Any) -> tuple[list[float], list[float], list[float]]:
+    """Spacing (mm), origin of the first voxel, and direction (row by row), in LPS, of an image in the world."""
+    ijkToLPS = _RAS_FROM_LPS @ slicer.util.arrayFromVTKMatrix(imageToWorld(image))
+    spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)
+    origin = (ijkToLPS @ [*image.GetExtent()[::2], 1])[:3]
+    return spacing.tolist(), origin.tolist(), (ijkToLPS[:3, :3] / spacing).ravel().tolist()
 
 
 def _axes(image: Any) -> np.ndarray:

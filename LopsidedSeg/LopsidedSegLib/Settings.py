@@ -34,24 +34,20 @@ class Settings:
     @property
     def folder(self) -> Path | None:
         """The folder chosen for logs of decisions; None where none is."""
-        folder = self._get("ReviewFolder")
-        return Path(folder) if folder else None
+        return self._path("ReviewFolder")
 
     @folder.setter
     def folder(self, folder: Path | None) -> None:
-        self._set("ReviewFolder", str(folder) if folder else "")
+        self._set("ReviewFolder", folder)
 
     @property
     def logFolder(self) -> Path | None:
         """Where a log goes now: to the folder chosen, else with the worklist that is open, else beside the scene, else,
         for a scene never saved, nowhere."""
-        scene = slicer.mrmlScene.GetURL()
-        beside = Path(scene).parent if scene else None
-        return (
-            self.folder
-            or self.worklistLogs
-            or (beside if beside and beside.is_absolute() and beside.is_dir() else None)
-        )
+        if self.folder or self.worklistLogs:
+            return self.folder or self.worklistLogs
+        beside = Path(slicer.mrmlScene.GetURL() or "").parent
+        return beside if beside.is_absolute() and beside.is_dir() else None
 
     @property
     def model(self) -> str | None:
@@ -60,7 +56,7 @@ class Settings:
 
     @model.setter
     def model(self, folder: str | None) -> None:
-        self._set("Model", folder or "")
+        self._set("Model", folder)
 
     def models(self) -> dict[str, str]:
         """Name by folder, of the models that came with the extension and of the one chosen, if it is another."""
@@ -89,12 +85,11 @@ class Settings:
     @property
     def dataset(self) -> Path | None:
         """The folder of the dataset that cases are exported to; None where none was chosen."""
-        folder = self._get("Dataset")
-        return Path(folder) if folder else None
+        return self._path("Dataset")
 
     @dataset.setter
     def dataset(self, folder: Path | None) -> None:
-        self._set("Dataset", str(folder) if folder else "")
+        self._set("Dataset", folder)
 
     @property
     def keyFile(self) -> Path:
@@ -104,8 +99,12 @@ class Settings:
     def _get(self, key: str) -> str:
         return slicer.app.userSettings().value(f"LopsidedSeg/{key}", "")
 
-    def _set(self, key: str, value: str) -> None:
-        slicer.app.userSettings().setValue(f"LopsidedSeg/{key}", value)
+    def _path(self, key: str) -> Path | None:
+        value = self._get(key)
+        return Path(value) if value else None
+
+    def _set(self, key: str, value: str | Path | None) -> None:
+        slicer.app.userSettings().setValue(f"LopsidedSeg/{key}", str(value or ""))
 
 
 def terminologyName(entry: str) -> str:

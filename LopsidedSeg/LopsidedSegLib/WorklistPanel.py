@@ -11,12 +11,10 @@ from slicer.i18n import tr as _
 
 from .CaseWork import CaseWork
 from .Logic import Logic
+from .Widgets import setCell
 
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
-
-
-STATUSES = ("not started", "in progress", "reviewed", "flagged")  # lopsided.worklist.CaseStatus, which needs more
 
 
 class WorklistPanel:
@@ -37,8 +35,14 @@ class WorklistPanel:
         self._case: Any = None
         self._work: CaseWork | None = None
         self._rows: list[Any] = []
-        names = [_("all"), _("not started"), _("in progress"), _("reviewed"), _("flagged")]
-        ui.caseFilter.addItems(names)
+        # by lopsided.worklist.CaseStatus, which needs more to be imported
+        self._words = {
+            "not started": _("not started"),
+            "in progress": _("in progress"),
+            "reviewed": _("reviewed"),
+            "flagged": _("flagged"),
+        }
+        ui.caseFilter.addItems([_("all"), *self._words.values()])
         ui.casesTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         ui.listFileButton.connect("clicked(bool)", lambda checked=False: self.onFile())
         ui.listFolderButton.connect("clicked(bool)", lambda checked=False: self.onFolder())
@@ -127,8 +131,7 @@ class WorklistPanel:
         self.refresh()
 
     def onStep(self, by: int) -> None:
-        wanted = {STATUSES[self.ui.caseFilter.currentIndex - 1]} if self.ui.caseFilter.currentIndex > 0 else None
-        case = self._worklist.step(self._case, by, wanted) if self._case else self._worklist.resume()
+        case = self._worklist.step(self._case, by, self._wanted) if self._case else self._worklist.resume()
         if case:
             self.goTo(case)
         else:
@@ -144,6 +147,12 @@ class WorklistPanel:
         self.save()
         self.refresh()
 
+    @property
+    def _wanted(self) -> set[str] | None:
+        """The status that the filter lets through; None for all."""
+        chosen = self.ui.caseFilter.currentIndex
+        return {list(self._words)[chosen - 1]} if chosen > 0 else None
+
     def refresh(self) -> None:
         """Show the list and how far it is."""
         worklist, table = self._worklist, self.ui.casesTable
@@ -151,16 +160,12 @@ class WorklistPanel:
             getattr(self.ui, widget).enabled = worklist is not None
         for widget in ("reviewedButton", "flagButton"):
             getattr(self.ui, widget).enabled = self._case is not None
-        wanted = STATUSES[self.ui.caseFilter.currentIndex - 1] if self.ui.caseFilter.currentIndex > 0 else None
         cases = worklist.cases if worklist else []
-        self._rows = [case for case in cases if wanted is None or worklist.status(case) == wanted]
+        self._rows = [case for case in cases if self._wanted is None or worklist.status(case) in self._wanted]
         table.setRowCount(len(self._rows))
-        words = dict(zip(STATUSES, (_("not started"), _("in progress"), _("reviewed"), _("flagged")), strict=True))
         for row, case in enumerate(self._rows):
-            for column, text in enumerate((case.case, words[str(worklist.status(case).value)])):
-                cell = qt.QTableWidgetItem(text)
-                cell.setTextAlignment(qt.Qt.AlignCenter)
-                table.setItem(row, column, cell)
+            for column, text in enumerate((case.case, self._words[worklist.status(case).value])):
+                setCell(table, row, column, text)
         if self._case in self._rows:
             table.selectRow(self._rows.index(self._case))
         else:

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from .dicomseg import is_dicom, read_dicom_seg
 from .errors import InputError
 from .reading import read_image
+from .segmentation import Header, headers
 from .volume import Geometry, Labels, Volume, geometry_of, resample
 
 
@@ -38,7 +39,11 @@ def read_annotation(path: Path, reference: Volume, wanted: tuple[str, ...] = ())
     Raises:
         InputError: unreadable, not a label map, no label of a wanted name, or none of it within the reference.
     """
-    labels = read_labels(path)
+    return annotation_of(read_labels(path), path, reference, wanted)
+
+
+def annotation_of(labels: Labels, path: Path, reference: Volume, wanted: tuple[str, ...] = ()) -> Annotation:
+    """As :func:`read_annotation`, of labels that were read from ``path`` already."""
     geometry = labels.geometry
     chosen = _choose(labels, wanted, path)
     union = np.zeros(geometry.shape, bool)
@@ -67,10 +72,12 @@ def read_labels(path: Path) -> Labels:
         return read_dicom_seg(path)
     image = read_image(path)
     layers = _layers(image, path)
-    segments = _segments(image, layers)
+    known = headers(image)
+    segments = _segments(known, layers)
     masks = {name: np.asarray(layers[layer] == value) for name, (layer, value) in segments.items()}
-    values = {name: f"{value:g}" for name, (_, value) in segments.items()}
-    return Labels(masks, values, geometry_of(image), path.name)
+    values = {name: str(value) for name, (_, value) in segments.items()}
+    tags = {name: known[place].tags for name, place in segments.items() if place in known}
+    return Labels(masks, values, geometry_of(image), path.name, tags)
 
 
 def _apart(path: Path, geometry: Geometry, reference: Volume) -> str:
@@ -89,19 +96,12 @@ def _layers(image: sitk.Image, path: Path) -> list[np.ndarray]:
     return layers
 
 
-def _segments(image: sitk.Image, layers: list[np.ndarray]) -> dict[str, tuple[int, float]]:
+def _segments(known: dict[tuple[int, int], Header], layers: list[np.ndarray]) -> dict[str, tuple[int, int]]:
     """Layer and value of each label, by segment name where the header (Slicer's) gives one."""
-    named: dict[tuple[int, float], str] = {}
-    for key in image.GetMetaDataKeys():
-        if key.startswith("Segment") and key.endswith("_LabelValue"):
-            prefix = key.removesuffix("LabelValue")
-            layer = int(image.GetMetaData(f"{prefix}Layer")) if image.HasMetaDataKey(f"{prefix}Layer") else 0
-            name = image.GetMetaData(f"{prefix}Name") if image.HasMetaDataKey(f"{prefix}Name") else ""
-            named[layer, float(image.GetMetaData(key))] = name
-    found = [(n, float(value)) for n, layer in enumerate(layers) for value in np.unique(layer) if value != 0]
-    segments: dict[str, tuple[int, float]] = {}
+    found = [(n, int(value)) for n, layer in enumerate(layers) for value in np.unique(layer) if value != 0]
+    segments: dict[str, tuple[int, int]] = {}
     for place in found:
-        name = named.get(place) or f"label {place[1]:g}"
+        name = (known[place].name if place in known else "") or f"label {place[1]}"
         while name in segments:
             name += "'"
         segments[name] = place

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .model import Calibration
-from .regions import Box, Region, measure
+from .regions import Box, Region, measure, region_of
 from .volume import Geometry, Vector, Volume, to_sitk
 
 FLOOR = 0.25  # nothing is looked for below this probability
@@ -130,9 +130,9 @@ def _regions(probability: np.ndarray) -> list[tuple[Box, np.ndarray]]:
     some = probability >= FLOOR
     if not some.any():
         return []
-    spans = [np.flatnonzero(some.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    corner = np.array([span[0] for span in spans])
-    part = np.pad(probability[tuple(slice(span[0], span[-1] + 1) for span in spans)], 1)
+    box = region_of(some).box
+    corner = np.array([side.start for side in box]) - 1
+    part = np.pad(probability[box], 1)
     where = np.flatnonzero(part.ravel() >= FLOOR)
     basins = _basins(part.ravel()[where], _neighbours(where, part.shape))
     order = np.argsort(basins, kind="stable")
@@ -146,13 +146,8 @@ def _regions(probability: np.ndarray) -> list[tuple[Box, np.ndarray]]:
         body = np.zeros(end - low, np.uint8)
         body[tuple((basin[high] - low).T)] = 1
         pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(body), True))
-        body = pieces == pieces[tuple(basin[peak] - low)]
-        inside = np.argwhere(body)
-        first, last = inside.min(axis=0), inside.max(axis=0) + 1
-        mask = body[tuple(slice(x, y) for x, y in zip(first, last, strict=True))]
-        start = low + first + corner - 1
-        k, j, i = (slice(int(x), int(x + n)) for x, n in zip(start, mask.shape, strict=True))
-        regions.append(((k, j, i), mask))
+        found = region_of(pieces == pieces[tuple(basin[peak] - low)]).shifted(low + corner)
+        regions.append((found.box, found.mask))
     return regions
 
 
@@ -212,9 +207,8 @@ class _Nearness:
         self.distance: np.ndarray | None = None
         if not annotated.any() or not boxes:
             return
-        spans = [np.flatnonzero(annotated.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-        low = [min(span[0], *(b[n].start for b in boxes)) for n, span in enumerate(spans)]
-        high = [max(span[-1] + 1, *(b[n].stop for b in boxes)) for n, span in enumerate(spans)]
+        sides = list(zip(region_of(annotated).box, *boxes, strict=True))
+        low, high = [min(s.start for s in side) for side in sides], [max(s.stop for s in side) for side in sides]
         self.low = np.array(low)
         window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         image = to_sitk(annotated[window].astype(np.uint8), geometry)

@@ -25,10 +25,9 @@ from .dataset.commands import dataset, export_command
 from .dicomseg import write_dicom_seg
 from .errors import InputError
 from .model import SEQUENCES, bundled_models, find_model, load_card, load_model
-from .reading import read_volume
+from .reading import read_study
 from .resources import resource_folder
 from .results import REPORT, all_or_nothing, write_results
-from .study import Study
 from .suggest import Suggestions, suggest
 from .wording import DISCLAIMER, percent
 
@@ -183,8 +182,7 @@ def _run(
 ) -> None:
     began = time.monotonic()
     with _interrupts() as check, all_or_nothing(out, overwrite=overwrite) as folder:
-        volumes = {name: read_volume(path, series.get(name)) for name, path in files.items()}
-        study = Study(volumes.pop("t1c"), volumes)
+        study = read_study(files, series)
         annotated = Annotation.empty(study.reference.geometry)
         if annotation is not None:
             annotated = read_annotation(annotation, study.reference, labels)

@@ -5,6 +5,7 @@ Needs numpy and SimpleITK alone, so that the Slicer module can draw a mark while
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,22 +44,25 @@ class Line:
 
 
 @dataclass(frozen=True)
-class BoxMark:
-    """A box; ``axes`` are unit vectors (LPS) along its sides, ``size_mm`` their whole lengths."""
+class _Turned:
+    """``axes`` are unit vectors (LPS), ``size_mm`` the whole lengths along them."""
 
     centre_lps: Vector
     size_mm: Vector
     axes: tuple[Vector, Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class BoxMark(_Turned):
+    """A box along its axes."""
+
     kind: Literal["box"] = "box"
 
 
 @dataclass(frozen=True)
-class Ellipsoid:
-    """An ellipsoid; ``axes`` are unit vectors (LPS), ``size_mm`` its whole widths along them."""
+class Ellipsoid(_Turned):
+    """An ellipsoid along its axes."""
 
-    centre_lps: Vector
-    size_mm: Vector
-    axes: tuple[Vector, Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     kind: Literal["ellipsoid"] = "ellipsoid"
 
 
@@ -108,11 +112,12 @@ def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
     return region_of(mask).shifted(low)
 
 
-def crossed(lines: list[Line]) -> list[Line]:
-    """Lines of which each may have another across it: one that it crosses or comes within 1 mm of, the nearest by its
-    middle where there are several."""
-    left = sorted(lines, key=lambda line: -_length(line))
-    found = []
+def crossed(marks: Iterable[Mark]) -> list[Mark]:
+    """The marks, the lines last, of which each may have another across it: one that it crosses or comes within 1 mm of,
+    the nearest by its middle where there are several."""
+    marks = list(marks)
+    found: list[Mark] = [mark for mark in marks if not isinstance(mark, Line)]
+    left = sorted((mark for mark in marks if isinstance(mark, Line)), key=lambda line: -_length(line))
     while left:
         line = left.pop(0)
         near = [other for other in left if _gap(line, other) <= _HAND_MM]

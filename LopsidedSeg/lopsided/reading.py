@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from .dicom import read_series
 from .errors import InputError
 from .nifti import check_nifti
+from .study import Study
 from .volume import Volume, geometry_of
 
 SPACING_MM = (0.05, 20.0)  # finer or coarser than any head was ever imaged: a wrong header
@@ -36,6 +37,12 @@ def read_volume(path: Path, series: str | None = None) -> Volume:
     if array.min() == array.max():
         raise InputError(f"{path}: every voxel is {array.flat[0]:g}, there is no image in it; export it again")
     return volume
+
+
+def read_study(files: dict[str, Path], series: dict[str, str] | None = None) -> Study:
+    """The study of one patient, from a file or folder by sequence, ``t1c`` among them; raises as :func:`read_volume`."""
+    volumes = {name: read_volume(path, (series or {}).get(name)) for name, path in files.items()}
+    return Study(volumes.pop("t1c"), volumes)
 
 
 def read_array(path: Path, series: str | None = None) -> Volume:

@@ -22,6 +22,31 @@ class Segment:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a header says of a segment."""
+
+    identifier: str
+    name: str
+    tags: dict[str, str]
+
+
+def headers(image: sitk.Image) -> dict[tuple[int, int], Header]:
+    """The segments of a ``.seg.nrrd`` by layer and value; none for another image."""
+
+    def field_of(prefix: str, name: str, default: str = "") -> str:
+        return image.GetMetaData(prefix + name) if image.HasMetaDataKey(prefix + name) else default
+
+    found = {}
+    for key in image.GetMetaDataKeys():
+        if key.startswith("Segment") and key.endswith("_LabelValue"):
+            prefix = key.removesuffix("LabelValue")
+            tags = dict(tag.partition(":")[::2] for tag in field_of(prefix, "Tags").split("|"))
+            place = int(field_of(prefix, "Layer", "0")), int(image.GetMetaData(key))
+            found[place] = Header(field_of(prefix, "ID"), field_of(prefix, "Name"), tags)
+    return found
+
+
 def segmentation_image(labels: np.ndarray, geometry: Geometry, segments: list[Segment]) -> sitk.Image:
     """An image to be written as ``.seg.nrrd``, one segment each, classified as brain metastasis.
 

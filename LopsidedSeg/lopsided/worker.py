@@ -38,7 +38,7 @@ from .errors import InputError
 from .marks import Mark
 from .model import find_model, load_model
 from .predict import Predictor, RememberingPredictor
-from .reading import read_volume
+from .reading import read_study
 from .results import all_or_nothing, write_candidates
 from .study import Study
 from .suggest import suggest
@@ -146,8 +146,7 @@ def _export(request: ExportRequest, progress: Callable[[str, float], None]) -> d
 def _study(sequences: dict[str, Path]) -> Study:
     if "t1c" not in sequences:
         raise InputError("no reference volume (post-contrast T1); choose one")
-    volumes = {name: read_volume(path) for name, path in sequences.items()}
-    return Study(volumes.pop("t1c"), volumes)
+    return read_study(sequences)
 
 
 _ANSWERS: dict[str, tuple[type[BaseModel], Callable[..., dict[str, Any]]]] = {

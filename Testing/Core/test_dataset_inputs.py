@@ -75,6 +75,19 @@ def test_an_accepted_suggestion_is_known_by_its_tag(scan: Volume, tmp_path: Path
     assert found[0].region.box[0] == slice(20, 24)
 
 
+def test_two_accepted_suggestions_of_one_name_are_both_known(scan: Volume, tmp_path: Path) -> None:
+    """As two of the same size are called."""
+    tags = [{"LopsidedSeg.Suggestion": f"Suggestion_{n}"} for n in (4, 7)]
+    segments = [Segment(f"s{n}", "Metastasis (suggested, 5.2 mm)", n + 1, (0, 1, 0), tags[n]) for n in (0, 1)]
+    image = segmentation_image(labels(scan, (4, 10, 10, 1), (20, 30, 30, 2)).array, scan.geometry, segments)
+    sitk.WriteImage(image, str(tmp_path / "annotation.seg.nrrd"))
+    found = outlined(tmp_path / "annotation.seg.nrrd", scan)
+    assert [(lesion.candidate, lesion.region.box[0].start) for lesion in found] == [
+        ("Suggestion_4", 4),
+        ("Suggestion_7", 20),
+    ]
+
+
 def markups(path: Path, *content: dict[str, object], system: str = "LPS") -> Path:
     path.write_text(json.dumps({"markups": [{"coordinateSystem": system, **c} for c in content]}), encoding="utf-8")
     return path

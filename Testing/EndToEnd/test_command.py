@@ -121,7 +121,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(tmp_path: Path, argu
 def test_our_own_failure_is_exit_code_1(tmp_path: Path) -> None:
     code = (
         "import sys, lopsided.cli as c\n"
-        "c.read_volume = lambda *a: 1 / 0\n"
+        "c.read_study = lambda *a: 1 / 0\n"
         f"sys.argv = ['lopsided', 'suggest', 'x.nii', '--out', {str(tmp_path / 'out')!r}]\n"
         "c.main()\n"
     )

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lopsided.dataset.records import DATASET, IMAGES, LABELS, TRUST, DatasetRecord, read_record
+from lopsided.dataset.records import DATASET, LABELS, TRUST, DatasetRecord, image_path, read_record
 from lopsided.dataset.store import recover
 from lopsided.errors import InputError
 from lopsided.model import SEQUENCES
-from lopsided.reading import read_array, read_volume
+from lopsided.reading import read_array, read_study
 from lopsided.study import Study
 from lopsided.volume import Volume
 
@@ -31,8 +31,7 @@ class Case:
 
     def study(self) -> Study:
         """The sequences, read and checked."""
-        volumes = {name: read_volume(path) for name, path in self.images.items()}
-        return Study(volumes.pop("t1c"), volumes)
+        return read_study(self.images)
 
     def truth(self) -> Volume:
         """The label map, bool."""
@@ -58,7 +57,7 @@ def read_dataset(folder: Path) -> list[Case]:
     cases = []
     for label in sorted((folder / LABELS).glob("*.nii.gz")):
         name = label.name.removesuffix(".nii.gz")
-        files = {s: folder / IMAGES / f"{name}_{int(n):04d}.nii.gz" for n, s in channels.items()}
+        files = {s: folder / image_path(name, n) for n, s in channels.items()}
         images = {sequence: file for sequence, file in files.items() if file.exists()}
         if "t1c" not in images:
             raise InputError(f"{files['t1c']}: missing, and case {name} cannot be used without post-contrast T1")

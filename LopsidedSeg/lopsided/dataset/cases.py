@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..naming import guess_sequence
-from .records import DATASET, IMAGES, LABELS, DatasetRecord, read_record
+from .records import DATASET, LABELS, SUFFIX, DatasetRecord, image_path, read_record
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
@@ -30,7 +30,7 @@ class CaseFiles:
     annotation: Path | None = None
     labels: tuple[str, ...] = ()
     reader: str = ""
-    whole_case: bool = field(default=False)
+    whole_case: bool = False
 
 
 def find_cases(source: Path) -> list[CaseFiles]:
@@ -126,9 +126,9 @@ def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
     if "t1c" not in sequences.values():
         named = ", ".join(channels.values())
         raise InputError(f"{folder / DATASET}: none of its channels ({named}) is named as post-contrast T1; rename it")
-    for label in sorted((folder / LABELS).glob("*.nii.gz")):
-        name = label.name.removesuffix(".nii.gz")
-        files = {s: folder / IMAGES / f"{name}_{int(n):04d}.nii.gz" for n, s in sequences.items() if s}
+    for label in sorted((folder / LABELS).glob(f"*{SUFFIX}")):
+        name = label.name.removesuffix(SUFFIX)
+        files = {s: folder / image_path(name, n) for n, s in sequences.items() if s}
         yield CaseFiles(name, name, {s: path for s, path in files.items() if path.exists()}, label)
 
 

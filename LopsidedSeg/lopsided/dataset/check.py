@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..reading import read_array
 from ..volume import Geometry, Volume
 from . import store
-from .export import SUFFIX, merged
+from .export import merged
 from .records import (
     ANNOTATED,
     DATASET,
@@ -21,9 +21,11 @@ from .records import (
     LABELS,
     READINGS,
     REVIEWS,
+    SUFFIX,
     TRUST,
     CaseRecord,
     DatasetRecord,
+    image_path,
     read_record,
 )
 
@@ -46,7 +48,6 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
     Raises:
         InputError: no dataset at all.
     """
-    record = read_record(folder / DATASET, DatasetRecord)
     store.recover(folder)
     record = read_record(folder / DATASET, DatasetRecord)
     cases = sorted(_names(folder / LABELS) | _names(folder / REVIEWS, ".json") | _of_images(folder))
@@ -99,7 +100,7 @@ class _Case:
     def _images(self) -> Geometry | None:
         geometry = None
         for number, sequence in self.record.channel_names.items():
-            path = self.folder / IMAGES / f"{self.case}_{int(number):04d}{SUFFIX}"
+            path = self.folder / image_path(self.case, number)
             if not path.exists():
                 self._say(IMAGES, f"channel {sequence} ({path.name}) is missing", "export the case with that sequence")
                 continue

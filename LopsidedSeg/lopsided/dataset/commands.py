@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..model import SEQUENCES
-from ..reading import read_volume
+from ..reading import read_study
 from ..study import Study
 from .cases import CaseFiles, find_cases
 from .check import check_dataset
@@ -134,17 +133,16 @@ def stats_command(
     """Lesions by size, kind and reader, and an estimate of how many are still missed."""
     found = dataset_stats(folder)
     console.print(f"{found.cases} cases, {found.whole_cases} of them looked at as a whole", highlight=False)
-    kinds = sorted({kind for _, kind, _ in found.lesions})
-    table = Table("longest diameter", *kinds, "all", title="Lesions")
+    table = Table("longest diameter", *found.kinds, "all", title="Lesions")
     for size in [size_name(low) for low in SIZES_MM[:-1]]:
-        counts = [sum(n for (s, k, _), n in found.lesions.items() if (s, k) == (size, kind)) for kind in kinds]
-        table.add_row(size, *map(str, counts), str(sum(counts)))
+        counts = [found.count(size=size, kind=kind) for kind in (*found.kinds, None)]
+        table.add_row(size, *map(str, counts))
     console.print(table)
     by_reader = Table("reader", "lesions", "accepted", "rejected", "uncertain", "not decided", title="Readers")
-    for reader in sorted({reader for *_, reader in [*found.lesions, *found.decisions]}):
-        lesions = sum(n for (_, _, r), n in found.lesions.items() if r == reader)
+    for reader in found.readers:
         statuses = ("accepted", "rejected", "uncertain", "pending")
-        by_reader.add_row(reader, str(lesions), *(str(found.decisions[status, reader]) for status in statuses))
+        counts = [found.count(reader=reader), *(found.decisions[status, reader] for status in statuses)]
+        by_reader.add_row(reader, *map(str, counts))
     console.print(by_reader)
     for missed in found.missed:
         console.print(say_missed(missed), highlight=False)
@@ -175,8 +173,7 @@ def _draw(stats: Stats, name: str, out: Path) -> None:
 
     environment = Environment(loader=PackageLoader("lopsided.dataset", ""), autoescape=True, undefined=StrictUndefined)
     sizes = [size_name(low) for low in SIZES_MM[:-1]]
-    say: Callable[[Missed], str] = say_missed
-    page = environment.get_template("stats.html.j2").render(stats=stats, name=name, sizes=sizes, say=say)
+    page = environment.get_template("stats.html.j2").render(stats=stats, name=name, sizes=sizes, say=say_missed)
     try:
         out.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -185,11 +182,9 @@ def _draw(stats: Stats, name: str, out: Path) -> None:
 
 
 def _study(files: dict[str, Path]) -> Study:
-    missing = [SEQUENCES["t1c"]] if "t1c" not in files else []
-    if missing:
-        raise InputError(f"no {missing[0]}; each case needs one")
-    volumes = {name: read_volume(path) for name, path in files.items()}
-    return Study(volumes.pop("t1c"), volumes)
+    if "t1c" not in files:
+        raise InputError(f"no {SEQUENCES['t1c']}; each case needs one")
+    return read_study(files)
 
 
 def _split(labels: str) -> tuple[str, ...]:

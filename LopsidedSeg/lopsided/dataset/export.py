@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -25,12 +25,12 @@ from .pseudonyms import Key
 from .records import (
     ANNOTATED,
     DATASET,
-    IMAGES,
     LABELS,
     NEGATIVE,
     NOT_LOOKED_AT,
     READINGS,
     REVIEWS,
+    SUFFIX,
     TRUST,
     CaseRecord,
     DatasetRecord,
@@ -39,11 +39,10 @@ from .records import (
     ReadingRecord,
     RegionRecord,
     SuggestionRecord,
+    image_path,
     read_record,
 )
 from .store import Change, change
-
-SUFFIX = ".nii.gz"
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,8 @@ def export_reading(
 
     The first case decides on the dataset's channels; sequences beyond them are left out. What the case's label and
     trust maps hold follows from all of its readings: a voxel that any reader calls lesion is annotated; one that a
-    reader rejected, or that was looked at as part of a whole case and is in no suggestion that any reader left uncertain, is negative.
+    reader rejected, or that was looked at as part of a whole case and is in no suggestion that any reader left
+    uncertain, is negative.
 
     Args:
         dataset: its folder, made where there is none.
@@ -105,23 +105,23 @@ def export_reading(
         InputError: a sequence that the dataset has is missing, other images than before, a lesion that has no voxel of
             its own, or a dataset that is damaged or cannot be written.
     """
-    name = key.of("C", patient, case)
+    name, reader = key.of("C", patient, case), key.of("R", reading.reader)
     with change(dataset) as draft:
         record = _dataset(draft, study)
         images = _images(study, record)
         digests = {sequence: _digest(volume) for sequence, volume in images.items()}
         review = draft.current(f"{REVIEWS}/{name}.json")
         before = read_record(review, CaseRecord) if review.exists() else None
-        others = [r for r in before.readings if r.reader != key.of("R", reading.reader)] if before else []
+        others = [r for r in before.readings if r.reader != reader] if before else []
         if before and before.images != digests and (not again or others):
             advice = "give it another name: other readers worked on those" if others else "use --again to replace them"
             raise InputError(f"{case}: its images are not those in {dataset}, where it is {name}; {advice}")
         if not before or before.images != digests:
             for number, sequence in record.channel_names.items():
-                path = draft.path(f"{IMAGES}/{name}_{int(number):04d}{SUFFIX}")
+                path = draft.path(image_path(name, number))
                 write_image(to_sitk(images[sequence].array, images[sequence].geometry), path)
         geometry = study.reference.geometry
-        mine = _write_reading(draft, name, reading, geometry, key)
+        mine = _write_reading(draft, name, reader, reading, geometry)
         readings = sorted([*others, mine], key=lambda r: r.reader)
         label, trust = merged(draft.current, readings, geometry)
         write_image(to_sitk(label, geometry), draft.path(f"{LABELS}/{name}{SUFFIX}"))
@@ -166,8 +166,8 @@ def _dataset(draft: Change, study: Study) -> DatasetRecord:
         channels = {str(n): name for n, name in enumerate(present)}
         return DatasetRecord(channel_names=channels, labels={"background": 0, "lesion": 1}, numTraining=0)
     record = read_record(path, DatasetRecord)
-    if any(study.sequence(name) is None for name in record.channel_names.values()):
-        absent = [SEQUENCES[n] for n in record.channel_names.values() if study.sequence(n) is None]
+    absent = [SEQUENCES[n] for n in record.channel_names.values() if study.sequence(n) is None]
+    if absent:
         raise InputError(
             f"{path.parent}: each of its cases has {', '.join(record.channel_names.values())}, and this one lacks "
             f"{' and '.join(absent)}; add it, or export to a dataset without"
@@ -191,7 +191,7 @@ def _digest(volume: Volume) -> str:
     return hashlib.sha256(header.encode() + np.ascontiguousarray(volume.array).tobytes()).hexdigest()
 
 
-def _write_reading(draft: Change, name: str, reading: Reading, geometry: Geometry, key: Key) -> ReadingRecord:
+def _write_reading(draft: Change, name: str, reader: str, reading: Reading, geometry: Geometry) -> ReadingRecord:
     regions = np.zeros(geometry.shape, np.uint16)
     label = 0
     suggestions = []
@@ -213,37 +213,26 @@ def _write_reading(draft: Change, name: str, reading: Reading, geometry: Geometr
         if region.label not in left:
             place = ", ".join(f"{x:.1f}" for x in region.centroid_lps)
             raise InputError(f"two labels are the same voxels, at LPS {place} mm ({lesion.kind}); delete one of them")
-    path = f"{READINGS}/{name}_{key.of('R', reading.reader)}{SUFFIX}"
+    path = f"{READINGS}/{name}_{reader}{SUFFIX}"
     write_image(to_sitk(regions, geometry), draft.path(path))
     return ReadingRecord(
-        reader=key.of("R", reading.reader),
+        reader=reader,
         map=path,
         whole_case=reading.whole_case,
         model=reading.model,
         threshold=reading.threshold,
         recognised=reading.recognised,
-        lesions=[
-            LesionRecord(
-                **region.model_dump(),
-                kind=lesion.kind,
-                mark=lesion.mark,
-                snapped=lesion.snapped,
-                candidate=lesion.candidate,
-                time=lesion.time,
-            )
-            for lesion, region in lesions
-        ],
+        lesions=[LesionRecord(**region.model_dump(), **_but_region(lesion)) for lesion, region in lesions],
         suggestions=[
-            SuggestionRecord(
-                candidate=decision.candidate,
-                status=decision.status,
-                confidence=decision.confidence,
-                time=decision.time,
-                region=region if region and region.label in left else None,
-            )
+            SuggestionRecord(**_but_region(decision), region=region if region and region.label in left else None)
             for decision, region in suggestions
         ],
     )
+
+
+def _but_region(found: Lesion | Decision) -> dict[str, Any]:
+    """Its fields, which are named as the record's; the region is recorded by its label."""
+    return {name: value for name, value in vars(found).items() if name != "region"}
 
 
 def _region(region: Region, label: int, geometry: Geometry) -> RegionRecord:

@@ -11,16 +11,18 @@ import numpy as np
 import SimpleITK as sitk
 from pydantic import ValidationError
 
-from ..annotation import read_annotation
+from ..annotation import annotation_of, read_labels
 from ..errors import InputError
 from ..marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
 from ..reading import read_image
 from ..regions import Region, region_of
 from ..results import CANDIDATES, SEGMENTS, SuggestionsRecord
 from ..review import ReviewSession, Status, read_log, segment_id
+from ..segmentation import headers
 from ..volume import Volume, geometry_of, resample
 from .export import Decision, Lesion, Reading
 
+CANDIDATE = "LopsidedSeg.Suggestion"  # the tag of a segment that a suggestion was accepted as
 ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own are boxes
 
 
@@ -30,16 +32,16 @@ def outlined(path: Path, reference: Volume, labels: tuple[str, ...] = ()) -> lis
     A segment that a suggestion was accepted as is one lesion, of that kind. Raises InputError as
     :func:`lopsided.annotation.read_annotation`.
     """
-    accepted = _accepted(path)
-    annotation = read_annotation(path, reference, labels)
-    others = tuple(name for name in annotation.labels if name not in accepted)
+    drawn = read_labels(path)
+    chosen = annotation_of(drawn, path, reference, labels)
+    accepted = {n: drawn.tags[n][CANDIDATE] for n in chosen.labels if CANDIDATE in drawn.tags.get(n, ())}
+    others = tuple(name for name in chosen.labels if name not in accepted)
     lesions = []
     for name, candidate in accepted.items():
-        if name in annotation.labels:
-            mask = read_annotation(path, reference, (name,)).mask
-            lesions.append(Lesion(region_of(mask), "suggestion", candidate=candidate))
+        mask = annotation_of(drawn, path, reference, (name,)).mask
+        lesions.append(Lesion(region_of(mask), "suggestion", candidate=candidate))
     if others:
-        mask = read_annotation(path, reference, others).mask if accepted else annotation.mask
+        mask = annotation_of(drawn, path, reference, others).mask if accepted else chosen.mask
         lesions += [Lesion(region) for region in _pieces(mask)]
     return lesions
 
@@ -71,8 +73,7 @@ def read_markups(*paths: Path) -> list[Mark]:
     Raises:
         InputError: not markups, or of a kind that is no mark.
     """
-    marks = [mark for path in paths for mark in _read_markups(path)]
-    return [m for m in marks if not isinstance(m, Line)] + crossed([m for m in marks if isinstance(m, Line)])
+    return crossed(mark for path in paths for mark in _read_markups(path))
 
 
 def _read_markups(path: Path) -> Iterable[Mark]:
@@ -180,27 +181,7 @@ def _segments_by_id(path: Path, reference: Volume) -> dict[str, np.ndarray]:
     array = sitk.GetArrayFromImage(image)
     layers = [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
     moved = [resample(Volume(layer, geometry_of(image)), reference.geometry, nearest=True).array for layer in layers]
-    found = {}
-    for key in image.GetMetaDataKeys():
-        if key.startswith("Segment") and key.endswith("_ID"):
-            prefix = key.removesuffix("ID")
-            layer = int(image.GetMetaData(f"{prefix}Layer")) if image.HasMetaDataKey(f"{prefix}Layer") else 0
-            found[image.GetMetaData(key)] = moved[layer] == int(image.GetMetaData(f"{prefix}LabelValue"))
-    return found
-
-
-def _accepted(path: Path) -> dict[str, str]:
-    """Candidate by segment name, of the segments of a .seg.nrrd that suggestions were accepted as."""
-    if not path.name.endswith(".nrrd"):
-        return {}
-    image = read_image(path)
-    found = {}
-    for key in image.GetMetaDataKeys():
-        if key.startswith("Segment") and key.endswith("_Tags"):
-            tags = dict(tag.partition(":")[::2] for tag in image.GetMetaData(key).split("|"))
-            if "LopsidedSeg.Suggestion" in tags:
-                found[image.GetMetaData(key.removesuffix("Tags") + "Name")] = tags["LopsidedSeg.Suggestion"]
-    return found
+    return {header.identifier: moved[layer] == value for (layer, value), header in headers(image).items()}
 
 
 def _pieces(mask: np.ndarray) -> Iterable[Region]:

@@ -13,6 +13,7 @@ from ..volume import Geometry, Vector
 
 NOT_LOOKED_AT, NEGATIVE, ANNOTATED = 0, 1, 2  # values of trust/CASE.nii.gz
 DATASET, HASHES = "dataset.json", "hashes.json"
+SUFFIX = ".nii.gz"
 IMAGES, LABELS, TRUST, REVIEWS, READINGS = "imagesTr", "labelsTr", "trust", "reviews", "readings"
 
 _T = TypeVar("_T", bound=BaseModel)
@@ -87,6 +88,11 @@ class DatasetRecord(BaseModel):
     labels: dict[str, int | list[int]]
     numTraining: int = Field(ge=0)  # noqa: N815  nnU-Net's word
     file_ending: Literal[".nii.gz"] = ".nii.gz"
+
+
+def image_path(case: str, channel: str) -> str:
+    """Of a case's image of a channel, within the dataset."""
+    return f"{IMAGES}/{case}_{int(channel):04d}{SUFFIX}"
 
 
 def read_record(path: Path, kind: type[_T]) -> _T:

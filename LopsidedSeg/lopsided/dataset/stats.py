@@ -59,6 +59,23 @@ class Stats:
     missed: tuple[Missed, ...]
     disagreements: tuple[Disagreement, ...]
 
+    @property
+    def kinds(self) -> list[str]:
+        """Of the lesions."""
+        return sorted({kind for _, kind, _ in self.lesions})
+
+    @property
+    def readers(self) -> list[str]:
+        """Who marked or decided."""
+        return sorted({reader for *_, reader in [*self.lesions, *self.decisions]})
+
+    def count(self, size: str | None = None, kind: str | None = None, reader: str | None = None) -> int:
+        """How many lesions there are of a size, kind and reader; of any, where it is None."""
+        wanted = (size, kind, reader)
+        return sum(
+            n for key, n in self.lesions.items() if all(w in (None, k) for w, k in zip(wanted, key, strict=True))
+        )
+
 
 def capture_recapture(by: str, cases: int, first: int, second: int, both: int) -> Missed:
     """How many lesions two searches missed that found ``first`` and ``second`` of them, ``both`` in common.
