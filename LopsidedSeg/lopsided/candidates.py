@@ -16,7 +16,7 @@ from .model import Calibration
 from .regions import Box, Region, measure, region_of
 from .volume import Geometry, Vector, Volume, to_sitk
 
-FLOOR = 0.25  # nothing is looked for below this probability
+FLOOR = 0.25  # where nothing else is asked for
 SADDLE = 0.3  # two peaks are two lesions where the probability between them falls by this much below the lower
 MARGIN_MM = 2.0
 
@@ -59,7 +59,11 @@ class Found:
 
 
 def find_candidates(
-    probability: Volume, annotated: np.ndarray, calibration: Calibration, margin_mm: float = MARGIN_MM
+    probability: Volume,
+    annotated: np.ndarray,
+    calibration: Calibration,
+    margin_mm: float = MARGIN_MM,
+    floor: float = FLOOR,
 ) -> Found:
     """All candidates of a map, the best first.
 
@@ -71,13 +75,14 @@ def find_candidates(
         annotated: bool (k, j, i) on the same grid, any lesion.
         calibration: of the model that made the map.
         margin_mm: between nearest voxel centres.
+        floor: nothing is looked for below this probability.
 
     Raises:
         ValueError: an annotation on another grid.
     """
     if annotated.shape != probability.array.shape:
         raise ValueError(f"annotation {annotated.shape} and map {probability.array.shape} are on different grids")
-    regions = _regions(probability.array)
+    regions = _regions(probability.array, floor)
     near = _Nearness(annotated, probability.geometry, [box for box, _ in regions])
     missed, annotated_too = [], []
     for box, mask in regions:
@@ -121,19 +126,19 @@ def _ranked(candidate: Candidate, rank: int) -> Candidate:
     return Candidate(**{**candidate.__dict__, "rank": rank})
 
 
-def _regions(probability: np.ndarray) -> list[tuple[Box, np.ndarray]]:
+def _regions(probability: np.ndarray, floor: float) -> list[tuple[Box, np.ndarray]]:
     """A region for each peak of the map: of its basin, what hangs together around it with half its probability.
 
     A basin is all that climbs to the peak by steepest ascent; neighbouring basins are one where the lower peak stands
     out by less than ``SADDLE`` (clustering by topological persistence, Chazal et al., J ACM 2013).
     """
-    some = probability >= FLOOR
+    some = probability >= floor
     if not some.any():
         return []
     box = region_of(some).box
     corner = np.array([side.start for side in box]) - 1
     part = np.pad(probability[box], 1)
-    where = np.flatnonzero(part.ravel() >= FLOOR)
+    where = np.flatnonzero(part.ravel() >= floor)
     basins = _basins(part.ravel()[where], _neighbours(where, part.shape))
     order = np.argsort(basins, kind="stable")
     places = np.stack(np.unravel_index(where[order], part.shape), axis=1)

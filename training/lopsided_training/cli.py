@@ -29,6 +29,8 @@ def simulate(
     studies: Annotated[int, typer.Option(min=1)] = 100,
     seed: Annotated[int, typer.Option(help="Of the first study; each next adds one.")] = 1,
     mean_lesions: Annotated[float, typer.Option(min=0, help="Lesions a study, on average.")] = 7.0,
+    sequences: Annotated[str, typer.Option(help="Those to write, with commas between.")] = "t1c,t1,t2,flair",
+    one_protocol: Annotated[bool, typer.Option(help="As if all came from one scanner, skull-stripped.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Simulated studies with known truth, as a dataset in nnU-Net's raw layout."""
@@ -40,6 +42,8 @@ def simulate(
         studies=studies,
         seed=seed,
         mean_lesions=mean_lesions,
+        sequences=tuple(sequences.split(",")),
+        one_protocol=one_protocol,
         jobs=jobs,
         progress=lambda done, of: console.print(f"{done}/{of}", end="\r"),
     )
@@ -48,24 +52,33 @@ def simulate(
 
 @app.command()
 def fit(
-    dataset: Annotated[Path, typer.Argument(help="A coarse-label dataset (nnU-Net's raw layout).")],
+    dataset: Annotated[
+        Path, typer.Argument(help="A coarse-label dataset, nnU-Net's raw layout, BraTS-style folders, BIDS, or a CSV.")
+    ],
     out: Annotated[Path, typer.Option(help="The run's folder; an interrupted run goes on from there.")],
     config: Annotated[Path | None, typer.Option(help="Settings, TOML.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting over the file's, such as loss.beta=0.2; repeatable.")
+    ] = None,
+    start_from: Annotated[Path | None, typer.Option(help="A model folder whose weights to start from.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Preprocessed cases; inside --out if not given.")] = None,
     accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1)] = 1,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines, started by torchrun or SLURM.")] = 1,
 ) -> None:
-    """Train a network with the lopsided loss."""
+    """Train a network on labels that may miss lesions."""
     from .config import read_config
     from .fit import fit as run
 
     run(
         dataset,
         out,
-        read_config(config),
+        read_config(config, set_ or []),
         cache=cache,
+        start_from=start_from,
         accelerator=accelerator,
         devices=devices,
+        nodes=nodes,
         say=_say,
     )
 

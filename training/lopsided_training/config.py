@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lopsided.errors import InputError
 from lopsided.model import InputSequence, InputSpec, ResidualUNetSizes
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class _Section(BaseModel):
@@ -38,6 +39,24 @@ class PatchConfig(_Section):
     drop: float = Field(0.4, ge=0, le=1)
 
 
+class ValidationConfig(_Section):
+    """One of ``folds`` parts of the patients, the ``fold``-th, is held out (none where ``folds`` is 0). Every ``every``
+    steps at most ``cases`` of its cases are searched; the weights with the best mean of the FROC are kept. Training
+    ends early after ``patience`` such looks without a better one (never where 0)."""
+
+    folds: int = Field(5, ge=0)
+    fold: int = Field(0, ge=0)
+    every: int = Field(500, gt=0)
+    cases: int = Field(8, gt=0)
+    patience: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> ValidationConfig:
+        if self.folds == 1 or self.fold >= max(1, self.folds):
+            raise ValueError("folds must be 0 or at least 2, and fold below it")
+        return self
+
+
 class FitConfig(_Section):
     """Everything ``fit`` does, beside the data."""
 
@@ -47,6 +66,8 @@ class FitConfig(_Section):
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     checkpoint_every: int = Field(250, gt=0)
+    loaders: int = Field(2, gt=0, description="threads that draw patches; what they draw does not depend on it")
+    lesion_labels: tuple[int, ...] = Field((), description="label values that are lesions; all but 0 where empty")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     input: InputSpec = InputSpec(
         sequences=(
@@ -63,27 +84,38 @@ class FitConfig(_Section):
     )
     loss: LossConfig = LossConfig()
     patches: PatchConfig = PatchConfig()
+    validation: ValidationConfig = ValidationConfig()
 
 
-def read_config(path: Path | None) -> FitConfig:
-    """The settings in a TOML file; the defaults for None.
+def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
+    """The settings in a TOML file, the defaults for None; ``changes`` such as ``loss.beta=0.2`` go over them.
 
     Raises:
         InputError: an unreadable file, an unknown setting, or a value out of range, by name.
     """
-    if path is None:
-        return FitConfig()
+    where: Path | str = path or "--set"
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+        for change in changes:
+            where = f"--set {change}"
+            _merge(content, tomllib.loads(change))
         config = FitConfig.model_validate(content)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error})") from None
+        raise InputError(f"{where}: cannot be read as TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if config.patches.size % config.network.stride:
         raise InputError(
-            f"{path}: patches.size {config.patches.size} is not a multiple of {config.network.stride}, "
+            f"{where}: patches.size {config.patches.size} is not a multiple of {config.network.stride}, "
             "the stride that network.channels gives"
         )
     return config
+
+
+def _merge(content: dict[str, Any], change: dict[str, Any]) -> None:
+    for name, value in change.items():
+        if isinstance(value, dict) and isinstance(content.get(name), dict):
+            _merge(content[name], value)
+        else:
+            content[name] = value

@@ -1,17 +1,19 @@
-"""Reading a coarse-label dataset: nnU-Net's raw layout, with or without ``trust/``.
+"""Cases to train and measure on: a coarse-label dataset, nnU-Net's raw layout, BraTS-style folders, BIDS, or a CSV.
 
-``imagesTr/CASE_0000.nii.gz`` is the first channel of ``dataset.json``, and so on; optional sequences may be absent
-for a case. ``labelsTr/CASE.nii.gz`` is 0 background, 1 lesion. ``trust/CASE.nii.gz``: 0 nobody looked, 1 somebody
-looked and it is negative, 2 annotated.
+Which layout it is, :func:`lopsided.dataset.cases.find_cases` recognises. Labels are on the grid of post-contrast T1.
+A coarse-label dataset also has ``trust/CASE.nii.gz``: 0 nobody looked, 1 somebody looked and it is negative,
+2 annotated.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lopsided.dataset.records import DATASET, LABELS, TRUST, DatasetRecord, image_path, read_record
+from lopsided.dataset.cases import CaseFiles, find_cases
+from lopsided.dataset.records import DATASET, REVIEWS, TRUST, CaseRecord, DatasetRecord, image_path, read_record
 from lopsided.dataset.store import recover
 from lopsided.errors import InputError
 from lopsided.model import SEQUENCES
@@ -22,47 +24,122 @@ from lopsided.volume import Volume
 
 @dataclass(frozen=True)
 class Case:
-    """Where one case's files are. ``images`` by sequence; ``trust`` is None where the dataset has none."""
+    """Where one case's files are.
+
+    ``images`` by sequence. ``label``: the label map. ``trust`` is None where the dataset has none. ``lesion``: the
+    label values that are lesions, all but 0 where empty; ``declared``: those there may be, any where empty.
+    """
 
     name: str
+    patient: str
     images: dict[str, Path]
     label: Path
-    trust: Path | None
+    trust: Path | None = None
+    lesion: frozenset[int] = frozenset()
+    declared: frozenset[int] = frozenset()
 
     def study(self) -> Study:
         """The sequences, read and checked."""
         return read_study(self.images)
 
-    def truth(self) -> Volume:
-        """The label map, bool."""
+    def truth(self, reference: Volume) -> Volume:
+        """The label map, bool.
+
+        Args:
+            reference: the study's post-contrast T1.
+
+        Raises:
+            InputError: a value that is no whole number or that the dataset does not declare, or another grid than
+                the reference's.
+        """
         volume = read_array(self.label)
-        values = set(np.unique(volume.array).tolist())
-        if not values <= {0, 1}:
-            raise InputError(f"{self.label}: has label values {sorted(values)}; dataset.json declares 0 and 1")
-        return Volume(volume.array > 0, volume.geometry, volume.name)
+        values = np.unique(volume.array)
+        if not np.isin(
+            values, list(self.declared) if self.declared else np.round(np.nan_to_num(values, nan=0.5))
+        ).all():
+            known = f"declares {sorted(self.declared)}" if self.declared else "must have whole numbers"
+            found = ", ".join(f"{v:g}" for v in values[:6])
+            raise InputError(f"{self.label}: has label values {found}; the dataset {known}: mend the labels")
+        self._same_grid(volume, reference)
+        lesion = np.isin(volume.array, list(self.lesion)) if self.lesion else volume.array > 0
+        return Volume(lesion, volume.geometry, volume.name)
+
+    def trusted(self, reference: Volume) -> Volume | None:
+        """``trust/CASE.nii.gz``, None where there is none; raises InputError for another grid than the reference's."""
+        if not self.trust:
+            return None
+        volume = read_array(self.trust)
+        self._same_grid(volume, reference)
+        return volume
+
+    def _same_grid(self, volume: Volume, reference: Volume) -> None:
+        if not volume.geometry.same_grid(reference.geometry):
+            raise InputError(
+                f"case {self.name}: {volume.name} is {volume.geometry.describe()}, {reference.name} is "
+                f"{reference.geometry.describe()}; bring both onto one grid (`lopsided dataset import` does)"
+            )
 
 
-def read_dataset(folder: Path) -> list[Case]:
+def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
     """The cases of a dataset, by name.
 
+    Args:
+        source: a folder or CSV.
+        lesion: the label values that are lesions; all but 0 where empty.
+
     Raises:
-        InputError: no ``dataset.json``, a channel it does not know, no case, or a case without a file it needs.
+        InputError: nothing that is known there, no case, a case without post-contrast T1 or without labels, or a
+            label value that the dataset does not declare.
     """
-    path = folder / DATASET
-    channels = read_record(path, DatasetRecord).channel_names
-    recover(folder)
-    unknown = [name for name in channels.values() if name not in SEQUENCES]
-    if unknown or "t1c" not in channels.values():
-        raise InputError(f"{path}: channel_names must be of {', '.join(SEQUENCES)}, t1c among them; found {channels}")
-    cases = []
-    for label in sorted((folder / LABELS).glob("*.nii.gz")):
-        name = label.name.removesuffix(".nii.gz")
-        files = {s: folder / image_path(name, n) for n, s in channels.items()}
-        images = {sequence: file for sequence, file in files.items() if file.exists()}
-        if "t1c" not in images:
-            raise InputError(f"{files['t1c']}: missing, and case {name} cannot be used without post-contrast T1")
-        trust = folder / TRUST / label.name
-        cases.append(Case(name, images, label, trust if trust.exists() else None))
-    if not cases:
-        raise InputError(f"{folder / LABELS}: no labels (*.nii.gz) here")
-    return cases
+    declared: set[int] = set()
+    if source.is_dir() and (source / DATASET).exists():
+        recover(source)
+        for value in read_record(source / DATASET, DatasetRecord).labels.values():
+            declared |= set(value) if isinstance(value, list) else {value}
+        unknown = [value for value in lesion if value not in declared]
+        if unknown:
+            raise InputError(
+                f"{source / DATASET}: declares the labels {sorted(declared)}, not {unknown}; choose others"
+            )
+    found = find_cases(source)
+    plain = len({files.case for files in found}) == len(found)  # else patients have cases of the same name
+    cases = [
+        _case(source, files, files.case if plain else f"{files.patient}-{files.case}", lesion, frozenset(declared))
+        for files in found
+    ]
+    return sorted(cases, key=lambda case: case.name)
+
+
+def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], declared: frozenset[int]) -> Case:
+    if "t1c" not in files.sequences:
+        wanted = image_path(files.case, "0") if declared else "its post-contrast T1"
+        raise InputError(f"{source / wanted}: missing, and case {files.case} cannot be used without post-contrast T1")
+    if files.annotation is None:
+        raise InputError(f"{source}: case {files.case} has no labels; add them, or take the case out")
+    review, trust = source / REVIEWS / f"{files.case}.json", source / TRUST / f"{files.case}.nii.gz"
+    chosen = tuple(map(str, lesion)) or files.labels
+    if not all(label.isdigit() for label in chosen):
+        raise InputError(
+            f"{source}: labels {', '.join(chosen)} of case {files.case} are not numbers; give label values"
+        )
+    return Case(
+        name=name,
+        patient=read_record(review, CaseRecord).patient if review.exists() else files.patient,
+        images={s: files.sequences[s] for s in SEQUENCES if s in files.sequences},
+        label=files.annotation,
+        trust=trust if trust.exists() else None,
+        lesion=frozenset(int(value) for value in chosen),
+        declared=declared,
+    )
+
+
+def digest(cases: list[Case]) -> str:
+    """SHA-256, hexadecimal, of the names and contents of all files of the cases."""
+    total = hashlib.sha256()
+    for case in cases:
+        for path in [*case.images.values(), case.label, *([case.trust] if case.trust else [])]:
+            total.update(f"{case.name} {path.name}".encode())
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                with file.open("rb") as content:
+                    total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()

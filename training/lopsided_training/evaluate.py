@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from lopsided.candidates import find_candidates
+from lopsided.candidates import FLOOR, find_candidates
 from lopsided.model import Calibration
 from lopsided.predict import Predictor
-from lopsided.volume import resample
+from lopsided.volume import Volume
 from scipy import ndimage
 
 from .dataset import Case
@@ -38,18 +38,21 @@ def evaluate_case(predictor: Predictor, case: Case, calibration: Calibration) ->
     """
     study = case.study()
     probability = predictor.probability_map(study)
-    truth = case.truth()
-    if not truth.geometry.same_grid(probability.geometry):
-        as_bytes = type(truth)(truth.array.astype(np.uint8), truth.geometry, truth.name)
-        truth = resample(as_bytes, probability.geometry, nearest=True)
-    lesions, number = ndimage.label(truth.array > 0, _EVERYWHERE)
+    return found_in(case.name, probability, case.truth(study.reference).array, calibration)
+
+
+def found_in(
+    name: str, probability: Volume, truth: np.ndarray, calibration: Calibration, floor: float = FLOOR
+) -> CaseResult:
+    """Candidates of a map, and which lesions of ``truth``, bool on its grid, each hits."""
+    lesions, number = ndimage.label(truth, _EVERYWHERE)
     wide = ndimage.grey_dilation(lesions, size=(3, 3, 3)) if number else lesions
     empty = np.zeros(probability.array.shape, bool)
-    candidates = find_candidates(probability, empty, calibration).missed
+    candidates = find_candidates(probability, empty, calibration, floor=floor).missed
     hits = [tuple(int(v) - 1 for v in np.unique(wide[c.box][c.mask]) if v) for c in candidates]
     volumes = np.bincount(lesions.ravel(), minlength=number + 1)[1:] * probability.geometry.voxel_volume
     return CaseResult(
-        name=case.name,
+        name=name,
         confidence=np.array([c.confidence for c in candidates]),
         sizes=tuple((c.peak_probability, c.volume_mm3, c.longest_diameter_mm) for c in candidates),
         hits=tuple(hits),

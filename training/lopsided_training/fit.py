@@ -1,28 +1,30 @@
-"""Training, from top to bottom."""
+"""A dataset becomes a run: what is checked, held out and written down around the training loop."""
 
 from __future__ import annotations
 
 import json
 import platform
-import time
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from lopsided import __version__
 from lopsided.errors import InputError
+from lopsided.model import load_model
 from lopsided.network import ResidualUNet
-from safetensors.torch import save_file
 
 from .config import FitConfig
-from .dataset import read_dataset
-from .losses import lopsided_loss
-from .patches import draw, prepare
+from .dataset import digest, read_dataset
+from .patches import PreparedCase, prepare
+from .train import BEST, LAST, train
+from .validation import hold_out, validate
 
-CHECKPOINT, CONFIG, WEIGHTS, RUN = "checkpoint.ckpt", "config.json", "model.safetensors", "run.json"
+CONFIG, WEIGHTS, RUN = "config.json", "model.safetensors", "run.json"
 
 
 def fit(
@@ -31,104 +33,112 @@ def fit(
     config: FitConfig,
     *,
     cache: Path | None = None,
+    start_from: Path | None = None,
     accelerator: str = "auto",
     devices: int = 1,
+    nodes: int = 1,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Train a network on a coarse-label dataset; ``out`` then holds its weights and ``run.json``.
+    """Train a network on a dataset; ``out`` then holds its weights and ``run.json``.
 
-    Interrupted, it goes on from the last checkpoint in ``out``. Every step draws its patches from the seed and the
-    step's number alone, so that a resumed run sees what an uninterrupted one would.
+    Interrupted, it goes on from the last checkpoint in ``out``, to the same end.
 
     Args:
-        dataset: nnU-Net's raw layout (:mod:`lopsided_training.dataset`).
+        dataset: see :func:`lopsided_training.dataset.read_dataset`.
         out: the run's folder.
         config: all settings.
         cache: where preprocessed cases are kept; inside ``out`` where None.
+        start_from: a model folder whose weights to start from; from scratch where None.
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
-        devices: processes, each with one device.
+        devices: processes on this machine, each with one device.
+        nodes: machines.
         say: takes lines of progress.
 
     Raises:
-        InputError: a dataset or configuration that cannot be used, or a run folder of another configuration.
+        InputError: a dataset, configuration or model that cannot be used, or a run folder of another configuration.
+            All of that is found before training starts.
     """
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=config.precision)
-    fabric.launch()
-    fabric.seed_everything(config.seed)
-    cases = read_dataset(dataset)
-    out.mkdir(parents=True, exist_ok=True)
-    settings = config.model_dump_json(indent=1)
-    written = out / CONFIG
-    if written.exists() and written.read_text(encoding="utf-8") != settings:
-        raise InputError(f"{out}: holds a run with other settings ({CONFIG}); choose another --out")
-    with fabric.rank_zero_first():
-        if fabric.is_global_zero:
-            written.write_text(settings, encoding="utf-8")
-        prepared = prepare(cases, config, cache or out / "cache", lambda done, of: None)
-    say(f"{len(prepared)} cases, {sum(len(c.centres) for c in prepared)} lesions")
-
-    network = ResidualUNet(len(config.input.sequences), config.network)
-    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    model, optimiser = fabric.setup(network, optimiser)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.steps + 1, pct_start=0.08
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        precision=config.precision,
+        loggers=TensorBoardLogger(out, name="tensorboard", version=""),
     )
-    progress: dict[str, Any] = {"step": 0, "seconds": 0.0}
-    state: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule, "progress": progress}
-    if (out / CHECKPOINT).exists():
-        fabric.load(out / CHECKPOINT, state)
-        progress = state["progress"]  # load puts another dictionary in its place
-        say(f"resumed at step {progress['step']}")
-
-    model.train()
-    start, began, recent = progress["step"], time.monotonic(), []
-    for step in range(start, config.steps):
-        rng = np.random.default_rng((config.seed, step, fabric.global_rank))
-        batch = draw(prepared, config.patches, config.batch, rng)
-        images, labels, trust = (
-            fabric.to_device(torch.from_numpy(a)) for a in (batch.images, batch.labels, batch.trust)
-        )
-        logits = model(images.contiguous(memory_format=torch.channels_last_3d)).float()
-        loss = lopsided_loss(
-            logits,
-            labels,
-            trust,
-            alpha=config.loss.alpha,
-            beta=config.loss.beta_at(step),
-            variant=config.loss.variant,
-        )
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is {loss.item()} at step {step}; lower learning_rate or raise precision")
-        fabric.backward(loss)
-        fabric.clip_gradients(model, optimiser, max_norm=1.0)
-        optimiser.step()
-        schedule.step()
-        optimiser.zero_grad()
-        recent.append(loss.item())
-        done = step + 1
-        if done % 50 == 0 or done == config.steps:
-            rate = (done - start) / (time.monotonic() - began)
-            left = (config.steps - done) / rate / 60
-            say(f"step {done}/{config.steps}  loss {np.mean(recent):.5f}  {rate:.2f} steps/s  {left:.0f} min left")
-            recent = []
-        if done % config.checkpoint_every == 0 or done == config.steps:
-            now = time.monotonic()
-            progress.update(step=done, seconds=progress["seconds"] + now - began)
-            began, start = now, done
-            fabric.save(out / CHECKPOINT, state)
-
-    if fabric.is_global_zero:
-        weights = {k: v.detach().float().cpu().contiguous() for k, v in network.state_dict().items()}
-        save_file(weights, out / WEIGHTS)
+    fabric.launch()
+    tell = say if fabric.is_global_zero else lambda line: None
+    fabric.seed_everything(config.seed, verbose=False)
+    network = _network(config, start_from)
+    cases = read_dataset(dataset, config.lesion_labels)
+    training, held = hold_out(cases, config.validation, config.seed)
+    with fabric.rank_zero_first():
+        _same_settings(out, config, fabric.is_global_zero)
+        prepared = prepare(cases, config, cache or out / "cache", lambda done, of: None)
+    by_name = {case.name: case for case in prepared}
+    chosen = [by_name[case.name] for case in training]
+    watched = [by_name[case.name] for case in held][: config.validation.cases]
+    _check(dataset, chosen, watched)
+    tell(f"{len(chosen)} cases to train on with {_lesions(chosen)} lesions, {len(held)} held out")
+    look = (lambda net: validate(net, watched)) if watched else None
+    trained = train(fabric, network, chosen, config, out, look=look, say=tell)
+    if fabric.is_global_zero and trained:
+        shutil.copyfile(out / (BEST if trained.best_step else LAST), out / WEIGHTS)
         run = {
-            "cases": len(prepared),
-            "lesions": sum(len(c.centres) for c in prepared),
-            "hours": round(progress["seconds"] / 3600, 2),
-            "machine": f"{fabric.device}, {torch.get_num_threads()} threads, {platform.machine()}",
+            "cases": [case.name for case in chosen],
+            "held_out": [case.name for case in held],
+            "lesions": _lesions(chosen),
+            "data_sha256": digest(cases),
+            "start_from": start_from and load_model(start_from).card.digest,
+            "steps": trained.steps,
+            "best_step": trained.best_step,
+            "history": trained.history,
+            "hours": round(trained.seconds / 3600, 2),
+            "machine": f"{fabric.world_size} x {fabric.device.type}, {torch.get_num_threads()} threads, "
+            f"{platform.machine()}",
             "software": {
+                "lopsided": __version__,
                 "python": platform.python_version(),
                 "torch": torch.__version__,
                 "lightning": lightning.__version__,
+                "numpy": np.__version__,
             },
         }
-        (out / RUN).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+        partial = out / f"{RUN}.partial"
+        partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+        partial.replace(out / RUN)
+
+
+def _network(config: FitConfig, start_from: Path | None) -> ResidualUNet:
+    network = ResidualUNet(len(config.input.sequences), config.network)
+    if start_from:
+        model = load_model(start_from)
+        if (model.card.architecture, model.card.input) != (config.network, config.input):
+            raise InputError(
+                f"{start_from}: has another architecture or input than [network] and [input] say; "
+                "take both from its model.json"
+            )
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
+    return network
+
+
+def _same_settings(out: Path, config: FitConfig, write: bool) -> None:
+    settings, written = config.model_dump_json(indent=1), out / CONFIG
+    if written.exists() and written.read_text(encoding="utf-8") != settings:
+        raise InputError(f"{out}: holds a run with other settings ({CONFIG}); choose another --out")
+    if write:
+        out.mkdir(parents=True, exist_ok=True)
+        written.write_text(settings, encoding="utf-8")
+
+
+def _check(dataset: Path, training: list[PreparedCase], watched: list[PreparedCase]) -> None:
+    if not _lesions(training):
+        raise InputError(f"{dataset}: not one lesion is annotated in the cases to train on; add labels")
+    if watched and not _lesions(watched):
+        raise InputError(
+            f"{dataset}: not one lesion is annotated in the {len(watched)} cases held out; "
+            "choose another validation.fold, or set validation.folds to 0"
+        )
+
+
+def _lesions(cases: list[PreparedCase]) -> int:
+    return sum(len(case.centres) for case in cases)

@@ -8,7 +8,7 @@ below 3 mm), enhancement of +1.5 to +6 robust standard deviations, rings above a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,22 +87,41 @@ class StudyRecord:
         return asdict(self)
 
 
-def sample(anatomy: Anatomy, seed: int, *, mean_lesions: float = 7.0, stripped: bool | None = None) -> StudyRecord:
-    """Draw a study. ``stripped``: as given, or drawn where None (an anatomy without a head is always stripped)."""
+def sample(
+    anatomy: Anatomy,
+    seed: int,
+    *,
+    mean_lesions: float = 7.0,
+    stripped: bool | None = None,
+    one_protocol: bool = False,
+) -> StudyRecord:
+    """Draw a study.
+
+    Args:
+        anatomy: to draw it on.
+        seed: of everything drawn.
+        mean_lesions: on average.
+        stripped: as given, or drawn where None (an anatomy without a head is always stripped).
+        one_protocol: as if every study came from the same good scanner, skull-stripped, with few of the vessels: for
+            experiments whose question is not how scanners differ, and which many small networks are to be trained for.
+    """
     rng = np.random.default_rng(seed)
     drawn = bool(rng.random() < 0.5)
     lesions = _lesions(anatomy, rng, mean_lesions)
     sequences = SEQUENCES if anatomy.image is None else SEQUENCES[:1]
-    bright_blood = bool(rng.random() < 0.75)
+    bright_blood = bool(rng.random() < 0.75) or one_protocol
+    acquisitions = {name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences}
+    if one_protocol:
+        acquisitions = {name: _usual(how, anatomy, rng, name) for name, how in acquisitions.items()}
     return StudyRecord(
         anatomy=anatomy.name,
         seed=seed,
-        stripped=drawn if stripped is None else stripped,
+        stripped=one_protocol or (drawn if stripped is None else stripped),
         strip_mm=float(rng.uniform(-1.0, 3.0)),
-        vessels=int(rng.integers(120, 420)),
+        vessels=int(rng.integers(*((30, 80) if one_protocol else (120, 420)))),
         sinus_mm=float(rng.uniform(2.0, 4.5)),
         lesions=lesions,
-        acquisitions={name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences},
+        acquisitions=acquisitions,
     )
 
 
@@ -139,6 +158,27 @@ def _acquisition(anatomy: Anatomy, rng: np.random.Generator, name: str, bright_b
         thickness_mm=float(rng.uniform(1.3, 3.5 if name == "t1c" else 6.0)) if thick else 1.0,
         gain=float(np.exp(rng.uniform(np.log(80), np.log(2000)))),
         seed=int(rng.integers(2**31)),
+    )
+
+
+def _usual(how: Acquisition, anatomy: Anatomy, rng: np.random.Generator, name: str) -> Acquisition:
+    """The same sequence from a scanner that always does the same: 1 mm, little noise, tissues as typical."""
+    typical = {tissue: value * rng.normal(1, 0.02) for tissue, value in _TISSUE[name].items()}
+    tissues = {
+        int(label): int(anatomy.tissue.flat[i])
+        for label, i in zip(*np.unique(anatomy.labels, return_index=True), strict=True)
+    }
+    return replace(
+        how,
+        signal={label: float(typical.get(tissues[label], value)) for label, value in how.signal.items()},
+        vessel=float(rng.uniform(1.7, 2.4)) if name == "t1c" else how.vessel,
+        dura=float(rng.uniform(0.9, 1.5)) if name == "t1c" else how.dura,
+        texture=0.025,
+        bias=0.08,
+        noise=0.025,
+        blur_mm=0.5,
+        thickness_mm=1.0,
+        gain=300.0,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def simulate(
     studies: int,
     seed: int,
     mean_lesions: float = 7.0,
+    sequences: tuple[str, ...] = SEQUENCES,
+    one_protocol: bool = False,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
@@ -40,25 +43,30 @@ def simulate(
         studies: how many.
         seed: of the first study; each next adds one.
         mean_lesions: lesions a study, on average.
+        sequences: those to write, ``t1c`` among them.
+        one_protocol: as if every study came from one scanner (:func:`lopsided_training.records.sample`).
         jobs: processes.
         progress: called with studies done and their number.
 
     Raises:
-        InputError: no background, or one that is neither a file nor ``mni152``.
+        InputError: no background, one that is neither a file nor ``mni152``, or an unknown sequence.
     """
     missing = [b for b in backgrounds if b != MNI152 and not Path(b).is_file()]
     if missing or not backgrounds:
         raise InputError(f"no such background: {missing or 'none given'}; give label maps, images, or {MNI152}")
+    if "t1c" not in sequences or not set(sequences) <= set(SEQUENCES):
+        raise InputError(f"sequences {', '.join(sequences)}: must be of {', '.join(SEQUENCES)}, t1c among them")
     for name in ("imagesTr", "labelsTr", "trust", "records"):
         (out / name).mkdir(parents=True, exist_ok=True)
     backgrounds = sorted(backgrounds)
-    work = [(backgrounds[n % len(backgrounds)], seed + n, mean_lesions, out) for n in range(studies)]
+    work = [(backgrounds[n % len(backgrounds)], seed + n, out) for n in range(studies)]
     work.sort(key=lambda item: item[0])  # neighbours share the anatomy that is in memory
+    write = partial(_write_study, sequences=sequences, mean_lesions=mean_lesions, one_protocol=one_protocol)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for done, _ in enumerate(pool.map(_write_study, work, chunksize=2), start=1):
+        for done, _ in enumerate(pool.map(write, work, chunksize=2), start=1):
             progress(done, studies)
     description = {
-        "channel_names": {str(n): name for n, name in enumerate(SEQUENCES)},
+        "channel_names": {str(n): name for n, name in enumerate(sequences)},
         "labels": {"background": 0, "lesion": 1},
         "numTraining": studies,
         "file_ending": ".nii.gz",
@@ -76,13 +84,16 @@ def load_background(name: str) -> anatomies.Anatomy:
     return anatomies.from_label_map(Path(name)) if whole else anatomies.from_image(Path(name))
 
 
-def _write_study(work: tuple[str, int, float, Path]) -> None:
-    background, seed, mean_lesions, out = work
+def _write_study(
+    work: tuple[str, int, Path], *, sequences: tuple[str, ...], mean_lesions: float, one_protocol: bool
+) -> None:
+    background, seed, out = work
     anatomy = load_background(background)
-    record = sample(anatomy, seed, mean_lesions=mean_lesions)
+    record = sample(anatomy, seed, mean_lesions=mean_lesions, one_protocol=one_protocol)
+    record = replace(record, acquisitions={s: how for s, how in record.acquisitions.items() if s in sequences})
     rendered = render(anatomy, record)
     case = f"sim_{seed:06d}"
-    for number, sequence in enumerate(SEQUENCES):
+    for number, sequence in enumerate(sequences):
         if sequence in rendered.images:
             _save(rendered.images[sequence], anatomy.geometry, out / "imagesTr" / f"{case}_{number:04d}.nii.gz")
     lesion = (rendered.truth > 0).astype(np.uint8)

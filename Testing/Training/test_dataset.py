@@ -1,0 +1,137 @@
+"""What can be trained on, and what is refused, by name, before training starts."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.errors import InputError
+from lopsided_training.dataset import digest, read_dataset
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    """A dataset of one case that a test may spoil."""
+    shutil.copytree(dataset, tmp_path / "copy")
+    for path in sorted((tmp_path / "copy" / "labelsTr").iterdir())[1:]:
+        path.unlink()
+    return tmp_path / "copy"
+
+
+def change(path: Path, how: Callable[[np.ndarray], np.ndarray], spacing: float = 1.0) -> None:
+    image = sitk.ReadImage(str(path))
+    changed = sitk.GetImageFromArray(how(sitk.GetArrayFromImage(image)))
+    changed.CopyInformation(image)
+    changed.SetSpacing([spacing] * 3)
+    sitk.WriteImage(changed, str(path))
+
+
+def lesions_of(source: Path, lesion: tuple[int, ...] = ()) -> np.ndarray:
+    (case,) = read_dataset(source, lesion)
+    return case.truth(case.study().reference).array
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    header = '{"channel_names": {"0": "%s"}, "labels": {"background": 0}, "numTraining": 1, "file_ending": ".nii.gz"}'
+    with pytest.raises(InputError, match="no cases here"):
+        read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text(header % "CT")
+    with pytest.raises(InputError, match=r"none of its channels [(]CT[)] is named"):
+        read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text(header % "t1c")
+    with pytest.raises(InputError, match="no cases here"):
+        read_dataset(tmp_path)
+    (tmp_path / "labelsTr").mkdir()
+    (tmp_path / "labelsTr" / "a.nii.gz").write_text("")
+    with pytest.raises(InputError, match=r"a_0000\.nii\.gz: missing"):
+        read_dataset(tmp_path)
+
+
+def test_folders_and_lists_are_datasets_too(copy: Path, tmp_path: Path) -> None:
+    """The same case in nnU-Net's layout with names of its own, as BraTS has it, in BIDS, and in a list."""
+    (case,) = read_dataset(copy)
+    lesions = lesions_of(copy)
+    assert lesions.any()
+    described = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
+    described["channel_names"] = {"0": "T1-Gd", "1": "T1", "2": "T2", "3": "FLAIR"}
+    (copy / "dataset.json").write_text(json.dumps(described))
+    assert set(read_dataset(copy)[0].images) == set(case.images)
+    brats = tmp_path / "brats" / "P-001"
+    brats.mkdir(parents=True)
+    shutil.copy(case.images["t1c"], brats / "P-001-t1c.nii.gz")
+    shutil.copy(case.label, brats / "P-001-seg.nii.gz")
+    bids = tmp_path / "bids"
+    (bids / "sub-1" / "anat").mkdir(parents=True)
+    (bids / "derivatives" / "reader" / "sub-1" / "anat").mkdir(parents=True)
+    shutil.copy(case.images["t1c"], bids / "sub-1" / "anat" / "sub-1_ce-gd_T1w.nii.gz")
+    shutil.copy(case.label, bids / "derivatives" / "reader" / "sub-1" / "anat" / "sub-1_label-lesion_mask.nii.gz")
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        rows = [("patient", "case", "t1c", "annotation"), ("A", "1", case.images["t1c"], case.label)]
+        csv.writer(file).writerows(rows)
+    for source in (tmp_path / "brats", bids, tmp_path / "list.csv"):
+        assert np.array_equal(lesions_of(source), lesions), source
+    assert read_dataset(tmp_path / "brats")[0].patient == "P"
+
+
+def test_cases_of_one_name_stay_apart_by_their_patients(copy: Path, tmp_path: Path) -> None:
+    (case,) = read_dataset(copy)
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        rows = [(patient, "1", case.images["t1c"], case.label) for patient in "AB"]
+        csv.writer(file).writerows([("patient", "case", "t1c", "annotation"), *rows])
+    assert [(c.name, c.patient) for c in read_dataset(tmp_path / "list.csv")] == [("A-1", "A"), ("B-1", "B")]
+
+
+def test_some_labels_may_be_lesions_and_others_not(copy: Path) -> None:
+    label = next((copy / "labelsTr").iterdir())
+    change(label, lambda array: np.where(np.arange(array.shape[2]) < 36, array, 2 * array).astype(np.uint8))
+    with pytest.raises(InputError, match=r"has label values 0, 1, 2; the dataset declares \[0, 1\]: mend the labels"):
+        lesions_of(copy)
+    described = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
+    described["labels"] = {"background": 0, "core": 1, "oedema": 2}
+    (copy / "dataset.json").write_text(json.dumps(described))
+    whole, core = lesions_of(copy), lesions_of(copy, (1,))
+    assert core.sum() < whole.sum()
+    assert not core[:, :, 36:].any()
+    with pytest.raises(InputError, match=r"declares the labels \[0, 1, 2\], not \[4\]; choose others"):
+        read_dataset(copy, (1, 4))
+
+
+@pytest.mark.parametrize(
+    ("part", "how", "spacing", "words"),
+    [
+        ("labelsTr", lambda a: a[1:], 1.0, "; bring both onto one grid"),
+        ("labelsTr", lambda a: a, 1.2, "; bring both onto one grid"),
+        ("trust", lambda a: a, 1.2, "; bring both onto one grid"),
+        ("labelsTr", lambda a: a.astype(np.float32) * 0.5, 1.0, "has label values 0, 0.5"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    copy: Path, part: str, how: Callable[[np.ndarray], np.ndarray], spacing: float, words: str
+) -> None:
+    path = sorted((copy / part).iterdir())[0]
+    image = sitk.ReadImage(str(path))
+    changed = sitk.GetImageFromArray(how(sitk.GetArrayFromImage(image)))
+    changed.SetSpacing([spacing] * 3)
+    changed.SetOrigin(image.GetOrigin())
+    changed.SetDirection(image.GetDirection())
+    sitk.WriteImage(changed, str(path))
+    (case,) = read_dataset(copy)
+    reference = case.study().reference
+    with pytest.raises(InputError, match=words) as error:
+        case.truth(reference)
+        case.trusted(reference)
+    assert case.name in str(error.value)
+
+
+def test_the_digest_is_of_every_file(copy: Path) -> None:
+    before = digest(read_dataset(copy))
+    assert digest(read_dataset(copy)) == before
+    (copy / "trust").rename(copy / "elsewhere")
+    assert digest(read_dataset(copy)) != before
+    (copy / "elsewhere").rename(copy / "trust")
+    change(next((copy / "labelsTr").iterdir()), lambda array: np.roll(array, 1, axis=0))
+    assert digest(read_dataset(copy)) != before

@@ -1,0 +1,240 @@
+"""Training: it learns, a kill at any step makes no difference, and what cannot work is said before it starts."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import SimpleITK as sitk
+import torch
+from lopsided.errors import InputError
+from lopsided.model import load_model
+from lopsided_training import fit as fitting
+from lopsided_training import train as training
+from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig, read_config
+from lopsided_training.dataset import Case
+from lopsided_training.validation import hold_out
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore::DeprecationWarning"
+)
+
+
+VALIDATED = ValidationConfig(folds=3, every=2, cases=1)
+
+
+def run(dataset: Path, out: Path, config: FitConfig, **options: object) -> list[str]:
+    lines: list[str] = []
+    fitting.fit(dataset, out, config, accelerator="cpu", say=lines.append, **options)  # type: ignore[arg-type]
+    return lines
+
+
+def test_training_learns(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    patches = PatchConfig(size=16, on_lesion=1.0, drop=0.0)
+    changes = {"steps": 150, "learning_rate": 1e-2, "checkpoint_every": 150, "patches": patches}
+    lines = run(dataset, tmp_path, small.model_copy(update=changes))
+    losses = [float(line.split("loss ")[1].split()[0]) for line in lines if "loss" in line]
+    assert len(losses) == 3
+    assert losses[2] < 0.8 * losses[0]
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the program catches it."""
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory, small: FitConfig) -> Path:
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(dataset, folder, small.model_copy(update={"validation": VALIDATED}))
+    return folder
+
+
+def same_end(one: Path, other: Path) -> None:
+    states = [torch.load(folder / "checkpoint.ckpt", weights_only=True) for folder in (one, other)]
+    for name, tensor in states[0]["model"].items():
+        assert torch.equal(tensor, states[1]["model"][name]), name
+    runs = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in (one, other)]
+    for key in ("steps", "history", "best_step", "held_out", "data_sha256"):
+        assert runs[0][key] == runs[1][key], key
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6])
+def test_a_killed_run_goes_on_and_ends_the_same(
+    dataset: Path, tmp_path: Path, whole: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    config = small.model_copy(update={"validation": VALIDATED})
+    computed, calls = training.lopsided_loss, []
+
+    def killed(*arguments: object, **settings: object) -> object:
+        calls.append(1)
+        if len(calls) == step:
+            raise Killed
+        return computed(*arguments, **settings)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "lopsided_loss", killed)
+        run(dataset, tmp_path, config)
+    assert not (tmp_path / "run.json").exists()
+    lines = run(dataset, tmp_path, config)
+    kept = (step - 1) // config.checkpoint_every * config.checkpoint_every
+    assert (f"resumed at step {kept}" in lines) == (kept > 0)
+    same_end(whole, tmp_path)
+
+
+@pytest.mark.parametrize("victim", ["checkpoint.partial", "best.partial", "last.partial"])
+def test_a_kill_while_files_are_written_leaves_those_before(
+    dataset: Path, tmp_path: Path, whole: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch, victim: str
+) -> None:
+    config = small.model_copy(update={"validation": VALIDATED})
+    replace, written = Path.replace, []
+
+    def killed(self: Path, target: Path) -> Path:
+        written.append(self.name)
+        if self.name == victim and (victim != "checkpoint.partial" or written.count(victim) == 2):
+            self.write_bytes(self.read_bytes()[: self.stat().st_size // 2])
+            raise Killed
+        return replace(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", killed)
+        run(dataset, tmp_path, config)
+    run(dataset, tmp_path, config)
+    same_end(whole, tmp_path)
+
+
+def test_a_finished_run_stays_as_it_is(dataset: Path, whole: Path, small: FitConfig) -> None:
+    before = (whole / "model.safetensors").read_bytes()
+    lines = run(dataset, whole, small.model_copy(update={"validation": VALIDATED}))
+    assert "resumed at step 6" in lines
+    assert (whole / "model.safetensors").read_bytes() == before
+
+
+def test_the_best_weights_are_kept_and_training_may_end_early(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([0.2, 0.5, 0.4, 0.5, 0.9])
+    weights = []
+
+    def measure(network: torch.nn.Module, _: object) -> dict[str, float]:
+        weights.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        return {"froc": next(found)}
+
+    monkeypatch.setattr(fitting, "validate", measure)
+    validation = VALIDATED.model_copy(update={"patience": 2, "every": 1})
+    lines = run(dataset, tmp_path, small.model_copy(update={"validation": validation, "steps": 20}))
+    assert lines[-1] == "step 4: no better since step 2, so it ends here"
+    kept = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(kept[name], tensor) for name, tensor in weights[1].items())
+    assert not all(torch.equal(kept[name], tensor) for name, tensor in weights[3].items())
+    facts = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert (facts["steps"], facts["best_step"]) == (4, 2)
+    assert run(dataset, tmp_path, small.model_copy(update={"validation": validation, "steps": 20}))[1:] == [
+        "resumed at step 4"
+    ]
+
+
+def test_patients_are_not_split_between_training_and_validation() -> None:
+    cases = [Case(f"{p}-{n}", f"P{p}", {}, Path()) for p in range(7) for n in range(2)]
+    config = ValidationConfig(folds=3, fold=1)
+    training_cases, held = hold_out(cases, config, seed=4)
+    assert {c.patient for c in training_cases}.isdisjoint(c.patient for c in held)
+    assert len(training_cases) + len(held) == 14
+    every = [hold_out(cases, config.model_copy(update={"fold": n}), seed=4)[1] for n in range(3)]
+    assert sorted(c.name for part in every for c in part) == sorted(c.name for c in cases)
+    with pytest.raises(InputError, match=r"7 patients cannot be split into 8 folds; set validation\.folds"):
+        hold_out(cases, ValidationConfig(folds=8), seed=4)
+
+
+def test_two_processes_train_one_network(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    """Each rank draws other patches; the gradients' mean is what both step by, so both end with the same weights."""
+    content = small.model_dump_json(exclude={"loaders"})
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from lopsided_training.config import FitConfig\n"
+        "from lopsided_training.fit import fit\n"
+        "config = FitConfig.model_validate_json(sys.argv[1])\n"
+        "fit(Path(sys.argv[2]), Path(sys.argv[3]), config, accelerator='cpu', devices=2)\n"
+    )
+    (tmp_path / "train.py").write_text(script)
+    out = tmp_path / "run"
+    command = [sys.executable, str(tmp_path / "train.py"), content, str(dataset), str(out)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["machine"].startswith("2 x cpu")
+    assert done.stdout.count("step 6/6") == 1, "only the first process speaks"
+    run(dataset, tmp_path / "alone", small)
+    one, two = (load_file(folder / "model.safetensors") for folder in (tmp_path / "alone", out))
+    assert not all(torch.equal(one[name], two[name]) for name in one), "the second process had no say"
+
+
+def test_it_starts_from_a_model(dataset: Path, tmp_path: Path, small: FitConfig, model_folder: Path) -> None:
+    card = load_model(model_folder).card
+    config = small.model_copy(
+        update={"network": card.architecture, "input": card.input, "steps": 1, "learning_rate": 1e-12}
+    )
+    run(dataset, tmp_path / "run", config, start_from=model_folder)
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    for name, array in load_model(model_folder).weights.items():
+        assert torch.allclose(weights[name], torch.from_numpy(array), atol=1e-6), name
+    with pytest.raises(InputError, match="another architecture or input than"):
+        run(dataset, tmp_path / "other", small, start_from=model_folder)
+    assert not (tmp_path / "other" / "config.json").exists()
+
+
+def test_a_run_folder_of_other_settings_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    run(dataset, tmp_path, small)
+    with pytest.raises(InputError, match="other settings"):
+        run(dataset, tmp_path, small.model_copy(update={"seed": 2}))
+
+
+def test_labels_without_a_lesion_are_refused_before_training(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    shutil.copytree(dataset, tmp_path / "empty")
+    for label in (tmp_path / "empty" / "labelsTr").iterdir():
+        image = sitk.ReadImage(str(label))
+        sitk.WriteImage(image * 0, str(label))
+    with pytest.raises(InputError, match="not one lesion is annotated in the cases to train on"):
+        run(tmp_path / "empty", tmp_path / "run", small)
+
+
+def test_a_cache_that_does_not_fit_is_refused_before_training(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match=r"2 more cases need about .* GB, and 0\.0 GB are free; free some space"):
+        run(dataset, tmp_path, small)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("steps = 0", "steps"),
+        ("stepz = 5", "stepz"),
+        ("[loss]\nbeta = 2", r"loss\.beta"),
+        ("[patches]\nsize = 20", "patches.size 20 is not a multiple of 8"),
+        ("steps = ", "TOML"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_config(tmp_path / "c.toml")
+
+
+def test_a_flag_goes_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("steps = 7\n[loss]\nalpha = 3.0\n")
+    config = read_config(tmp_path / "c.toml", ["loss.beta=0.25", "steps=9", 'precision="bf16-mixed"'])
+    assert (config.steps, config.loss.alpha, config.loss.beta, config.precision) == (9, 3.0, 0.25, "bf16-mixed")
+    with pytest.raises(InputError, match=r"--set loss\.betta=1: loss\.betta"):
+        read_config(tmp_path / "c.toml", ["loss.betta=1"])
+
+
+def test_the_configurations_that_ship_are_valid() -> None:
+    for path in (Path(__file__).parents[2] / "training" / "configs").glob("*.toml"):
+        assert read_config(path).steps > 0

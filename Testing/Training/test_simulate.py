@@ -1,0 +1,90 @@
+"""Simulated studies: repeatable, and with the truth where the lesions are."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided_training.anatomy import from_image, from_label_map, mni152
+from lopsided_training.dataset import read_dataset
+from lopsided_training.records import sample
+from lopsided_training.rendering import render
+from scipy import ndimage
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore::DeprecationWarning"
+)
+
+
+def test_a_record_gives_the_same_study_every_time(label_map: Path) -> None:
+    anatomy = from_label_map(label_map)
+    record = sample(anatomy, 5)
+    assert record == sample(anatomy, 5)
+    assert record != sample(anatomy, 6)
+    first, second = render(anatomy, record), render(anatomy, record)
+    for name, image in first.images.items():
+        assert np.array_equal(image, second.images[name])
+    assert json.loads(json.dumps(record.to_json()))["seed"] == 5
+
+
+def test_truth_is_where_the_lesions_are_drawn(label_map: Path) -> None:
+    """What enhancement adds to the image, with everything else the same, lies within the truth."""
+    anatomy = from_label_map(label_map)
+    record = next(r for r in (sample(anatomy, s, mean_lesions=6) for s in range(50)) if len(r.lesions) >= 3)
+    clean = {
+        n: replace(a, noise=0.0, thickness_mm=1.0, blur_mm=0.3, oedema=0.0) for n, a in record.acquisitions.items()
+    }
+    record = replace(record, acquisitions=clean, stripped=False)
+    rendered = render(anatomy, record)
+    without = render(anatomy, replace(record, lesions=()))
+    change = rendered.images["t1c"].astype(float) - without.images["t1c"]
+    assert set(np.unique(rendered.truth)) == set(range(len(record.lesions) + 1))
+    for value, lesion in enumerate(record.lesions, start=1):
+        where = np.argwhere(rendered.truth == value)
+        assert np.linalg.norm(where.mean(0) - lesion.centre) < 1.0
+        diameter = np.cbrt(6 * len(where) / np.pi)
+        assert diameter == pytest.approx(lesion.diameter_mm, abs=1.2)
+        assert np.abs(change[rendered.truth == value]).mean() > 0
+    near = ndimage.binary_dilation(rendered.truth > 0, iterations=3)
+    assert np.abs(change[~near]).max() <= 1  # a grey level of rounding
+
+
+def test_lesion_sizes_follow_the_field(label_map: Path) -> None:
+    anatomy = from_label_map(label_map)
+    diameters = np.array([x.diameter_mm for s in range(150) for x in sample(anatomy, s, mean_lesions=6).lesions])
+    assert len(diameters) > 200
+    assert 4 < np.median(diameters) < 6.5
+    assert 0.1 < (diameters < 3).mean() < 0.3
+    assert diameters.min() > 1.999
+
+
+def test_mni152_and_real_images_are_backgrounds(tmp_path: Path) -> None:
+    brain = mni152()
+    assert {int(v) for v in np.unique(brain.tissue)} == {0, 1, 2, 3}
+    volume = (brain.depth > 0).sum() / 1e6
+    assert 1.3 < volume < 2.3  # litres
+    left = brain.geometry.physical(np.argwhere(brain.depth > 0)).mean(0)
+    assert abs(left[0]) < 3  # millimetres off the midline
+    real = (brain.depth > 0) * (80 + 10 * (brain.tissue == 1)).astype(np.float32)
+    image = sitk.GetImageFromArray(real.astype(np.float32))
+    sitk.WriteImage(image, str(tmp_path / "real.nii.gz"))
+    anatomy = from_image(tmp_path / "real.nii.gz")
+    rendered = render(anatomy, sample(anatomy, 3))
+    assert list(rendered.images) == ["t1c"]
+
+
+def test_a_dataset_is_nnunets_layout_with_trust(dataset: Path) -> None:
+    cases = read_dataset(dataset)
+    assert len(cases) == 3
+    for case in cases:
+        assert set(case.images) == {"t1c", "t1", "t2", "flair"}
+        label = sitk.GetArrayFromImage(sitk.ReadImage(str(case.label)))
+        trust = sitk.GetArrayFromImage(sitk.ReadImage(str(case.trust)))
+        assert set(np.unique(label)) <= {0, 1}
+        assert np.array_equal(trust == 2, label == 1)
+        assert set(np.unique(trust)) <= {1, 2}
+    described = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    assert described["numTraining"] == 3
+    assert described["file_ending"] == ".nii.gz"

@@ -1,0 +1,186 @@
+"""The training loop, from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from lopsided.network import ResidualUNet
+from safetensors.torch import save_file
+
+from .config import FitConfig
+from .losses import lopsided_loss
+from .patches import Batch, PreparedCase, draw
+
+CHECKPOINT, BEST, LAST = "checkpoint.ckpt", "best.safetensors", "last.safetensors"
+_LOG_EVERY = 50
+
+Look = Callable[[ResidualUNet], dict[str, float]]
+"""Called with the network now and then. What it measures is logged; of ``froc`` the best is kept."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """``history``: of each look, its step and what it measured. ``best_step``: None where nothing was measured."""
+
+    steps: int
+    seconds: float
+    history: list[dict[str, float]]
+    best_step: int | None
+
+
+def train(
+    fabric: Fabric,
+    network: ResidualUNet,
+    cases: list[PreparedCase],
+    config: FitConfig,
+    out: Path,
+    *,
+    look: Look | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Trained | None:
+    """Train ``network`` in place; ``out`` then holds its weights, the last ones and, after looks, the best ones.
+
+    Interrupted, it goes on from the last checkpoint in ``out``, to the same end: every step draws its patches from
+    the seed and the step's number alone, by ``config.loaders`` threads ahead of the network.
+
+    Args:
+        fabric: launched.
+        network: not yet set up by ``fabric``.
+        cases: to draw patches from.
+        config: all settings.
+        out: where checkpoints, weights and logs go.
+        look: see :data:`Look`; every ``config.validation.every`` steps.
+        stop: asked after each checkpoint; where it says so, the loop ends there.
+        say: takes lines of progress.
+
+    Returns:
+        None where it was stopped before its end.
+    """
+    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    model, optimiser = fabric.setup(network, optimiser)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, total_steps=config.steps + 1, pct_start=0.08
+    )
+    progress: dict[str, Any] = {"step": 0, "seconds": 0.0, "history": [], "best": None, "ended": False}
+    state: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule, "progress": progress}
+    if (out / CHECKPOINT).exists():
+        fabric.load(out / CHECKPOINT, state)
+        progress = state["progress"]  # load puts another dictionary in its place
+        say(f"resumed at step {progress['step']}")
+
+    model.train()
+    done, began, losses = progress["step"], time.monotonic(), []
+    first, first_at = done, began
+    end = done if progress["ended"] else config.steps
+    for batch in _ahead(cases, config, range(done, end), fabric.global_rank):
+        images, labels, trust = (
+            fabric.to_device(torch.from_numpy(array)) for array in (batch.images, batch.labels, batch.trust)
+        )
+        logits = model(images.contiguous(memory_format=torch.channels_last_3d)).float()
+        loss = lopsided_loss(
+            logits,
+            labels,
+            trust,
+            alpha=config.loss.alpha,
+            beta=config.loss.beta_at(done),
+            variant=config.loss.variant,
+        )
+        if not torch.isfinite(loss):
+            raise RuntimeError(f"the loss is {loss.item()} at step {done}; lower learning_rate or raise precision")
+        fabric.backward(loss)
+        fabric.clip_gradients(model, optimiser, max_norm=1.0)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        losses.append(loss.detach())
+        done += 1
+        if done % _LOG_EVERY == 0 or done == config.steps:
+            mean = float(torch.stack(losses).mean())
+            rate = (done - first) / (time.monotonic() - first_at)
+            left = (config.steps - done) / rate / 60
+            say(f"step {done}/{config.steps}  loss {mean:.5f}  {rate:.2f} steps/s  {left:.0f} min left")
+            fabric.log_dict({"loss": mean, "steps per second": rate, "rate": schedule.get_last_lr()[0]}, done)
+            losses = []
+        if look and (done % config.validation.every == 0 or done == config.steps):
+            measured = fabric.broadcast(look(network) if fabric.is_global_zero else {})
+            _note(fabric, network, measured, done, progress, out, say)
+            patience = config.validation.patience
+            progress["ended"] = bool(patience) and done - progress["best"]["step"] >= patience * config.validation.every
+        if done % config.checkpoint_every == 0 or done == config.steps or progress["ended"]:
+            now = time.monotonic()
+            progress.update(step=done, seconds=progress["seconds"] + now - began)
+            began = now
+            _save(fabric, out / CHECKPOINT, state)
+            if progress["ended"]:
+                say(f"step {done}: no better since step {progress['best']['step']}, so it ends here")
+                break
+            if done < config.steps and stop():
+                return None
+
+    if fabric.is_global_zero:
+        save_weights(network, out / LAST)
+    best = progress["best"]
+    return Trained(progress["step"], progress["seconds"], progress["history"], best and best["step"])
+
+
+def _ahead(cases: list[PreparedCase], config: FitConfig, steps: range, rank: int) -> Iterator[Batch]:
+    """The batch of each step, drawn while the network works on those before."""
+
+    def batch(step: int) -> Batch:
+        return draw(cases, config.patches, config.batch, np.random.default_rng((config.seed, step, rank)))
+
+    with ThreadPoolExecutor(config.loaders) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        for step in steps:
+            waiting.append(pool.submit(batch, step))
+            if len(waiting) > config.loaders:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _note(
+    fabric: Fabric,
+    network: ResidualUNet,
+    measured: dict[str, float],
+    step: int,
+    progress: dict[str, Any],
+    out: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Keep what was measured, and the weights where they are the best so far."""
+    progress["history"].append({"step": step, **measured})
+    fabric.log_dict(measured, step)
+    say(f"step {step}  " + "  ".join(f"{name} {value:.3f}" for name, value in measured.items()))
+    best, score = progress["best"], measured.get("froc")
+    if score is not None and (best is None or score > best["froc"]):
+        progress["best"] = {"step": step, "froc": score}
+        if fabric.is_global_zero:
+            save_weights(network, out / BEST)
+
+
+def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
+    """Beside itself first, so that a kill leaves the checkpoint before, whole."""
+    partial = path.with_suffix(".partial")
+    fabric.save(partial, state)
+    if fabric.is_global_zero:
+        partial.replace(path)
+    fabric.barrier()
+
+
+def save_weights(network: ResidualUNet, path: Path) -> None:
+    """As safetensors, float32."""
+    weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(weights, partial)
+    partial.replace(path)
