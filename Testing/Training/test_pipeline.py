@@ -1,6 +1,7 @@
 """Simulate, train, resume, export: at the smallest scale that goes through every step."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from lopsided_training.anatomy import from_image, from_label_map, mni152
 from lopsided_training.config import FitConfig, PatchConfig, read_config
 from lopsided_training.dataset import read_dataset
 from lopsided_training.evaluate import CaseResult, false_positives, sensitivity, threshold_at
+from lopsided_training.losses.settings import (
+    LopsidedConfig,
+    LopsidedTeacherConfig,
+    LossConfig,
+    OracleIgnoreConfig,
+    TeacherMiningConfig,
+)
 from lopsided_training.patches import PreparedCase, draw
 from lopsided_training.records import sample
 from lopsided_training.rendering import render
@@ -136,12 +144,22 @@ def test_training_learns(dataset: Path, tmp_path: Path) -> None:
     assert losses[2] < 0.8 * losses[0]
 
 
+def unlooked(dataset: Path, folder: Path) -> Path:
+    """The dataset without trust: only where nobody looked do losses differ."""
+    return Path(shutil.copytree(dataset, folder / "unlooked", ignore=shutil.ignore_patterns("trust")))
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing in the program catches it."""
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fitting.fit(dataset, tmp_path / "whole", SMALL, accelerator="cpu", say=lambda line: None)
+@pytest.mark.parametrize("loss", [LopsidedConfig(), LopsidedTeacherConfig(variant="soft", decay=0.5, warm_up=1)])
+def test_a_killed_run_goes_on_and_ends_the_same(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: LossConfig
+) -> None:
+    config = SMALL.model_copy(update={"loss": loss})
+    dataset = unlooked(dataset, tmp_path)
+    fitting.fit(dataset, tmp_path / "whole", config, accelerator="cpu", say=lambda line: None)
     drawn = fitting.draw
     calls = []
 
@@ -153,22 +171,50 @@ def test_a_killed_run_goes_on_and_ends_the_same(dataset: Path, tmp_path: Path, m
 
     monkeypatch.setattr(fitting, "draw", kill_at_five)
     with pytest.raises(Killed):
-        fitting.fit(dataset, tmp_path / "killed", SMALL, accelerator="cpu", say=lambda line: None)
+        fitting.fit(dataset, tmp_path / "killed", config, accelerator="cpu", say=lambda line: None)
     assert not (tmp_path / "killed" / "run.json").exists()
     lines: list[str] = []
-    fitting.fit(dataset, tmp_path / "killed", SMALL, accelerator="cpu", say=lines.append)
+    fitting.fit(dataset, tmp_path / "killed", config, accelerator="cpu", say=lines.append)
     assert "resumed at step 4" in lines
-    whole, resumed = (
-        torch.load(tmp_path / n / "checkpoint.ckpt", weights_only=True)["model"] for n in ("whole", "killed")
-    )
-    for name, tensor in whole.items():
-        assert torch.equal(tensor, resumed[name]), name
+    whole, resumed = (torch.load(tmp_path / n / "checkpoint.ckpt", weights_only=True) for n in ("whole", "killed"))
+    parts = ("model", "teacher") if loss.needs_teacher else ("model",)
+    if loss.needs_teacher:
+        assert whole["teacher"]["n_averaged"] == SMALL.steps
+    for part in parts:
+        for name, tensor in whole[part].items():
+            assert torch.equal(tensor, resumed[part][name]), (part, name)
 
 
 def test_a_run_folder_of_other_settings_is_refused(dataset: Path, tmp_path: Path) -> None:
     fitting.fit(dataset, tmp_path, SMALL, accelerator="cpu", say=lambda line: None)
     with pytest.raises(InputError, match="other settings"):
         fitting.fit(dataset, tmp_path, SMALL.model_copy(update={"seed": 2}), accelerator="cpu")
+
+
+def test_the_teacher_sees_what_the_network_sees_and_lags_behind(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = []
+    called = fitting.training_loss
+
+    def watched(config: LossConfig, logits: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
+        taught = named["teacher_logits"]
+        assert isinstance(taught, torch.Tensor)
+        assert not taught.requires_grad
+        apart.append(float((logits - taught).abs().max()))
+        return called(config, logits, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fitting, "training_loss", watched)
+    config = SMALL.model_copy(update={"loss": TeacherMiningConfig(decay=0.9), "learning_rate": 1e-2})
+    fitting.fit(dataset, tmp_path, config, accelerator="cpu", say=lambda line: None)
+    assert max(apart[:2]) < 1e-5, "a copy at first, and after the first step"
+    assert min(apart[2:]) > 1e-3
+
+
+def test_an_oracle_is_refused_where_nobody_knows_what_is_missing(dataset: Path, tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"loss": OracleIgnoreConfig()})
+    with pytest.raises(InputError, match=r"loss\.kind oracle-ignore: .*choose another loss\.kind"):
+        fitting.fit(dataset, tmp_path, config, accelerator="cpu", say=lambda line: None)
 
 
 def export_tiny(run: Path, dataset: Path, out: Path) -> ModelCard:

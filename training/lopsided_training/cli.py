@@ -55,7 +55,7 @@ def fit(
     accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
     devices: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """Train a network with the lopsided loss."""
+    """Train a network, with the lopsided loss unless the settings name another."""
     from .config import read_config
     from .fit import fit as run
 

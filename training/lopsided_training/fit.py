@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from .config import FitConfig
 from .dataset import read_dataset
-from .losses import lopsided_loss
+from .losses import make_teacher, training_loss
 from .patches import draw, prepare
 
 CHECKPOINT, CONFIG, WEIGHTS, RUN = "checkpoint.ckpt", "config.json", "model.safetensors", "run.json"
@@ -75,6 +75,9 @@ def fit(
     )
     progress: dict[str, Any] = {"step": 0, "seconds": 0.0}
     state: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule, "progress": progress}
+    teacher = make_teacher(config.loss, network)
+    if teacher is not None:
+        state["teacher"] = teacher
     if (out / CHECKPOINT).exists():
         fabric.load(out / CHECKPOINT, state)
         progress = state["progress"]  # load puts another dictionary in its place
@@ -88,20 +91,20 @@ def fit(
         images, labels, trust = (
             fabric.to_device(torch.from_numpy(a)) for a in (batch.images, batch.labels, batch.trust)
         )
-        logits = model(images.contiguous(memory_format=torch.channels_last_3d)).float()
-        loss = lopsided_loss(
-            logits,
-            labels,
-            trust,
-            alpha=config.loss.alpha,
-            beta=config.loss.beta_at(step),
-            variant=config.loss.variant,
-        )
+        images = images.contiguous(memory_format=torch.channels_last_3d)
+        teacher_logits = None
+        if teacher is not None:
+            with torch.no_grad(), fabric.autocast():
+                teacher_logits = teacher(images).float()
+        logits = model(images).float()
+        loss = training_loss(config.loss, logits, labels, trust, step=step, teacher_logits=teacher_logits)
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {loss.item()} at step {step}; lower learning_rate or raise precision")
         fabric.backward(loss)
         fabric.clip_gradients(model, optimiser, max_norm=1.0)
         optimiser.step()
+        if teacher is not None:
+            teacher.update_parameters(network)
         schedule.step()
         optimiser.zero_grad()
         recent.append(loss.item())
