@@ -1,5 +1,6 @@
-"""A small head to simulate on, a small dataset, and the smallest training."""
+"""A small head to simulate on, a small dataset, and the smallest training. The tests of losses share ``descent``."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import SimpleITK as sitk
 from lopsided.model import ResidualUNetSizes
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig
 from lopsided_training.simulate import simulate
+
+sys.path[:0] = [str(Path(__file__).parent)]
 
 
 @pytest.fixture(scope="session")

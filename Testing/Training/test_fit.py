@@ -16,6 +16,7 @@ from lopsided_training import fit as fitting
 from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig, read_config
 from lopsided_training.dataset import Case
+from lopsided_training.losses.settings import LopsidedTeacherConfig, LossConfig, OracleIgnoreConfig, TeacherMiningConfig
 from lopsided_training.validation import hold_out
 from safetensors.torch import load_file
 
@@ -70,7 +71,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     dataset: Path, tmp_path: Path, whole: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     config = small.model_copy(update={"validation": VALIDATED})
-    computed, calls = training.lopsided_loss, []
+    computed, calls = training.training_loss, []
 
     def killed(*arguments: object, **settings: object) -> object:
         calls.append(1)
@@ -79,13 +80,37 @@ def test_a_killed_run_goes_on_and_ends_the_same(
         return computed(*arguments, **settings)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "lopsided_loss", killed)
+        patch.setattr(training, "training_loss", killed)
         run(dataset, tmp_path, config)
     assert not (tmp_path / "run.json").exists()
     lines = run(dataset, tmp_path, config)
     kept = (step - 1) // config.checkpoint_every * config.checkpoint_every
     assert (f"resumed at step {kept}" in lines) == (kept > 0)
     same_end(whole, tmp_path)
+
+
+def test_a_killed_run_keeps_its_teacher(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlooked = Path(shutil.copytree(dataset, tmp_path / "data", ignore=shutil.ignore_patterns("trust")))
+    config = small.model_copy(update={"loss": LopsidedTeacherConfig(variant="soft", decay=0.5, warm_up=1)})
+    run(unlooked, tmp_path / "whole", config)
+    computed, calls = training.training_loss, []
+
+    def killed(*arguments: object, **settings: object) -> object:
+        calls.append(1)
+        if len(calls) == 6:
+            raise Killed
+        return computed(*arguments, **settings)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "training_loss", killed)
+        run(unlooked, tmp_path / "killed", config)
+    assert "resumed at step 4" in run(unlooked, tmp_path / "killed", config)
+    ends = [torch.load(tmp_path / n / "checkpoint.ckpt", weights_only=True)["teacher"] for n in ("whole", "killed")]
+    assert ends[0]["n_averaged"] == small.steps
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+    same_end(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.parametrize("victim", ["checkpoint.partial", "best.partial", "last.partial"])
@@ -150,6 +175,34 @@ def test_patients_are_not_split_between_training_and_validation() -> None:
     assert sorted(c.name for part in every for c in part) == sorted(c.name for c in cases)
     with pytest.raises(InputError, match=r"7 patients cannot be split into 8 folds; set validation\.folds"):
         hold_out(cases, ValidationConfig(folds=8), seed=4)
+
+
+def test_the_teacher_sees_what_the_network_sees_and_lags_behind(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = []
+    called = training.training_loss
+
+    def watched(config: LossConfig, logits: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
+        taught = named["teacher_logits"]
+        assert isinstance(taught, torch.Tensor)
+        assert not taught.requires_grad
+        apart.append(float((logits - taught).abs().max()))
+        return called(config, logits, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "training_loss", watched)
+    config = small.model_copy(update={"loss": TeacherMiningConfig(decay=0.9), "learning_rate": 1e-2})
+    run(dataset, tmp_path, config)
+    assert max(apart[:2]) < 1e-5, "a copy at first, and after the first step"
+    assert min(apart[2:]) > 1e-3
+
+
+def test_an_oracle_is_refused_where_nobody_knows_what_is_missing(
+    dataset: Path, tmp_path: Path, small: FitConfig
+) -> None:
+    config = small.model_copy(update={"loss": OracleIgnoreConfig()})
+    with pytest.raises(InputError, match=r"loss\.kind oracle-ignore: .*choose another loss\.kind"):
+        run(dataset, tmp_path, config)
 
 
 def test_two_processes_train_one_network(dataset: Path, tmp_path: Path, small: FitConfig) -> None:

@@ -1,112 +1,258 @@
-"""The lopsided loss against tables worked out by hand, its gradient, and where a prediction comes to rest."""
+"""What holds of every loss, as the training loop calls it; and the settings that choose one."""
 
 import math
+from pathlib import Path
+from typing import Any, get_args
 
-import numpy as np
 import pytest
 import torch
-from lopsided_training.losses import Variant, lopsided_loss
-from torch.nn import functional
+from descent import tensor
+from lopsided.errors import InputError
+from lopsided_training.config import FitConfig, read_config
+from lopsided_training.losses import make_teacher, training_loss
+from lopsided_training.losses.settings import (
+    DiceCrossEntropyConfig,
+    ForwardCorrectedConfig,
+    GeneralisedCrossEntropyConfig,
+    LopsidedConfig,
+    LopsidedTeacherConfig,
+    LossConfig,
+    NoiseRobustDiceConfig,
+    NonNegativePUConfig,
+    OracleIgnoreConfig,
+    SymmetricBootstrapConfig,
+    TeacherMiningConfig,
+    TverskyConfig,
+    WeightedCrossEntropyConfig,
+)
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+EVERY: list[Any] = [
+    LopsidedConfig(beta=0.2),
+    LopsidedConfig(beta=0.2, variant="soft"),
+    WeightedCrossEntropyConfig(),
+    SymmetricBootstrapConfig(),
+    SymmetricBootstrapConfig(variant="soft"),
+    ForwardCorrectedConfig(),
+    NonNegativePUConfig(prior=0.1),
+    NonNegativePUConfig(prior=0.1, surrogate="sigmoid"),
+    NonNegativePUConfig(prior=0.95),  # where the difference is negative
+    GeneralisedCrossEntropyConfig(),
+    NoiseRobustDiceConfig(),
+    NoiseRobustDiceConfig(power=1.0),
+    TverskyConfig(),
+    DiceCrossEntropyConfig(),
+    TeacherMiningConfig(),
+    TeacherMiningConfig(mode="positive"),
+    LopsidedTeacherConfig(beta=0.2),
+    LopsidedTeacherConfig(beta=0.2, variant="soft"),
+    OracleIgnoreConfig(beta=0.5),
+]
+every = pytest.mark.parametrize("config", EVERY, ids=lambda c: c.model_dump_json().replace('"', ""))
+OVERLAPS = (NoiseRobustDiceConfig, TverskyConfig, DiceCrossEntropyConfig)
+WARM = 10**6  # steps
 
 
-def loss(z: float, y: float, trust: float | None = None, **settings: object) -> float:
-    one = torch.tensor([z], dtype=torch.float64)
-    sure = None if trust is None else torch.full_like(one, trust)
-    return float(lopsided_loss(one, torch.full_like(one, y), sure, **settings))  # type: ignore[arg-type]
+def loss(config: Any, logits: torch.Tensor, labels: torch.Tensor, trust: torch.Tensor | None = None) -> torch.Tensor:
+    """With a teacher that is sure of every other voxel, and the first voxel ignored."""
+    teacher = torch.where(torch.arange(logits.numel()) % 2 == 0, 4.0, -4.0).reshape(logits.shape)
+    ignore = (torch.arange(logits.numel()) == 0).reshape(logits.shape)
+    return training_loss(config, logits, labels, trust, step=WARM, teacher_logits=teacher, ignore=ignore)
 
 
-LOGIT_08 = math.log(4)  # p = 0.8
+def slope(config: Any, logits: torch.Tensor, labels: torch.Tensor, trust: torch.Tensor | None = None) -> torch.Tensor:
+    logits = logits.detach().requires_grad_()
+    (found,) = torch.autograd.grad(loss(config, logits, labels, trust), logits)
+    return found
+
+
+def test_every_kind_is_tried() -> None:
+    assert {type(c) for c in EVERY} == set(get_args(get_args(LossConfig)[0]))
+
+
+@every
+def test_the_gradient_is_that_of_the_value(config: Any) -> None:
+    z = tensor(-3.0, -0.7, 0.4, 1.9, 5.0, -2.2).requires_grad_()
+    y, t = tensor(0, 1, 0, 0, 1, 0), tensor(0, 0, 1, 0.3, 0, 0)
+    assert torch.autograd.gradcheck(lambda x: loss(config, x, y, t), (z,))
+
+
+@every
+@pytest.mark.parametrize("labels", ["none annotated", "all annotated", "mixed"])
+def test_extreme_logits_are_as_good_in_single_precision_as_in_double(config: Any, labels: str) -> None:
+    """On patches without annotated voxels, too, and on such with nothing else."""
+    z = torch.tensor([-50.0, 50.0, -20.0, 20.0, 0.0, 1e-6, -50.0, 50.0])
+    y = {"none annotated": torch.zeros(8), "all annotated": torch.ones(8)}.get(labels, torch.arange(8) % 3 % 2 * 1.0)
+    for trust in (None, 1 - y, 0.5 * (1 - y)):
+        for logits in (z, torch.full_like(z, 50.0), torch.full_like(z, -50.0)):
+            single = loss(config, logits, y, trust)
+            double = loss(config, logits.double(), y, trust)
+            assert single.dtype == torch.float32
+            assert double.isfinite()
+            torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-7)
+            expected = slope(config, logits.double(), y, trust)
+            assert expected.isfinite().all()
+            torch.testing.assert_close(slope(config, logits, y, trust).double(), expected, rtol=1e-4, atol=1e-7)
+
+
+@every
+def test_the_whole_batch_is_one(config: Any) -> None:
+    """Of any shape. But for an overlap, to whose sums one voxel is added, twice the same is also the same."""
+    z, y = tensor(-3.0, -0.7, 0.4, 1.9, 1.1, -2.2), tensor(0, 1, 0, 0, 1, 0)
+    once = pytest.approx(float(loss(config, z, y)))
+    assert float(loss(config, z.reshape(2, 1, 3, 1, 1), y.reshape(2, 1, 3, 1, 1))) == once
+    if not isinstance(config, (*OVERLAPS, OracleIgnoreConfig)):  # the oracle ignores one voxel, not two
+        assert float(loss(config, torch.cat([z, z]), torch.cat([y, y]))) == once
+
+
+@every
+def test_a_trusted_negative_has_the_full_weight_of_background(config: Any) -> None:
+    """Its gradient is cross-entropy's, even if the network, and its teacher, are sure of the opposite."""
+    z, y, t = tensor(1.0, -2.0, 3.0, 2.0), tensor(0, 1, 0, 0), tensor(0, 0, 1, 0)
+    found = slope(config, z, y, t)[2]
+    p = 1 / (1 + math.exp(-3))
+    if isinstance(config, OVERLAPS):
+        assert torch.equal(slope(config, z, y, t), slope(config, z, y))
+    elif isinstance(config, NonNegativePUConfig):  # a mean over three unannotated voxels, for either surrogate
+        assert float(found) == pytest.approx((p if config.surrogate == "logistic" else p * (1 - p)) / 3)
+    else:
+        assert float(found) == pytest.approx(p / 4)
+        assert float(slope(config, z, y)[2]) != pytest.approx(p / 4)
+
+
+@every
+def test_shapes_must_agree(config: Any) -> None:
+    with pytest.raises(ValueError, match=r"shapes differ: logits \(2, 3\), labels \(3, 2\)"):
+        loss(config, torch.zeros(2, 3), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("config", [c for c in EVERY if not isinstance(c, OVERLAPS)])
+def test_trust_must_have_the_shape_too(config: Any) -> None:
+    with pytest.raises(ValueError, match=r"shapes differ: logits \(2, 3\), trust \(3, 2\)"):
+        loss(config, torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(3, 2))
 
 
 @pytest.mark.parametrize(
-    ("z", "y", "settings", "expected"),
+    ("config", "given", "name"),
     [
-        (0.0, 1, {}, math.log(2)),
-        (LOGIT_08, 1, {"alpha": 3.0}, -3 * math.log(0.8)),
-        (LOGIT_08, 0, {"beta": 1.0}, -math.log(0.2)),
-        # hard: q = 1, so half of the trust goes to log(1-p), half to log p
-        (LOGIT_08, 0, {"beta": 0.5}, -0.5 * math.log(0.2) - 0.5 * math.log(0.8)),
-        # below a half q = 0: plain cross-entropy, whatever beta
-        (-LOGIT_08, 0, {"beta": 0.1}, -math.log(0.8)),
-        (LOGIT_08, 0, {"beta": 0.25, "variant": "soft"}, -0.4 * math.log(0.2) - 0.6 * math.log(0.8)),
-        (-LOGIT_08, 0, {"beta": 0.25, "variant": "soft"}, -0.85 * math.log(0.8) - 0.15 * math.log(0.2)),
+        (TeacherMiningConfig(), {"teacher_logits": torch.zeros(3)}, "teacher_logits"),
+        (LopsidedTeacherConfig(), {"teacher_logits": torch.zeros(3)}, "teacher_logits"),
+        (OracleIgnoreConfig(), {"ignore": torch.zeros(3)}, "ignore"),
     ],
 )
-def test_values(z: float, y: float, settings: dict[str, object], expected: float) -> None:
-    assert loss(z, y, **settings) == pytest.approx(expected)
+def test_shapes_of_what_only_some_need_must_agree(config: Any, given: dict[str, torch.Tensor], name: str) -> None:
+    with pytest.raises(ValueError, match=rf"logits \(1,\), {name} \(3,\)"):
+        training_loss(config, torch.zeros(1), torch.zeros(1), step=WARM, **given)
 
 
-@pytest.mark.parametrize("variant", ["hard", "soft"])
-def test_trusted_negatives_have_full_weight(variant: Variant) -> None:
-    assert loss(LOGIT_08, 0, 1.0, beta=0.1, variant=variant) == pytest.approx(-math.log(0.2))
-    assert loss(LOGIT_08, 0, 0.0, beta=0.1, variant=variant) == loss(LOGIT_08, 0, beta=0.1, variant=variant)
-    half = loss(LOGIT_08, 0, 0.5, beta=0.2, variant=variant)
-    assert half == pytest.approx(loss(LOGIT_08, 0, beta=0.6, variant=variant))
+def test_what_a_loss_needs_and_does_not_get_is_named() -> None:
+    z = torch.zeros(2)
+    with pytest.raises(InputError, match="oracle-ignore: the data do not say which lesions are missing"):
+        training_loss(OracleIgnoreConfig(), z, z, step=0)
+    for config in (TeacherMiningConfig(warm_up=0), LopsidedTeacherConfig()):
+        assert config.needs_teacher
+        with pytest.raises(ValueError, match=f"{config.kind} needs teacher_logits"):
+            training_loss(config, z, z, step=0)
 
 
-def test_with_full_trust_it_is_weighted_cross_entropy() -> None:
-    z = torch.linspace(-6, 6, 40, dtype=torch.float64)
-    y = (torch.arange(40) % 3 == 0).double()
-    expected = functional.binary_cross_entropy_with_logits(z, y, pos_weight=torch.tensor(4.0, dtype=torch.float64))
-    assert float(lopsided_loss(z, y, alpha=4, beta=1)) == pytest.approx(float(expected))
+@pytest.mark.parametrize("config", [LopsidedConfig, LopsidedTeacherConfig, SymmetricBootstrapConfig])
+def test_trust_falls_from_full_while_it_warms_up(config: Any) -> None:
+    """Where q = 1, the gradient is p - (1-beta): that of cross-entropy at first, half way at half time."""
+    settings = config(alpha=1, beta=0.2, warm_up=100)
+    z, y = tensor(math.log(4)), tensor(0)
+
+    def gradient(step: int) -> float:
+        logits = z.clone().requires_grad_()
+        training_loss(settings, logits, y, step=step, teacher_logits=z).backward()  # type: ignore[no-untyped-call]
+        assert logits.grad is not None
+        return float(logits.grad)
+
+    assert [gradient(s) for s in (0, 50, 100, 5000)] == pytest.approx([0.8, 0.4, 0.0, 0.0])
 
 
-@pytest.mark.parametrize("variant", ["hard", "soft"])
-def test_gradient_is_that_of_the_value(variant: Variant) -> None:
-    z = torch.tensor([-3.0, -0.7, 0.4, 1.9, 5.0], dtype=torch.float64, requires_grad=True)
-    y = torch.tensor([0.0, 1, 0, 0, 1], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: lopsided_loss(x, y, alpha=2, beta=0.15, variant=variant), (z,))
+def test_nothing_is_mined_while_it_warms_up() -> None:
+    config, z, sure = TeacherMiningConfig(warm_up=10), tensor(1.0), tensor(9.0)
+    cross_entropy = math.log(1 + math.e)
+    assert float(training_loss(config, z, tensor(0), step=9, teacher_logits=sure)) == pytest.approx(cross_entropy)
+    assert float(training_loss(config, z, tensor(0), step=10, teacher_logits=sure)) == 0
 
 
-def gradient(z: float, beta: float, variant: Variant) -> float:
-    one = torch.tensor([z], dtype=torch.float64, requires_grad=True)
-    lopsided_loss(one, torch.zeros(1, dtype=torch.float64), beta=beta, variant=variant).backward()  # type: ignore[no-untyped-call]
-    assert one.grad is not None
-    return float(one.grad)
+# settings
 
 
-@pytest.mark.parametrize("z", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("beta", [0.1, 0.3])
-def test_gradients_are_the_documented_ones(z: float, beta: float) -> None:
-    p = 1 / (1 + math.exp(-z))
-    assert gradient(z, beta, "hard") == pytest.approx(p - (1 - beta))
-    assert gradient(z, beta, "soft") == pytest.approx(p * (beta - (1 - beta) * z * (1 - p)))
+def read(tmp_path: Path, text: str) -> FitConfig:
+    (tmp_path / "c.toml").write_text(text)
+    return read_config(tmp_path / "c.toml")
+
+
+def test_without_kind_it_is_the_lopsided_loss(tmp_path: Path) -> None:
+    assert FitConfig().loss == LopsidedConfig(alpha=4, beta=0.5, variant="hard", warm_up=500)
+    found = read(tmp_path, '[loss]\nalpha = 10.0\nbeta = 0.1\nvariant = "soft"\nwarm_up = 3').loss
+    assert found == LopsidedConfig(alpha=10, beta=0.1, variant="soft", warm_up=3)
+
+
+@every
+def test_settings_survive_being_written(config: Any) -> None:
+    run = FitConfig(loss=config)
+    assert FitConfig.model_validate_json(run.model_dump_json()) == run
+
+
+def test_each_kind_is_chosen_by_its_name(tmp_path: Path) -> None:
+    for config in EVERY:
+        assert type(read(tmp_path, f'[loss]\nkind = "{config.kind}"').loss) is type(config)
 
 
 @pytest.mark.parametrize(
-    ("variant", "beta", "rest"),
-    [("hard", 0.2, 0.8), ("hard", 0.1, 0.9), ("soft", 0.1, 0.967), ("soft", 0.2, 0.866)],
+    ("text", "words"),
+    [
+        ('kind = "dice"', r"loss: .*'dice'.*expected tags: 'lopsided'"),
+        ("gamma = 2", r"loss\.gamma: Extra"),
+        ('kind = "nnpu"\nalpha = 2', r"loss\.alpha: Extra"),
+        ('kind = "nnpu"\nprior = 0', r"loss\.prior: .*greater than 0"),
+        ('kind = "nnpu"\nprior = 1', r"loss\.prior: .*less than 1"),
+        ('kind = "weighted-ce"\nalpha = 0', r"loss\.alpha: .*greater than 0"),
+        ('kind = "weighted-ce"\nalpha = inf', r"loss\.alpha: .*finite"),
+        ('kind = "weighted-ce"\nbeta = 1.1', r"loss\.beta: .*less than or equal to 1"),
+        ('kind = "symmetric-bootstrap"\nbeta = -0.1', r"loss\.beta: .*greater than or equal to 0"),
+        ('kind = "forward-corrected"\nmiss_rate = 1', r"loss\.miss_rate: .*less than 1"),
+        ('kind = "generalised-ce"\nq = 0', r"loss\.q: .*greater than 0"),
+        ('kind = "noise-robust-dice"\npower = 3', r"loss\.power: .*less than or equal to 2"),
+        ('kind = "tversky"\nfalse_negatives = 2', r"loss\.false_negatives: .*less than or equal to 1"),
+        ('kind = "dice-ce"\nalpha = 1', r"loss\.alpha: Extra"),
+        ('kind = "teacher-mining"\nthreshold = 1', r"loss\.threshold: .*less than 1"),
+        ('kind = "teacher-mining"\nmode = "drop"', r"loss\.mode: .*'ignore' or 'positive'"),
+        ('kind = "lopsided-teacher"\ndecay = 1', r"loss\.decay: .*less than 1"),
+        ('kind = "oracle-ignore"\nwarm_up = 5', r"loss\.warm_up: Extra"),
+    ],
 )
-def test_a_confident_prediction_on_an_unannotated_voxel_comes_to_rest(
-    variant: Variant, beta: float, rest: float
-) -> None:
-    z = 3.0
-    for _ in range(20000):
-        z -= 0.2 * gradient_fast(z, beta, variant)
-    assert 1 / (1 + math.exp(-z)) == pytest.approx(rest, abs=1e-3)
-    assert gradient(z, beta, variant) == pytest.approx(0, abs=1e-6)
+def test_wrong_settings_are_named_as_in_the_file(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read(tmp_path, f"[loss]\n{text}")
 
 
-@pytest.mark.parametrize(("variant", "beta"), [("hard", 0.6), ("soft", 0.25), ("hard", 1.0)])
-def test_with_more_trust_no_missed_lesion_survives(variant: Variant, beta: float) -> None:
-    for z in np.linspace(0.05, 12, 60):
-        assert gradient(float(z), beta, variant) > 0
+def test_the_union_refuses_what_is_no_table() -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(LossConfig).validate_python("lopsided")
 
 
-def gradient_fast(z: float, beta: float, variant: Variant) -> float:
-    """The documented gradient, which another test holds to the real one."""
-    p = 1 / (1 + math.exp(-z))
-    if variant == "hard":
-        return p - (1 - beta) if z > 0 else p
-    return p * (beta - (1 - beta) * z * (1 - p))
+# the teacher
 
 
-@pytest.mark.parametrize("settings", [{"alpha": 0}, {"beta": -0.1}, {"beta": 1.1}])
-def test_settings_out_of_range(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="alpha must be positive and beta within"):
-        loss(0, 0, **settings)
+@every
+def test_only_a_loss_that_needs_a_teacher_gets_one(config: Any) -> None:
+    assert (make_teacher(config, nn.Linear(2, 1)) is not None) == config.needs_teacher
+    assert config.needs_teacher == isinstance(config, TeacherMiningConfig | LopsidedTeacherConfig)
 
 
-def test_shapes_must_agree() -> None:
-    with pytest.raises(ValueError, match="shapes differ"):
-        lopsided_loss(torch.zeros(2, 1), torch.zeros(2))
+def test_the_teacher_is_a_moving_average() -> None:
+    """Of weights: the first update copies, each next keeps ``decay`` of what was."""
+    network = nn.Linear(1, 1, bias=False)
+    teacher = make_teacher(LopsidedTeacherConfig(decay=0.75), network)
+    assert teacher is not None
+    for weight, expected in ((8.0, 8.0), (4.0, 7.0), (3.0, 6.0)):
+        nn.init.constant_(network.weight, weight)
+        teacher.update_parameters(network)
+        assert float(teacher(torch.ones(1))) == expected
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert network.weight.requires_grad

@@ -66,7 +66,7 @@ def fit(
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines, started by torchrun or SLURM.")] = 1,
 ) -> None:
-    """Train a network on labels that may miss lesions."""
+    """Train a network on labels that may miss lesions, with the lopsided loss unless the settings name another."""
     from .config import read_config
     from .fit import fit as run
 

@@ -11,23 +11,11 @@ from lopsided.errors import InputError
 from lopsided.model import InputSequence, InputSpec, ResidualUNetSizes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .losses.settings import LopsidedConfig, LossConfig
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LossConfig(_Section):
-    """The lopsided loss. ``beta`` is reached linearly from 1 after ``warm_up`` steps: a network that knows nothing
-    yet would confirm its own guesses."""
-
-    alpha: float = Field(4.0, gt=0)
-    beta: float = Field(0.5, ge=0, le=1)
-    variant: Literal["hard", "soft"] = "hard"
-    warm_up: int = Field(500, ge=0)
-
-    def beta_at(self, step: int) -> float:
-        """The trust in unannotated background at a step."""
-        return 1 - (1 - self.beta) * min(1.0, step / max(1, self.warm_up))
 
 
 class PatchConfig(_Section):
@@ -82,7 +70,7 @@ class FitConfig(_Section):
     network: ResidualUNetSizes = ResidualUNetSizes(
         channels=(16, 32, 64, 96), encoder_blocks=(0, 2, 2, 2), decoder_blocks=(1, 1, 1)
     )
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = LopsidedConfig()
     patches: PatchConfig = PatchConfig()
     validation: ValidationConfig = ValidationConfig()
 
@@ -104,7 +92,9 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
         raise InputError(f"{where}: cannot be read as TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        section, *rest = first["loc"]
+        setting = [section, *(rest[1:] if section == "loss" else rest)]  # after loss comes its kind, not in the file
+        raise InputError(f"{where}: {'.'.join(map(str, setting))}: {first['msg']}") from None
     if config.patches.size % config.network.stride:
         raise InputError(
             f"{where}: patches.size {config.patches.size} is not a multiple of {config.network.stride}, "

@@ -78,7 +78,7 @@ def export(
         provenance=Provenance(
             command=f"lopsided-train fit --config (its content: {config.model_dump_json()})",
             data=data,
-            loss=f"lopsided, {config.loss.model_dump_json()}",
+            loss=f"{config.loss.kind}, {config.loss.model_dump_json(exclude={'kind'})}",
             steps=config.steps,
             seed=config.seed,
             machine=facts["machine"],

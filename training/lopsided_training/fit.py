@@ -20,6 +20,7 @@ from lopsided.network import ResidualUNet
 
 from .config import FitConfig
 from .dataset import digest, read_dataset
+from .losses.settings import OracleIgnoreConfig
 from .patches import PreparedCase, prepare
 from .train import BEST, LAST, train
 from .validation import hold_out, validate
@@ -68,6 +69,10 @@ def fit(
     fabric.launch()
     tell = say if fabric.is_global_zero else lambda line: None
     fabric.seed_everything(config.seed, verbose=False)
+    if isinstance(config.loss, OracleIgnoreConfig):
+        raise InputError(
+            "loss.kind oracle-ignore: no dataset says which lesions are missing from its labels; choose another loss.kind"
+        )
     network = _network(config, start_from)
     cases = read_dataset(dataset, config.lesion_labels)
     training, held = hold_out(cases, config.validation, config.seed)

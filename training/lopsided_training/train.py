@@ -17,7 +17,7 @@ from lopsided.network import ResidualUNet
 from safetensors.torch import save_file
 
 from .config import FitConfig
-from .losses import lopsided_loss
+from .losses import make_teacher, training_loss
 from .patches import Batch, PreparedCase, draw
 
 CHECKPOINT, BEST, LAST = "checkpoint.ckpt", "best.safetensors", "last.safetensors"
@@ -73,6 +73,9 @@ def train(
     )
     progress: dict[str, Any] = {"step": 0, "seconds": 0.0, "history": [], "best": None, "ended": False}
     state: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule, "progress": progress}
+    teacher = make_teacher(config.loss, network)
+    if teacher is not None:
+        state["teacher"] = teacher
     if (out / CHECKPOINT).exists():
         fabric.load(out / CHECKPOINT, state)
         progress = state["progress"]  # load puts another dictionary in its place
@@ -83,23 +86,24 @@ def train(
     first, first_at = done, began
     end = done if progress["ended"] else config.steps
     for batch in _ahead(cases, config, range(done, end), fabric.global_rank):
-        images, labels, trust = (
-            fabric.to_device(torch.from_numpy(array)) for array in (batch.images, batch.labels, batch.trust)
+        images, labels, trust, hidden = (
+            fabric.to_device(torch.from_numpy(array))
+            for array in (batch.images, batch.labels, batch.trust, batch.hidden)
         )
-        logits = model(images.contiguous(memory_format=torch.channels_last_3d)).float()
-        loss = lopsided_loss(
-            logits,
-            labels,
-            trust,
-            alpha=config.loss.alpha,
-            beta=config.loss.beta_at(done),
-            variant=config.loss.variant,
-        )
+        images = images.contiguous(memory_format=torch.channels_last_3d)
+        taught = None
+        if teacher is not None:
+            with torch.no_grad(), fabric.autocast():
+                taught = teacher(images).float()
+        logits = model(images).float()
+        loss = training_loss(config.loss, logits, labels, trust, step=done, teacher_logits=taught, ignore=hidden)
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {loss.item()} at step {done}; lower learning_rate or raise precision")
         fabric.backward(loss)
         fabric.clip_gradients(model, optimiser, max_norm=1.0)
         optimiser.step()
+        if teacher is not None:
+            teacher.update_parameters(network)
         schedule.step()
         optimiser.zero_grad()
         losses.append(loss.detach())
