@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class _Loss(BaseModel):
-    """``alpha``, where a loss has it: the weight of annotated voxels. ``needs_teacher``: of a step's ``training_loss``."""
+    """``alpha``, where a loss has it: the weight of annotated voxels. ``needs_teacher``: whether it wants ``teacher_logits``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     needs_teacher: ClassVar[bool] = False
