@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from lopsided_training.augment import Change, ChannelChange, changed, draw_change
+from lopsided_training.augment import Change, ChannelChange, changed, draw_change, mirrored
 from lopsided_training.config import PatchConfig
 from lopsided_training.patches import PreparedCase, draw
 
@@ -51,8 +51,11 @@ def test_a_change_is_a_function_of_what_was_drawn() -> None:
 
 def test_drawn_changes_repeat_and_vary() -> None:
     present = np.array([True, True, False])
-    drawn = [draw_change(present, 0.5, np.random.default_rng(n)) for n in range(40)]
-    assert drawn[3] == draw_change(present, 0.5, np.random.default_rng(3))
+    drawn = [draw_change(present, 0.5, True, np.random.default_rng(n)) for n in range(40)]
+    assert drawn[3] == draw_change(present, 0.5, True, np.random.default_rng(3))
     assert len(set(drawn)) == 40
     assert all(change.channels[0] is not None and change.channels[2] is None for change in drawn)
     assert 0 < sum(change.channels[1] is None for change in drawn) < 40
+    plain = draw_change(present, 0.0, False, np.random.default_rng(1))
+    image = np.random.default_rng(2).normal(size=(3, 4, 5, 6)).astype(np.float32) * present[:, None, None, None]
+    assert np.array_equal(changed(image, plain), mirrored(image, plain))

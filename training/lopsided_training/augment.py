@@ -22,6 +22,9 @@ class ChannelChange:
     seed: int
 
 
+_AS_IT_IS = ChannelChange(scale=1.0, shift=0.0, power=1.0, blur=None, noise=0.0, seed=0)
+
+
 @dataclass(frozen=True)
 class Change:
     """``mirrored``: of the axes k, j, i (0, 1, 2). ``channels``: by sequence; None for one that is withheld."""
@@ -30,7 +33,7 @@ class Change:
     channels: tuple[ChannelChange | None, ...]
 
 
-def draw_change(present: np.ndarray, drop: float, rng: np.random.Generator) -> Change:
+def draw_change(present: np.ndarray, drop: float, perturb: bool, rng: np.random.Generator) -> Change:
     """Draw a change.
 
     The spread of deep tissue that intensities are normalised by differs by a factor of four between scans, hence
@@ -39,16 +42,12 @@ def draw_change(present: np.ndarray, drop: float, rng: np.random.Generator) -> C
     Args:
         present: bool, which sequences the case has; the first is never withheld.
         drop: how often each other one is withheld.
+        perturb: whether intensities are changed.
         rng: what it is drawn from.
     """
     mirrored = tuple(axis for axis in range(3) if rng.random() < 0.5)
-    return Change(
-        mirrored,
-        tuple(
-            _draw_channel(rng) if there and (n == 0 or rng.random() >= drop) else None
-            for n, there in enumerate(present)
-        ),
-    )
+    kept = [there and (n == 0 or rng.random() >= drop) for n, there in enumerate(present)]
+    return Change(mirrored, tuple((_draw_channel(rng) if perturb else _AS_IT_IS) if keep else None for keep in kept))
 
 
 def _draw_channel(rng: np.random.Generator) -> ChannelChange:

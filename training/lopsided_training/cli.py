@@ -18,6 +18,10 @@ app = typer.Typer(
 console = Console()
 
 
+experiments = typer.Typer(help="Does a network learn to miss what its annotators missed?", no_args_is_help=True)
+app.add_typer(experiments, name="experiment")
+
+
 def _say(line: str) -> None:
     console.print(line, highlight=False)
 
@@ -112,6 +116,39 @@ def export(
         budget=false_positives,
         say=_say,
     )
+
+
+@experiments.command()
+def censoring(
+    config: Annotated[Path, typer.Option(help="The experiment, TOML.")],
+    data: Annotated[Path, typer.Option(help="Folder with the datasets train, validation and test, all with truth.")],
+    out: Annotated[Path, typer.Option(help="Where results go; what is there already is not done again.")],
+    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after these, to go on another time.")] = None,
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+) -> None:
+    """Train with every loss on labels from which lesions were taken out, and test on the truth.
+
+    Start it as often as there are processors to use, with the same --out.
+    """
+    from .experiment.censor import experiment
+    from .experiment.plan import read_experiment
+
+    done = experiment(read_experiment(config), data, out, minutes=minutes, accelerator=accelerator, say=_say)
+    console.print("All runs are done." if done else "Some runs are left; start it again.")
+
+
+@experiments.command()
+def tables(
+    config: Annotated[Path, typer.Option(help="The experiment, TOML.")],
+    out: Annotated[Path, typer.Option(help="The folder with its results; tables and figures go there too.")],
+) -> None:
+    """Tables and figures of an experiment, from its result files alone."""
+    from .experiment.censor import compared
+    from .experiment.plan import read_experiment
+    from .experiment.tables import write_tables
+
+    write_tables(compared(read_experiment(config), out), out)
+    console.print(f"tables and figures in {out}", soft_wrap=True)
 
 
 @app.command()

@@ -20,11 +20,13 @@ class _Section(BaseModel):
 
 class PatchConfig(_Section):
     """``size`` voxels a side; ``on_lesion``: the share drawn around an annotated lesion; ``drop``: how often each
-    optional sequence is withheld (Grøvik et al., npj Digital Medicine 2021)."""
+    optional sequence is withheld (Grøvik et al., npj Digital Medicine 2021); ``perturb``: whether intensities are
+    perturbed. All patches are mirrored at random."""
 
     size: int = Field(64, gt=0)
     on_lesion: float = Field(0.5, ge=0, le=1)
     drop: float = Field(0.4, ge=0, le=1)
+    perturb: bool = True
 
 
 class ValidationConfig(_Section):

@@ -146,5 +146,5 @@ def _one(case: PreparedCase, config: PatchConfig, rng: np.random.Generator) -> t
     short = [(0, max(0, size - n)) for n in shape]  # a study smaller than a patch
     image = np.pad(case.image[(slice(None), *box)].astype(np.float32), [(0, 0), *short], mode="edge")
     masks = [np.pad(mask[box], short) for mask in (case.lesion, case.trusted, case.hidden)]
-    change = draw_change(case.present, config.drop, rng)
+    change = draw_change(case.present, config.drop, config.perturb, rng)
     return changed(image, change), *(mirrored(mask, change) for mask in masks)

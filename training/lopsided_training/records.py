@@ -102,8 +102,9 @@ def sample(
         seed: of everything drawn.
         mean_lesions: on average.
         stripped: as given, or drawn where None (an anatomy without a head is always stripped).
-        one_protocol: as if every study came from the same good scanner, skull-stripped, with few of the vessels: for
-            experiments whose question is not how scanners differ, and which many small networks are to be trained for.
+        one_protocol: as if every study came from the same good scanner, skull-stripped, with strong enhancement and
+            few vessels: for experiments whose question is not how scanners differ, and which many small networks are to
+            be trained for.
     """
     rng = np.random.default_rng(seed)
     drawn = bool(rng.random() < 0.5)
@@ -113,6 +114,7 @@ def sample(
     acquisitions = {name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences}
     if one_protocol:
         acquisitions = {name: _usual(how, anatomy, rng, name) for name, how in acquisitions.items()}
+        lesions = tuple(replace(lesion, contrast=2 * lesion.contrast) for lesion in lesions)
     return StudyRecord(
         anatomy=anatomy.name,
         seed=seed,

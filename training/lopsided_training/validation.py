@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from lopsided.candidates import find_candidates
 from lopsided.errors import InputError
 from lopsided.model import Calibration
 from lopsided.network import ResidualUNet
 from lopsided.predict import tiled_logits
+from lopsided.regions import Region
 from lopsided.volume import Geometry, Volume
 
 from .config import ValidationConfig
 from .dataset import Case
-from .evaluate import FALSE_POSITIVES, CaseResult, found_in, sensitivity, threshold_at
+from .froc import CaseResult, froc_mean
+from .matching import hits, lesions_of
 from .patches import PreparedCase
 
-# the confidence of a candidate is its peak probability: there is nothing yet to calibrate on
+# of candidates; there is nothing yet to calibrate on
 UNCALIBRATED = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=0, brier=1, calibration_error=1)
 FLOOR = 0.02  # labels that miss lesions make all probabilities small, and their order is what counts
 
@@ -40,17 +43,25 @@ def hold_out(cases: list[Case], config: ValidationConfig, seed: int) -> tuple[li
 
 
 def search(network: ResidualUNet, case: PreparedCase, truth: np.ndarray) -> CaseResult:
-    """Candidates in a prepared case, all in one piece, against ``truth``, bool (k, j, i)."""
+    """Candidates in a prepared case, all in one piece, ranked by their peak probability, against ``truth``.
+
+    ``truth``: bool (k, j, i), on the case's grid. A lesion is hit as :func:`lopsided_training.matching.hits` says.
+    """
     image = torch.from_numpy(case.image.astype(np.float32))[None]
     logits = tiled_logits(network, image, max(image.shape[2:]))
     k, j, i = truth.shape
     grid = Geometry((i, j, k), case.spacing_mm, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    return found_in(case.name, Volume(torch.sigmoid(logits)[0, 0].numpy(), grid), truth, UNCALIBRATED, FLOOR)
-
-
-def froc_mean(results: list[CaseResult]) -> float:
-    """Mean sensitivity at ⅛, ¼, ½, 1, 2, 4, and 8 false positives a scan."""
-    return float(np.mean([sensitivity(results, threshold_at(results, budget)) for budget in FALSE_POSITIVES]))
+    probability = Volume(torch.sigmoid(logits)[0, 0].numpy(), grid)
+    nothing = np.zeros(truth.shape, bool)
+    candidates = find_candidates(probability, nothing, UNCALIBRATED, floor=FLOOR).missed
+    numbered, lesions = lesions_of(truth)
+    volumes = np.array([lesion.mask.sum() for lesion in lesions]) * grid.voxel_volume
+    return CaseResult(
+        name=case.name,
+        scores=np.array([c.peak_probability for c in candidates]),
+        hits=tuple(hits(Region(c.box, c.mask), numbered) for c in candidates),
+        diameters=np.cbrt(6 * volumes / np.pi),
+    )
 
 
 def validate(network: ResidualUNet, cases: list[PreparedCase]) -> dict[str, float]:

@@ -1,0 +1,196 @@
+"""The censoring experiment: what is hidden, what is chosen, that it resumes, and tables worked out by hand."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from lopsided.errors import InputError
+from lopsided_training.config import FitConfig
+from lopsided_training.experiment import censor as censoring
+from lopsided_training.experiment.censor import compared, experiment, read_results
+from lopsided_training.experiment.censoring import censor
+from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing, read_experiment
+from lopsided_training.experiment.run import CaseRecord, RunRecord
+from lopsided_training.experiment.tables import rows, write_tables
+from lopsided_training.losses.settings import LopsidedConfig, WeightedCrossEntropyConfig
+from lopsided_training.patches import PreparedCase, centres_of
+from scipy import ndimage
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore::DeprecationWarning"
+)
+STANDARD = WeightedCrossEntropyConfig(alpha=1.0, beta=1.0)
+
+
+def make_cases(number: int = 4) -> list[PreparedCase]:
+    """Each with lesions of 1, 8, 27 and 64 voxels."""
+    cases = []
+    for n in range(number):
+        lesion = np.zeros((12, 12, 40), bool)
+        for side in range(1, 5):
+            lesion[2 : 2 + side, 2 : 2 + side, 9 * side - 7 : 10 * side - 7] = True
+        image = np.zeros((1, *lesion.shape), np.float16)
+        cases.append(
+            PreparedCase(
+                str(n), image, lesion, ~lesion, np.zeros_like(lesion), centres_of(lesion), np.ones(1, bool), (1.0,) * 3
+            )
+        )
+    return cases
+
+
+def sizes(masks: list[np.ndarray]) -> list[int]:
+    found = [np.bincount(ndimage.label(mask)[0].ravel())[1:] for mask in masks]
+    return sorted(int(v) for v in np.concatenate(found))
+
+
+def test_what_is_hidden() -> None:
+    cases = make_cases()
+    assert sizes([c.lesion for c in cases]) == [1] * 4 + [8] * 4 + [27] * 4 + [64] * 4
+    for condition, number in (("none", 0), ("random-50", 8), ("smallest-30", 5), ("readers-27", 4)):
+        censored = censor(cases, condition, seed=3)
+        assert len(sizes([c.hidden for c in censored])) == number
+        for before, after in zip(cases, censored, strict=True):
+            assert np.array_equal(after.lesion | after.hidden, before.lesion)
+            assert not (after.lesion & after.hidden).any()
+            assert len(after.centres) == ndimage.label(after.lesion)[1]
+            assert not after.trusted.any(), "nobody who misses lesions says where there is none"
+    assert sizes([c.hidden for c in censor(cases, "smallest-30", 3)]) == [1, 1, 1, 1, 8]
+    with pytest.raises(ValueError, match="unknown condition 'largest-50'"):
+        censor(cases, "largest-50", 1)
+
+
+def test_readers_miss_the_small_ones_more_often_but_not_only_those() -> None:
+    cases = make_cases()
+    hidden = [sizes([c.hidden for c in censor(cases, "readers-27", seed)]) for seed in range(60)]
+    counts = {size: sum(row.count(size) for row in hidden) for size in (1, 8, 27, 64)}
+    assert counts[1] > counts[8] > counts[27] > counts[64] > 0
+    assert hidden[0] == sizes([c.hidden for c in censor(cases, "readers-27", 0)])
+    assert len({str(row) for row in hidden}) > 5
+
+
+def config(small: FitConfig, **changes: object) -> ExperimentConfig:
+    settings: dict[str, object] = {
+        "fit": small.model_copy(update={"steps": 4, "checkpoint_every": 1}),
+        "losses": {"standard": (STANDARD,), "lopsided-hard": (LopsidedConfig(beta=0.1), LopsidedConfig(beta=0.4))},
+        "seeds": {"none": 1, "random-50": 2},
+        "choose_at": "readers-27",
+    }
+    return ExperimentConfig.model_validate(settings | changes)
+
+
+def test_settings_are_chosen_once_and_used_everywhere(small: FitConfig) -> None:
+    plan = config(small)
+    names = [run.name for run in choosing(plan)]
+    assert names == [f"readers-27_{n}_seed1" for n in ("standard_0", "lopsided-hard_0", "lopsided-hard_1")]
+    scores = dict(zip(names, (0.3, 0.2, 0.25), strict=True))
+    assert chosen(plan, {names[0]: 0.3, names[1]: 0.2}) == {"standard": 0}, "one of the scores is not there yet"
+    settings = chosen(plan, scores)
+    assert settings == {"standard": 0, "lopsided-hard": 1}
+    assert list(comparing(plan, settings)) == [
+        Run(condition, loss, setting, seed)
+        for seed, conditions in ((1, ("none", "random-50")), (2, ("random-50",)))
+        for condition in conditions
+        for loss, setting in settings.items()
+    ]
+
+
+@pytest.fixture
+def data(dataset: Path, tmp_path: Path) -> Path:
+    for part in ("train", "validation", "test"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / part).symlink_to(dataset, target_is_directory=True)
+    return tmp_path / "data"
+
+
+def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
+    data: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = config(small, seeds={"none": 1})
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    assert experiment(plan, data, whole, accelerator="cpu", say=lambda line: None)
+    assert not experiment(plan, data, pieces, minutes=0, accelerator="cpu", say=lambda line: None)
+    assert list((pieces / "results").iterdir()) == [], "there was no time to start anything"
+    clock = iter([0.0, 0.0, *[1e9] * 9])  # time is over after the first checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(censoring, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        assert not experiment(plan, data, pieces, minutes=1, accelerator="cpu", say=lambda line: None)
+    assert (pieces / "work" / "readers-27_standard_0_seed1" / "checkpoint.ckpt").exists()
+    lines: list[str] = []
+    assert experiment(plan, data, pieces, accelerator="cpu", say=lines.append)
+    assert len(lines) == 2 * 5, "three runs to choose, two to compare"
+    for path in (whole / "results").glob("*.json"):
+        one, two = (RunRecord.model_validate_json((f / "results" / path.name).read_text()) for f in (whole, pieces))
+        assert one.model_copy(update={"seconds": 0}) == two.model_copy(update={"seconds": 0})
+        assert one.steps == 4
+        assert {"annotated", "hidden", "step"} >= set(one.memory[0])
+    lines.clear()
+    assert experiment(plan, data, pieces, accelerator="cpu", say=lines.append)
+    assert lines == [], "nothing is done twice"
+    write_tables(compared(plan, whole), whole)
+    assert {path.name for path in whole.glob("*.*")} == {
+        "summary.csv", "table.md", "by_condition.png", "memory.png", "operating_point.png"
+    }  # fmt: skip
+    with (whole / "summary.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    (itself,) = [r for r in table if (r["condition"], r["loss"], r["measure"]) == ("none", "standard", "half_fp")]
+    assert itself["part"] in ("1.0000", "nan")
+    other = config(small, losses={"standard": (STANDARD,), "lopsided-hard": (LopsidedConfig(beta=0.3),)})
+    with pytest.raises(InputError, match="was made with other settings of lopsided-hard"):
+        read_results(other, whole)
+
+
+def record(condition: str, loss: str, seed: int, scores: tuple[float, ...]) -> RunRecord:
+    """Two cases with two lesions each, of 4 and 8 mm; candidates hit them in order, then hit nothing."""
+    test = tuple(
+        CaseRecord(name=name, diameters=(4.0, 8.0), scores=scores, hits=((0,), (1,), (), ())) for name in ("a", "b")
+    )
+    return RunRecord(
+        condition=condition, loss=loss, setting=0, settings=STANDARD, seed=seed, steps=1, seconds=1, machine="m",
+        memory=(), validation_froc=0, test=test,
+    )  # fmt: skip
+
+
+def test_a_table_by_hand() -> None:
+    records = [
+        record("none", "standard", 1, (0.9, 0.8, 0.6, 0.1)),  # all found at ½, one false a scan
+        record("random-50", "standard", 1, (0.2, 0.6, 0.1, 0.05)),  # the small one is below ½; none false above it
+        record("random-50", "standard", 2, (0.9, 0.8, 0.6, 0.1)),
+    ]
+    table = {(row.condition, row.measure): row for row in rows(records)}
+    assert table["none", "half"].value == 1
+    assert table["random-50", "half"].value == pytest.approx(0.75)
+    assert table["random-50", "half"].part == pytest.approx(0.75)
+    assert table["random-50", "half"].spread == pytest.approx(0.5 / np.sqrt(2))
+    assert table["random-50", "half_fp"].value == pytest.approx(0.5)
+    assert table["random-50", "froc"].value == 1, "the order of scores is right in every run"
+    assert table["random-50", "half"].seeds == 2
+    assert np.isnan(table["none", "half"].spread)
+    with pytest.raises(InputError, match="no result of standard with all labels yet"):
+        rows(records[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("'none'", "'all'"), "choose_at: .*use none"),
+        (("random-50 = 1", "half = 1"), "seeds: .*half = 1: use none"),
+        (("weighted-ce", "best-ce"), "losses"),
+        (("[losses]", "[losses"), "cannot be read as TOML"),
+    ],
+)
+def test_wrong_experiments_are_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    right = "choose_at = 'none'\nseeds = {random-50 = 1}\n[fit]\n[losses]\nstandard = [{kind = 'weighted-ce'}]\n"
+    (tmp_path / "e.toml").write_text(right)
+    assert read_experiment(tmp_path / "e.toml").choose_at == "none"
+    (tmp_path / "e.toml").write_text(right.replace(*change))
+    with pytest.raises(InputError, match=words):
+        read_experiment(tmp_path / "e.toml")
+
+
+def test_the_experiments_that_ship_are_valid() -> None:
+    paths = list((Path(__file__).parents[2] / "training" / "experiments").glob("*/*.toml"))
+    assert paths
+    for path in paths:
+        assert "standard" in read_experiment(path).losses

@@ -1,0 +1,137 @@
+"""The censoring experiment as a whole: the runs that are not done yet, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+from lopsided.errors import InputError
+from pydantic import ValidationError
+
+from ..dataset import read_dataset
+from ..patches import prepare
+from .plan import ExperimentConfig, Run, choosing, chosen, comparing
+from .run import Data, RunRecord, check, perform
+
+PARTS = ("train", "validation", "test")
+
+
+def experiment(
+    config: ExperimentConfig,
+    data: Path,
+    out: Path,
+    *,
+    minutes: float | None = None,
+    accelerator: str = "auto",
+    say: Callable[[str], None] = print,
+) -> bool:
+    """Do every run that has no result file in ``out`` yet. Several processes may share ``out``: each takes other runs.
+
+    Args:
+        config: the experiment.
+        data: a folder with the datasets ``train``, ``validation`` and ``test``, all with true labels.
+        out: ``results/RUN.json``, and ``work/`` with checkpoints of what is not finished.
+        minutes: after which it stops at the next checkpoint; to the end where None.
+        accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+        say: takes lines of progress.
+
+    Returns:
+        Whether all is done.
+
+    Raises:
+        InputError: a dataset that cannot be used, or a result file that is not of this experiment.
+    """
+    began = time.monotonic()
+    prepared = [prepare(read_dataset(data / p), config.fit, data / "cache", lambda done, of: None) for p in PARTS]
+    cases = Data(*prepared)
+    check(cases, data)
+
+    def over() -> bool:
+        return minutes is not None and time.monotonic() - began > 60 * minutes
+
+    (out / "results").mkdir(parents=True, exist_ok=True)
+    (out / "work").mkdir(exist_ok=True)
+    while not over():
+        taken = _take(config, out)
+        if taken is None:
+            break
+        run, lock = taken
+        try:
+            say(run.name)
+            work = out / "work" / run.name
+            record = perform(run, config, cases, work, accelerator=accelerator, stop=over, say=lambda line: None)
+            if record is None:
+                return False
+            path = _path(out, run)
+            partial = path.with_suffix(".partial")
+            partial.write_text(record.model_dump_json() + "\n", encoding="utf-8")
+            partial.replace(path)
+            say(f"{run.name}: {record.seconds:.0f} s, validation FROC {record.validation_froc:.3f}")
+        finally:
+            lock.release()
+    return all(_path(out, run).exists() for run in _wanted(config, out))
+
+
+def read_results(config: ExperimentConfig, out: Path) -> list[RunRecord]:
+    """The results in ``out``.
+
+    Raises:
+        InputError: a file that is no result, or that was made with other settings than ``config`` says.
+    """
+    found = []
+    for path in sorted((out / "results").glob("*.json")):
+        try:
+            record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise InputError(
+                f"{path}: is no result of this version ({error.errors()[0]['msg']}); move it away"
+            ) from None
+        offered = config.losses.get(record.loss, ())
+        if record.setting >= len(offered) or offered[record.setting] != record.settings:
+            raise InputError(
+                f"{path}: was made with other settings of {record.loss}; move it away, or use another --out"
+            )
+        found.append(record)
+    return found
+
+
+def scores(records: list[RunRecord]) -> dict[str, float]:
+    """Validation FROC by the run's name."""
+    return {_name(record): record.validation_froc for record in records}
+
+
+def _name(record: RunRecord) -> str:
+    return Run(record.condition, record.loss, record.setting, record.seed).name
+
+
+def compared(config: ExperimentConfig, out: Path) -> list[RunRecord]:
+    """The results of the comparison that are there; raises as :func:`read_results`."""
+    records = {_name(record): record for record in read_results(config, out)}
+    wanted = comparing(config, chosen(config, scores(list(records.values()))))
+    return [records[run.name] for run in wanted if run.name in records]
+
+
+def _wanted(config: ExperimentConfig, out: Path) -> list[Run]:
+    settings = chosen(config, scores(read_results(config, out)))
+    return [*choosing(config), *comparing(config, settings)]
+
+
+def _take(config: ExperimentConfig, out: Path) -> tuple[Run, BaseFileLock] | None:
+    """A run that is neither done nor being done, and its lock, held."""
+    for run in _wanted(config, out):
+        lock = FileLock(out / "work" / f"{run.name}.lock")
+        if not _path(out, run).exists():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            if not _path(out, run).exists():  # another process may just have finished it
+                return run, lock
+            lock.release()
+    return None
+
+
+def _path(out: Path, run: Run) -> Path:
+    return out / "results" / f"{run.name}.json"

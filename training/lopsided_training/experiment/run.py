@@ -1,0 +1,172 @@
+"""One run of an experiment: train on censored labels, validate on censored labels, test on the truth."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from lopsided.errors import InputError
+from lopsided.network import ResidualUNet
+from pydantic import BaseModel, ConfigDict
+from scipy import ndimage
+
+from ..froc import CaseResult, froc_mean
+from ..losses.settings import LossConfig
+from ..patches import PreparedCase
+from ..train import train
+from ..validation import search
+from .censoring import censor
+from .plan import ExperimentConfig, Run
+
+_KEPT_FALSE = 60  # false candidates kept a case, the most confident: enough for 8 a scan on average
+_WATCHED = 60  # lesions, annotated and hidden each, that memory is watched on
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CaseRecord(_Record):
+    """``diameters`` mm by lesion. By candidate: ``scores``, and ``hits``, the lesions that it hits, from 0."""
+
+    name: str
+    diameters: tuple[float, ...]
+    scores: tuple[float, ...]
+    hits: tuple[tuple[int, ...], ...]
+
+    def result(self) -> CaseResult:
+        """As the numbers of the FROC take it."""
+        return CaseResult(self.name, np.array(self.scores), self.hits, np.array(self.diameters))
+
+
+class RunRecord(_Record):
+    """One result file. ``memory``: over steps, the share of training lesions, annotated and hidden, with p ≥ ½
+    somewhere. ``validation_froc``: against labels that are censored as those of training. ``test``: against the truth."""
+
+    condition: str
+    loss: str
+    setting: int
+    settings: LossConfig
+    seed: int
+    steps: int
+    seconds: float
+    machine: str
+    memory: tuple[dict[str, float], ...]
+    validation_froc: float
+    test: tuple[CaseRecord, ...]
+
+
+class Data:
+    """Prepared cases to train, validate, and test on, each with true labels."""
+
+    def __init__(self, training: list[PreparedCase], validation: list[PreparedCase], test: list[PreparedCase]) -> None:
+        self.training, self.validation, self.test = training, validation, test
+
+
+def perform(
+    run: Run,
+    config: ExperimentConfig,
+    data: Data,
+    folder: Path,
+    *,
+    accelerator: str,
+    stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> RunRecord | None:
+    """Do one run, or go on with it; ``folder`` holds its checkpoints until it is done.
+
+    Returns:
+        None where ``stop`` ended it early.
+    """
+    settings = config.losses[run.loss][run.setting]
+    fit = config.fit.model_copy(update={"seed": run.seed, "loss": settings})
+    cases = censor(data.training, run.condition, run.seed)
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=fit.precision)
+    fabric.launch()
+    fabric.seed_everything(run.seed, verbose=False)
+    network = ResidualUNet(len(fit.input.sequences), fit.network)
+    folder.mkdir(parents=True, exist_ok=True)
+    watch = memory_of(cases, fit.patches.size)
+    trained = train(fabric, network, cases, fit, folder, look=watch, stop=stop, say=say)
+    if trained is None:
+        return None
+    network.eval()
+    validation = [search(network, case, case.lesion) for case in censor(data.validation, run.condition, run.seed)]
+    test = [search(network, case, case.lesion) for case in data.test]
+    shutil.rmtree(folder)
+    return RunRecord(
+        condition=run.condition,
+        loss=run.loss,
+        setting=run.setting,
+        settings=settings,
+        seed=run.seed,
+        steps=trained.steps,
+        seconds=round(trained.seconds, 1),
+        machine=f"{fabric.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
+        memory=tuple(trained.history),
+        validation_froc=froc_mean(validation),
+        test=tuple(_shortened(result) for result in test),
+    )
+
+
+def memory_of(cases: list[PreparedCase], size: int) -> Callable[[torch.nn.Module], dict[str, float]]:
+    """A look at the training lesions themselves: the share of them, annotated and hidden, with p ≥ ½ somewhere.
+
+    Patches of ``size`` around at most ``_WATCHED`` of each kind, the same at each look.
+    """
+    patches: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"annotated": [], "hidden": []}
+    for case in cases:
+        for kind, mask in (("annotated", case.lesion), ("hidden", case.hidden)):
+            components, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+            for value, box in enumerate(ndimage.find_objects(components), start=1):
+                middle = np.array([(side.start + side.stop) // 2 for side in box])
+                low = np.clip(middle - size // 2, 0, np.array(mask.shape) - size)
+                around = tuple(slice(int(a), int(a) + size) for a in low)
+                patches[kind].append((case.image[(slice(None), *around)], components[around] == value))
+    every = {kind: found[:: max(1, len(found) // _WATCHED)] for kind, found in patches.items()}
+
+    def look(network: torch.nn.Module) -> dict[str, float]:
+        device, training = next(network.parameters()).device, network.training
+        network.eval()
+        seen = {}
+        with torch.inference_mode():
+            for kind, found in every.items():
+                high = []
+                for image, mask in found:
+                    logits = network(torch.from_numpy(image.astype(np.float32))[None].to(device))
+                    high.append(float(logits[0, 0].cpu().numpy()[mask].max()) > 0)
+                if high:
+                    seen[kind] = float(np.mean(high))
+        network.train(training)
+        return seen
+
+    return look
+
+
+def _shortened(result: CaseResult) -> CaseRecord:
+    """Without false candidates beyond those that any figure needs."""
+    order = np.argsort(-result.scores, kind="stable")
+    false = 0
+    kept = []
+    for n in order:
+        false += not result.hits[n]
+        if result.hits[n] or false <= _KEPT_FALSE:
+            kept.append(int(n))
+    return CaseRecord(
+        name=result.name,
+        diameters=tuple(round(float(d), 2) for d in result.diameters),
+        scores=tuple(round(float(result.scores[n]), 5) for n in kept),
+        hits=tuple(result.hits[n] for n in kept),
+    )
+
+
+def check(data: Data, dataset: Path) -> None:
+    """Raises InputError where there is no lesion to train, validate, or test on."""
+    for name, cases in (("train", data.training), ("validation", data.validation), ("test", data.test)):
+        if not sum(len(case.centres) for case in cases):
+            raise InputError(f"{dataset / name}: no lesion in these cases; an experiment needs them")

@@ -1,0 +1,222 @@
+"""Tables and figures of an experiment, from its result files alone."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lopsided.errors import InputError
+from matplotlib.figure import Figure
+
+from ..froc import ANY_SIZE, CaseResult, Size, counts_at, froc, interval, patient_weights, ratio, sensitivities
+from .run import RunRecord
+
+BUDGETS = (0.5, 1.0, 2.0, 4.0)
+SMALL: Size = (0.0, 6.0)
+HALF = 0.5
+MEASURES = {
+    "half": "sensitivity at p ≥ ½",
+    "half_fp": "false positives a scan at p ≥ ½",
+    "froc": "mean of the FROC",
+    **{f"at_{b:g}": f"sensitivity at {b:g} false positives a scan" for b in BUDGETS},
+    "froc_small": "mean of the FROC, lesions below 6 mm",
+    **{f"at_{b:g}_small": f"sensitivity at {b:g} false positives a scan, lesions below 6 mm" for b in BUDGETS},
+}
+_SHOWN = ("half", "half_fp", "froc", "at_1", "at_2", "froc_small")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of a loss at a condition: its mean over seeds, and the same as a part of the baseline's.
+
+    ``low`` and ``high``: 95 % intervals over test patients. ``spread``: the standard deviation over seeds, NaN for one.
+    """
+
+    condition: str
+    loss: str
+    measure: str
+    seeds: int
+    value: float
+    low: float
+    high: float
+    spread: float
+    part: float
+    part_low: float
+    part_high: float
+
+
+def rows(records: Sequence[RunRecord], baseline: str = "standard") -> list[Row]:
+    """Every measure of every loss and condition.
+
+    Args:
+        records: of the comparison, one setting a loss.
+        baseline: the loss that all are measured against, trained on all labels (condition ``none``).
+
+    Raises:
+        InputError: no result of the baseline, or test cases that differ.
+    """
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault((record.condition, record.loss), []).append(record)
+    if ("none", baseline) not in groups:
+        raise InputError(f"no result of {baseline} with all labels yet, which the others are measured against")
+    results = {key: [[case.result() for case in record.test] for record in group] for key, group in groups.items()}
+    cases = {tuple(case.name for case in seed) for group in results.values() for seed in group}
+    if len(cases) > 1:
+        raise InputError("these results were tested on different cases; keep experiments apart")
+    first = next(iter(results.values()))[0]
+    weights = np.concatenate([np.ones((1, len(first)), int), patient_weights(first)])
+    measured = {key: [_measures(seed, weights) for seed in group] for key, group in results.items()}
+    whole = {m: np.mean([seed[m] for seed in measured["none", baseline]], axis=0) for m in MEASURES}
+    found = []
+    for (condition, loss), seeds in measured.items():
+        for measure in MEASURES:
+            each = np.array([seed[measure] for seed in seeds])
+            mean = each.mean(axis=0)
+            part = ratio(mean, whole[measure])
+            (low, high), (part_low, part_high) = interval(mean[1:]), interval(part[1:])
+            spread = float(each[:, 0].std(ddof=1)) if len(each) > 1 else float("nan")
+            numbers = (mean[0], low, high, spread, part[0], part_low, part_high)
+            found.append(Row(condition, loss, measure, len(each), *(float(n) for n in numbers)))
+    return found
+
+
+def _measures(results: list[CaseResult], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """By measure, float (resample,); the first resample is the cases as they are."""
+    counts = counts_at(results, HALF)
+    measures = {
+        "half": ratio(weights @ counts.found, weights @ counts.lesions),
+        "half_fp": weights @ counts.false / weights.sum(axis=1),
+    }
+    for ending, size in (("", ANY_SIZE), ("_small", SMALL)):
+        measures[f"froc{ending}"] = sensitivities(results, size_mm=size, weights=weights).mean(axis=1)
+        for budget, column in zip(BUDGETS, sensitivities(results, BUDGETS, size, weights).T, strict=True):
+            measures[f"at_{budget:g}{ending}"] = column
+    return measures
+
+
+def write_tables(records: Sequence[RunRecord], out: Path) -> None:
+    """``summary.csv`` with every row, ``table.md``, and the figures ``by_condition.png``, ``memory.png`` and
+    ``operating_point.png``, in ``out``."""
+    found = rows(records)
+    with (out / "summary.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row.__dataclass_fields__)
+        for row in found:
+            values = row.__dict__.values()
+            writer.writerow(f"{value:.4f}" if isinstance(value, float) else value for value in values)
+    (out / "table.md").write_text(_markdown(found), encoding="utf-8")
+    _by_condition(found, out / "by_condition.png")
+    _memory(records, out / "memory.png")
+    _operating_point(records, out / "operating_point.png")
+
+
+def _markdown(found: list[Row]) -> str:
+    """A table a condition: each loss's measures, in brackets as a part of the baseline's with its interval."""
+    lines = []
+    for condition in sorted({row.condition for row in found}, key=_order):
+        here = {(row.loss, row.measure): row for row in found if row.condition == condition}
+        seeds = {loss: row.seeds for (loss, _), row in here.items()}
+        lines += [
+            f"### {describe(condition)}",
+            "",
+            "| loss | seeds | " + " | ".join(MEASURES[m] for m in _SHOWN) + " |",
+        ]
+        lines.append("| --- | ---: |" + " ---: |" * len(_SHOWN))
+        for loss in sorted(seeds, key=lambda name: -here[name, "froc"].value):
+            lines.append(f"| {loss} | {seeds[loss]} | " + " | ".join(_cell(here[loss, m]) for m in _SHOWN) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(row: Row) -> str:
+    if row.measure == "half_fp":
+        return f"{row.value:.2f}"
+    spread = "" if np.isnan(row.spread) else f" ± {row.spread:.3f}"
+    return f"{row.value:.3f}{spread} ({100 * row.part:.0f} %, {100 * row.part_low:.0f} to {100 * row.part_high:.0f})"
+
+
+def describe(condition: str) -> str:
+    """A condition in words."""
+    if condition == "none":
+        return "All labels"
+    kind, percent = condition.split("-")
+    how = {"random": "at random", "smallest": "the smallest", "readers": "as readers miss them"}[kind]
+    return f"{percent} % of the lesions missing, {how}"
+
+
+def _order(condition: str) -> tuple[int, int]:
+    kind, _, percent = condition.partition("-")
+    return ("none", "readers", "random", "smallest").index(kind), int(percent or 0)
+
+
+def _by_condition(found: list[Row], path: Path) -> None:
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    losses = sorted({row.loss for row in found})
+    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("random", "smallest"), strict=True):
+        for number, loss in enumerate(losses):
+            points = sorted(
+                (_order(row.condition)[1], 100 * row.part, 100 * row.part_low, 100 * row.part_high)
+                for row in found
+                if row.loss == loss and row.measure == "froc" and row.condition.partition("-")[0] in ("none", kind)
+            )
+            if len(points) > 1:
+                x, y, *_ = np.array(points).T
+                style = "-" if number < 10 else "--"
+                axes.plot(x, y, style, marker="o", markersize=3, label=loss, color=f"C{number % 10}")
+        axes.set_title(f"missing {describe(kind + '-0').split(', ')[1]}")
+        axes.set_xlabel("lesions missing from the labels, %")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("mean of the FROC, % of the standard loss's\nwith all labels")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _memory(records: Sequence[RunRecord], path: Path) -> None:
+    """What training does to the lesions of the training set that are not in its labels."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    losses = sorted({record.loss for record in records})
+    for axes, condition in zip(figure.subplots(1, 2, sharey=True), ("random-50", "smallest-50"), strict=True):
+        for number, loss in enumerate(losses):
+            runs = [r for r in records if r.loss == loss and r.condition == condition and r.memory]
+            if runs:
+                steps = [look["step"] for look in runs[0].memory]
+                hidden = np.mean([[look.get("hidden", np.nan) for look in run.memory] for run in runs], axis=0)
+                style = "-" if number < 10 else "--"
+                axes.plot(steps, 100 * hidden, style, label=loss, color=f"C{number % 10}")
+        axes.set_title(describe(condition))
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("lesions missing from the training labels\nthat the network finds (p ≥ ½), %")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _operating_point(records: Sequence[RunRecord], path: Path) -> None:
+    """FROC of the standard loss with all labels and with half of them, and where p = ½ lies on each."""
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    wanted = [("standard", c) for c in ("none", "random-50", "smallest-50")]
+    wanted += [("lopsided-hard", c) for c in ("random-50", "smallest-50")]
+    for number, (loss, condition) in enumerate(wanted):
+        runs = [r for r in records if (r.loss, r.condition) == (loss, condition)]
+        if not runs:
+            continue
+        results = [case.result() for case in runs[0].test]
+        curve = froc(results)
+        style = "-" if loss == "standard" else "--"
+        axes.plot(curve.false_positives, curve.sensitivity, style, color=f"C{number}", label=f"{loss}, {condition}")
+        counts = counts_at(results, HALF)
+        axes.plot(counts.false.mean(), counts.found.sum() / counts.lesions.sum(), "o", color=f"C{number}")
+    axes.set_xscale("symlog", linthresh=0.125)
+    axes.set_xlim(0, 10)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("false positives a scan")
+    axes.set_ylabel("sensitivity")
+    axes.set_title("Dots: p = ½ (first seed)", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
