@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lopsided.dataset.records import DATASET, LABELS, TRUST, DatasetRecord, image_path, read_record
+from lopsided.dataset.records import (
+    DATASET,
+    LABELS,
+    NOT_LOOKED_AT,
+    REVIEWS,
+    TRUST,
+    CaseRecord,
+    DatasetRecord,
+    image_path,
+    read_record,
+)
 from lopsided.dataset.store import recover
 from lopsided.errors import InputError
 from lopsided.model import SEQUENCES
@@ -40,6 +50,15 @@ class Case:
         if not values <= {0, 1}:
             raise InputError(f"{self.label}: has label values {sorted(values)}; dataset.json declares 0 and 1")
         return Volume(volume.array > 0, volume.geometry, volume.name)
+
+    def looked_at_as_a_whole(self) -> bool:
+        """Whether ``trust`` leaves no voxel out; so it is taken to be where there is none."""
+        return self.trust is None or bool((read_array(self.trust).array != NOT_LOOKED_AT).all())
+
+    def patient(self) -> str:
+        """The pseudonym that ``reviews/CASE.json`` has; the case's name without one."""
+        review = self.label.parents[1] / REVIEWS / f"{self.name}.json"
+        return read_record(review, CaseRecord).patient if review.exists() else self.name
 
 
 def read_dataset(folder: Path) -> list[Case]:
