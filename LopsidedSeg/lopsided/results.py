@@ -31,7 +31,7 @@ CANDIDATES, MASK, SEGMENTS, MAP = (
     "probability.nii.gz",
 )
 REPORT = "report.html"
-_OURS = {CANDIDATES, MASK, SEGMENTS, MAP, REPORT}
+_OURS = frozenset({CANDIDATES, MASK, SEGMENTS, MAP, REPORT})
 _COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.49, 0.13), (0.91, 0.30, 0.24), (0.61, 0.35, 0.71), (0.20, 0.60, 0.86))
 
 
@@ -160,10 +160,10 @@ def _labels(suggestions: Suggestions) -> np.ndarray:
 
 
 @contextmanager
-def all_or_nothing(out: Path, *, overwrite: bool) -> Iterator[Path]:
+def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = _OURS) -> Iterator[Path]:
     """A temporary folder that becomes ``out`` when the block ends well, and vanishes when it does not.
 
-    ``overwrite`` replaces an earlier result, and only that.
+    ``overwrite`` replaces an earlier result, files of the names ``ours``, and only that.
 
     Raises:
         InputError: ``out`` holds something already, is not a folder, or cannot be written (no permission, no space).
@@ -173,8 +173,8 @@ def all_or_nothing(out: Path, *, overwrite: bool) -> Iterator[Path]:
         there = {path.name for path in out.iterdir()} if out.exists() else set()
     except OSError as error:
         raise InputError(f"{out}: cannot be a folder for results ({error.strerror}); choose another folder") from None
-    if there and not (overwrite and there <= _OURS):
-        advice = "choose another folder" if there - _OURS else "choose another folder, or replace it with --overwrite"
+    if there and not (overwrite and there <= ours):
+        advice = "choose another folder" if there - ours else "choose another folder, or replace it with --overwrite"
         raise InputError(f"{out}: is not empty ({', '.join(sorted(there)[:3])}); {advice}")
     partial: Path | None = None
     try:

@@ -39,14 +39,15 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
     header = '{"channel_names": {"0": "%s"}, "labels": {"background": 0}, "numTraining": 1, "file_ending": ".nii.gz"}'
     with pytest.raises(InputError, match="no cases here"):
         read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text(header % "t1c")
+    with pytest.raises(InputError, match=r"labelsTr: no labels \(\*\.nii\.gz\) here"):
+        read_dataset(tmp_path)
+    (tmp_path / "labelsTr").mkdir()
+    (tmp_path / "labelsTr" / "a.nii.gz").write_text("")
     (tmp_path / "dataset.json").write_text(header % "CT")
     with pytest.raises(InputError, match=r"none of its channels [(]CT[)] is named"):
         read_dataset(tmp_path)
     (tmp_path / "dataset.json").write_text(header % "t1c")
-    with pytest.raises(InputError, match="no cases here"):
-        read_dataset(tmp_path)
-    (tmp_path / "labelsTr").mkdir()
-    (tmp_path / "labelsTr" / "a.nii.gz").write_text("")
     with pytest.raises(InputError, match=r"a_0000\.nii\.gz: missing"):
         read_dataset(tmp_path)
 

@@ -88,34 +88,71 @@ def fit(
 
 
 @app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    out: Annotated[Path, typer.Option(help="The model folder; its last part is the model's name.")],
-    calibrate: Annotated[Path, typer.Option(help="Dataset with truth to calibrate on, not trained on.")],
-    evaluate: Annotated[
-        Path, typer.Option(help="Dataset with truth to measure on, neither trained nor calibrated on.")
+def evaluate(
+    subject: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A finished run, a model folder or name.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Dataset with truth to measure on, neither trained nor calibrated on.")
     ],
+    out: Annotated[Path | None, typer.Option(help="Folder for the evaluation; RUN/evaluation if not given.")] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="For a run: dataset with truth to calibrate on, not trained on.")
+    ] = None,
+    false_positives: Annotated[
+        float | None, typer.Option(min=0, help="A scan, at the default threshold; with --calibrate. 2 if not given.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the resamples that intervals are made from.")] = 1,
+) -> None:
+    """Measure a run or a model: FROC, calibration, Dice, with intervals and a report."""
+    from .evaluate import evaluate as run
+
+    evaluation = run(
+        subject, dataset, out, calibrate=calibrate, budget=false_positives, device=device, seed=seed, say=_say
+    )
+    if not evaluation.dataset.lesions:
+        _say(f"no lesion in {dataset}: sensitivity is not defined, false positives are counted")
+    mean, default = evaluation.overlap.froc_mean, next(p for p in evaluation.operating_points if p.default)
+    _say(f"FROC mean {mean.text(3)}  {mean.bounds(3)}")
+    _say(
+        f"at the default threshold {evaluation.threshold:g}: sensitivity {default.sensitivity.text()}, "
+        f"{default.false_positives.text()} false positives a scan"
+    )
+    console.print(f"report in {(out or subject / 'evaluation') / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    evaluations: Annotated[
+        list[Path], typer.Argument(help="Evaluations on the same cases, the first as the reference.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Also write it: a .json or .html file.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the resamples that intervals are made from.")] = 1,
+) -> None:
+    """Evaluations side by side, with how they differ from the first one."""
+    from .compare import compare as run
+    from .compare import tables, write_comparison
+
+    comparison, read = run(evaluations, seed=seed)
+    for table in tables(comparison):
+        console.print(table)
+    if out is not None:
+        write_comparison(comparison, read, out)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run, evaluated with --calibrate.")],
+    out: Annotated[Path, typer.Option(help="The model folder; its last part is the model's name.")],
     title: Annotated[str, typer.Option(help="For people.")],
     data: Annotated[str, typer.Option(help="What it was trained on, for people.")],
-    evaluated_on: Annotated[str, typer.Option(help="What it is measured on, for people.")],
+    evaluated_on: Annotated[str, typer.Option(help="What it was measured on, for people.")],
     limitations: Annotated[str, typer.Option(help="Known failures, for people.")],
-    false_positives: Annotated[float, typer.Option(min=0, help="A scan, at the default threshold.")] = 1.0,
 ) -> None:
-    """Calibrate and measure a run, and write it as a model folder."""
+    """Write a run that was calibrated and measured as a model folder."""
     from .export import export as write
 
-    write(
-        run,
-        out,
-        calibrate=calibrate,
-        evaluate_on=evaluate,
-        title=title,
-        data=data,
-        evaluated_on=evaluated_on,
-        limitations=limitations,
-        budget=false_positives,
-        say=_say,
-    )
+    write(run, out, title=title, data=data, evaluated_on=evaluated_on, limitations=limitations)
+    console.print(f"model in {out}", soft_wrap=True)
 
 
 @experiments.command()

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import numpy as np
 from lopsided.dataset.cases import CaseFiles, find_cases
-from lopsided.dataset.records import DATASET, REVIEWS, TRUST, CaseRecord, DatasetRecord, image_path, read_record
+from lopsided.dataset.records import (
+    DATASET,
+    LABELS,
+    NOT_LOOKED_AT,
+    REVIEWS,
+    SUFFIX,
+    TRUST,
+    CaseRecord,
+    DatasetRecord,
+    image_path,
+    read_record,
+)
 from lopsided.dataset.store import recover
 from lopsided.errors import InputError
 from lopsided.model import SEQUENCES
@@ -72,6 +83,10 @@ class Case:
         self._same_grid(volume, reference)
         return volume
 
+    def looked_at_as_a_whole(self) -> bool:
+        """Whether ``trust`` leaves no voxel out; so it is taken to be where there is none."""
+        return self.trust is None or bool((read_array(self.trust).array != NOT_LOOKED_AT).all())
+
     def _same_grid(self, volume: Volume, reference: Volume) -> None:
         if not volume.geometry.same_grid(reference.geometry):
             raise InputError(
@@ -94,6 +109,8 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
     declared: set[int] = set()
     if source.is_dir() and (source / DATASET).exists():
         recover(source)
+        if not any((source / LABELS).glob(f"*{SUFFIX}")):
+            raise InputError(f"{source / LABELS}: no labels (*{SUFFIX}) here; give a dataset that has them")
         for value in read_record(source / DATASET, DatasetRecord).labels.values():
             declared |= set(value) if isinstance(value, list) else {value}
         unknown = [value for value in lesion if value not in declared]

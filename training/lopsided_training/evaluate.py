@@ -1,95 +1,219 @@
-"""How good candidates are: which hit a lesion, and the free-response curve over thresholds."""
+"""A network is measured: on the studies of a dataset with truth, after calibration on others if it is a run."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from lopsided.candidates import FLOOR, find_candidates
-from lopsided.model import Calibration
+import torch
+from lopsided import __version__
+from lopsided.dataset.store import digest
+from lopsided.errors import InputError
+from lopsided.model import Calibration, find_model, load_model
 from lopsided.predict import Predictor
-from lopsided.volume import Volume
-from scipy import ndimage
+from lopsided.results import all_or_nothing
 
-from .dataset import Case
+from .calibration import brier_score, calibration_error, fit_calibration
+from .dataset import Case, read_dataset
+from .evaluation import EVALUATION, FOLDER, DatasetFacts, EvaluatedCase, Evaluation, Subject
+from .examine import Examined, examine
+from .fit import CONFIG, RUN
+from .froc import RESAMPLES, CaseResult, threshold_at
+from .measure import IOU_WORDS, OVERLAP_WORDS, Measurer, case_extents, measure_reliability
+from .report import write_report
+from .runs import read_run
+from .tables import CANDIDATES, LESIONS, write_tables
 
-FALSE_POSITIVES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125)  # a scan; the budgets of a FROC
-SIZES_MM = ((0.0, 3.0), (3.0, 6.0), (6.0, 10.0), (10.0, np.inf))
-_EVERYWHERE = np.ones((3, 3, 3), bool)
+REPORT = "report.html"
+_OURS = frozenset({EVALUATION, LESIONS, CANDIDATES, REPORT})
+FALSE_POSITIVES_A_SCAN = 2.0  # at the default threshold, where nothing else is asked for
+_UNCALIBRATED_THRESHOLD = 0.5  # of the peak probability
 
 
 @dataclass(frozen=True)
-class CaseResult:
-    """One case. By candidate: ``confidence``, ``sizes`` (peak probability, volume mm³, longest diameter mm), and
-    ``hits``: the lesions it overlaps, numbered from 0. By lesion: ``diameters`` mm, of the sphere of its volume."""
+class _Dataset:
+    """Cases, and the hashes of each one's files, by case and sequence or ``label``."""
 
-    name: str
-    confidence: np.ndarray
-    sizes: tuple[tuple[float, float, float], ...]
-    hits: tuple[tuple[int, ...], ...]
-    diameters: np.ndarray
+    folder: Path
+    cases: list[Case]
+    files: dict[str, dict[str, str]]
 
-
-def evaluate_case(predictor: Predictor, case: Case, calibration: Calibration) -> CaseResult:
-    """Candidates of a study without annotation, against its truth.
-
-    A lesion (26-connected) is hit by a candidate that overlaps it dilated by one voxel.
-    """
-    study = case.study()
-    probability = predictor.probability_map(study)
-    return found_in(case.name, probability, case.truth(study.reference).array, calibration)
+    def facts(self, results: list[CaseResult]) -> DatasetFacts:
+        return DatasetFacts(
+            name=self.folder.resolve().name,
+            digest=hashlib.sha256(json.dumps(self.files, sort_keys=True).encode()).hexdigest(),
+            cases=len(results),
+            patients=len({r.patient for r in results}),
+            lesions=sum(len(r.diameters) for r in results),
+        )
 
 
-def found_in(
-    name: str, probability: Volume, truth: np.ndarray, calibration: Calibration, floor: float = FLOOR
-) -> CaseResult:
-    """Candidates of a map, and which lesions of ``truth``, bool on its grid, each hits."""
-    lesions, number = ndimage.label(truth, _EVERYWHERE)
-    wide = ndimage.grey_dilation(lesions, size=(3, 3, 3)) if number else lesions
-    empty = np.zeros(probability.array.shape, bool)
-    candidates = find_candidates(probability, empty, calibration, floor=floor).missed
-    hits = [tuple(int(v) - 1 for v in np.unique(wide[c.box][c.mask]) if v) for c in candidates]
-    volumes = np.bincount(lesions.ravel(), minlength=number + 1)[1:] * probability.geometry.voxel_volume
-    return CaseResult(
-        name=name,
-        confidence=np.array([c.confidence for c in candidates]),
-        sizes=tuple((c.peak_probability, c.volume_mm3, c.longest_diameter_mm) for c in candidates),
-        hits=tuple(hits),
-        diameters=np.cbrt(6 * volumes / np.pi),
-    )
+@dataclass(frozen=True)
+class _Scoring:
+    """What candidates are ranked by, and the least score that is shown at first."""
+
+    calibration: Calibration | None
+    threshold: float
+    calibrated_on: DatasetFacts | None = None
 
 
 def evaluate(
-    predictor: Predictor, cases: list[Case], calibration: Calibration, say: Callable[[str], None]
-) -> list[CaseResult]:
-    """Every case in turn."""
-    results = []
-    for number, case in enumerate(cases, start=1):
-        results.append(evaluate_case(predictor, case, calibration))
-        say(f"{number}/{len(cases)} {case.name}: {len(results[-1].hits)} candidates")
-    return results
+    subject: Path,
+    dataset: Path,
+    out: Path | None,
+    *,
+    calibrate: Path | None = None,
+    budget: float | None = None,
+    device: str | None = None,
+    seed: int = 1,
+    resamples: int = RESAMPLES,
+    say: Callable[[str], None] = print,
+) -> Evaluation:
+    """Measure a run or a model; ``out`` then holds ``evaluation.json``, two tables and a report.
+
+    Args:
+        subject: the folder of a finished run, a model folder, or the name of a bundled model.
+        dataset: with truth, and studies that the network was not trained on.
+        out: a folder; an earlier evaluation there is replaced. ``evaluation`` within a run where None.
+        calibrate: for a run: further studies that it was not trained on. On them the confidence is fitted, and the
+            default threshold chosen. Without, candidates are ranked by their peak probability.
+        budget: false positives a scan at the default threshold, on the studies of ``calibrate``; 2 where None.
+        device: ``cpu``, ``cuda`` or ``mps``; the fastest there is where None.
+        seed: of the resamples.
+        resamples: of the patients, for intervals.
+        say: takes lines of progress.
+
+    Raises:
+        InputError: no finished run and no model; a dataset that cannot be used; studies to calibrate on that are also
+            measured, or that give nothing to fit; options that do not go together.
+    """
+    began = time.monotonic()
+    is_run = (subject / CONFIG).exists() or (subject / RUN).exists()
+    if calibrate is not None and not is_run:
+        raise InputError(f"{subject}: a model has its calibration already; leave --calibrate out, or give a run")
+    if budget is not None and calibrate is None:
+        raise InputError("--false-positives chooses the threshold on the studies of --calibrate; give both or none")
+    if out is None and not is_run:
+        raise InputError("no --out; give a folder for the evaluation of a model")
+    out = out or subject / FOLDER
+    predictor = Predictor(read_run(subject).model() if is_run else load_model(find_model(str(subject))), device)
+    card = predictor.model.card
+    measured = _read(dataset)
+    further = _read(calibrate) if calibrate else None
+    if further:
+        _refuse_common(measured, further)
+    with all_or_nothing(out, overwrite=True, ours=_OURS) as folder:
+        if further:
+            known = examine(predictor, further.cases, say)
+            scoring = _calibrate(further, known, FALSE_POSITIVES_A_SCAN if budget is None else budget)
+        elif is_run:
+            scoring = _Scoring(None, _UNCALIBRATED_THRESHOLD)
+        else:
+            scoring = _Scoring(card.calibration, card.threshold)
+        examined = examine(predictor, measured.cases, say)
+        evaluation = Evaluation(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            software=_software(),
+            machine=_machine(predictor.device),
+            seconds=round(time.monotonic() - began, 1),
+            subject=Subject(
+                kind="run" if is_run else "model",
+                name=subject.resolve().name if is_run else card.name,
+                weights_sha256=card.weights_sha256,
+                digest=None if is_run else card.digest,
+            ),
+            **_numbers(measured, examined, scoring, seed, resamples),
+        )
+        (folder / EVALUATION).write_text(evaluation.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_tables(folder, examined, scoring.calibration, scoring.threshold)
+        write_report(evaluation, examined, folder / REPORT)
+    return evaluation
 
 
-def sensitivity(results: list[CaseResult], threshold: float, size_mm: tuple[float, float] = (0.0, np.inf)) -> float:
-    """The part of lesions of that size hit by a candidate of at least ``threshold``; NaN where there are none."""
-    found = total = 0
-    for result in results:
-        hit = {n for c, hits in zip(result.confidence, result.hits, strict=True) if c >= threshold for n in hits}
-        wanted = np.flatnonzero((result.diameters >= size_mm[0]) & (result.diameters < size_mm[1]))
-        total += len(wanted)
-        found += sum(int(n) in hit for n in wanted)
-    return found / total if total else float("nan")
+def _read(folder: Path) -> _Dataset:
+    cases = read_dataset(folder)
+    return _Dataset(
+        folder, cases, {c.name: {n: digest(p) for n, p in (c.images | {"label": c.label}).items()} for c in cases}
+    )
 
 
-def false_positives(results: list[CaseResult], threshold: float) -> float:
-    """Candidates of at least ``threshold`` that hit no lesion, a scan."""
-    false = [c for r in results for c, hits in zip(r.confidence, r.hits, strict=True) if not hits and c >= threshold]
-    return len(false) / len(results)
+def _refuse_common(measured: _Dataset, further: _Dataset) -> None:
+    names = {hashes["t1c"]: name for name, hashes in measured.files.items()}
+    for name, hashes in further.files.items():
+        if hashes["t1c"] in names:
+            raise InputError(
+                f"{further.folder}: case {name} is case {names[hashes['t1c']]} of {measured.folder}; a calibration is "
+                "measured on studies that it was not fitted on, so take it out of one of the two"
+            )
 
 
-def threshold_at(results: list[CaseResult], budget: float) -> float:
-    """The lowest confidence with at most ``budget`` false positives a scan."""
-    false = sorted((c for r in results for c, hits in zip(r.confidence, r.hits, strict=True) if not hits), reverse=True)
-    allowed = int(budget * len(results))
-    return float(np.nextafter(false[allowed], 1)) if allowed < len(false) else 0.0
+def _calibrate(dataset: _Dataset, examined: list[Examined], budget: float) -> _Scoring:
+    calibration = fit_calibration(examined)
+    results = [case.result(calibration) for case in examined]
+    # four digits, upwards, so that the budget is kept
+    threshold = float(np.ceil(max(threshold_at(results, budget), 0.0) * 1e4) / 1e4)
+    return _Scoring(calibration, min(threshold, 1.0), dataset.facts(results))
+
+
+def _numbers(
+    dataset: _Dataset, examined: list[Examined], scoring: _Scoring, seed: int, resamples: int
+) -> dict[str, Any]:
+    """All fields of an :class:`Evaluation` that follow from what was found."""
+    calibration, threshold = scoring.calibration, scoring.threshold
+    results = [case.result(calibration) for case in examined]
+    by_iou = [case.result(calibration, iou=True) for case in examined]
+    extents = [case_extents(case, calibration, threshold) for case in examined]
+    if calibration is not None and any(len(r.scores) for r in results):
+        brier, error = round(brier_score(results), 4), round(calibration_error(results), 4)
+        calibration = calibration.model_copy(update={"brier": brier, "calibration_error": error})
+    measurer = Measurer(results, resamples, seed)
+    cases = []
+    for result, other, extent in zip(results, by_iou, extents, strict=True):
+        cases.append(
+            EvaluatedCase(
+                name=result.name,
+                patient=result.patient,
+                files=dataset.files[result.name],
+                diameters_mm=tuple(result.diameters.tolist()),
+                scores=tuple(result.scores.tolist()),
+                hits=result.hits,
+                hits_iou=other.hits,
+                voxel_dice=extent.voxel_dice,
+                lesion_wise_dice=extent.lesion_wise_dice,
+            )
+        )
+    return {
+        "seed": seed,
+        "resamples": resamples,
+        "score": "peak probability" if calibration is None else "confidence",
+        "calibration": calibration,
+        "calibrated_on": scoring.calibrated_on,
+        "threshold": threshold,
+        "dataset": dataset.facts(results),
+        "overlap": measurer.detections(results, threshold, OVERLAP_WORDS),
+        "iou": measurer.detections(by_iou, threshold, IOU_WORDS),
+        "operating_points": measurer.operating_points(results, threshold),
+        "extents": measurer.extents(extents),
+        "reliability": measure_reliability(results),
+        "cases": tuple(cases),
+    }
+
+
+def _software() -> dict[str, str]:
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "SimpleITK")
+    return {"lopsided": __version__, "python": platform.python_version()} | {p: version(p) for p in packages}
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {platform.machine()}"
+    return f"{device}, {torch.get_num_threads()} threads, {platform.machine()}"

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from lopsided.candidates import find_candidates
 from lopsided.errors import InputError
-from lopsided.model import Calibration
 from lopsided.network import ResidualUNet
 from lopsided.predict import tiled_logits
 from lopsided.regions import Region
@@ -14,12 +13,11 @@ from lopsided.volume import Geometry, Volume
 
 from .config import ValidationConfig
 from .dataset import Case
+from .examine import UNCALIBRATED
 from .froc import CaseResult, froc_mean
 from .matching import hits, lesions_of
 from .patches import PreparedCase
 
-# of candidates; there is nothing yet to calibrate on
-UNCALIBRATED = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=0, brier=1, calibration_error=1)
 FLOOR = 0.02  # labels that miss lesions make all probabilities small, and their order is what counts
 
 

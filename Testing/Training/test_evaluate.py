@@ -1,0 +1,385 @@
+"""A network is evaluated: on planted probability maps, of which every number is known."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.errors import InputError
+from lopsided.model import Model, load_model
+from lopsided.study import Study
+from lopsided.volume import Geometry, Volume, to_sitk
+from lopsided_training import evaluate as evaluating
+from lopsided_training.cli import app
+from lopsided_training.config import FitConfig
+from lopsided_training.dataset import read_dataset
+from lopsided_training.evaluate import evaluate
+from lopsided_training.evaluation import Evaluation, read_evaluation
+from lopsided_training.export import export
+from lopsided_training.runs import read_run
+from typer.testing import CliRunner
+
+GRID = Geometry((40, 40, 40), (1.0, 1.0, 1.0), (-20.0, -20.0, -20.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+Place = tuple[int, int, int, int]  # k, j, i of the first corner, and the side of a cube, in voxels
+BIG, SMALL, ELSEWHERE = (10, 10, 10, 6), (25, 10, 25, 3), (20, 28, 20, 5)
+
+
+def cubes(places: list[Place]) -> np.ndarray:
+    mask = np.zeros(GRID.shape, bool)
+    for k, j, i, side in places:
+        mask[k : k + side, j : j + side, i : i + side] = True
+    return mask
+
+
+class Planted:
+    """Stands for a predictor: the map of a case is what was planted for it."""
+
+    maps: dict[str, list[tuple[Place, float]]] = {}  # noqa: RUF012
+    device = evaluating.torch.device("cpu")
+
+    def __init__(self, model: Model, device: str | None = None) -> None:
+        self.model = model
+
+    def probability_map(self, study: Study) -> Volume:
+        array = np.zeros(GRID.shape, np.float32)
+        for place, peak in self.maps[study.reference.name.split("_0000")[0]]:
+            array[cubes([place])] = peak
+        return Volume(array, study.reference.geometry)
+
+
+MakeDataset = Callable[..., Path]
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path, head: Callable[..., Volume], monkeypatch: pytest.MonkeyPatch) -> MakeDataset:
+    """Writes a dataset: by case, its lesions, and what the network finds with which probability."""
+    monkeypatch.setattr(evaluating, "Predictor", Planted)
+    monkeypatch.setattr(Planted, "maps", {})
+
+    def make(name: str, cases: dict[str, tuple[list[Place], list[tuple[Place, float]]]]) -> Path:
+        folder = tmp_path / name
+        for part in ("imagesTr", "labelsTr"):
+            (folder / part).mkdir(parents=True)
+        description = {"channel_names": {"0": "t1c"}, "labels": {"background": 0, "lesion": 1}}
+        description |= {"numTraining": len(cases), "file_ending": ".nii.gz"}  # type: ignore[dict-item]
+        (folder / "dataset.json").write_text(json.dumps(description))
+        for n, (case, (lesions, found)) in enumerate(cases.items()):
+            image = head(GRID).array + np.float32(n + hash_of(name))  # another file for each
+            sitk.WriteImage(to_sitk(image, GRID), str(folder / "imagesTr" / f"{case}_0000.nii.gz"))
+            truth = to_sitk(cubes(lesions).astype(np.uint8), GRID)
+            sitk.WriteImage(truth, str(folder / "labelsTr" / f"{case}.nii.gz"))
+            Planted.maps[case] = found
+        return folder
+
+    return make
+
+
+def hash_of(name: str) -> int:
+    return int(hashlib.sha256(name.encode()).hexdigest()[:2], 16)
+
+
+@pytest.fixture
+def three(make_dataset: MakeDataset) -> Path:
+    """One lesion found and one missed, with a false positive; one found; nothing there and nothing found."""
+    return make_dataset(
+        "three",
+        {
+            "a": ([BIG, SMALL], [(BIG, 0.9), (ELSEWHERE, 0.8)]),
+            "b": ([BIG], [((10, 10, 11, 6), 0.7)]),
+            "c": ([], []),
+        },
+    )
+
+
+@pytest.fixture
+def further(make_dataset: MakeDataset) -> Path:
+    """To calibrate on: true candidates that score high, and a false one that scores low."""
+    found: list[tuple[Place, float]] = [(BIG, 0.9), (SMALL, 0.6), (ELSEWHERE, 0.5)]
+    return make_dataset("further", {"x": ([BIG, SMALL], found), "y": ([BIG], [(BIG, 0.8), (SMALL, 0.55)])})
+
+
+@pytest.fixture
+def run(tmp_path: Path, model_folder: Path) -> Path:
+    """A finished run with the weights of the small model."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    card = load_model(model_folder).card
+    config = FitConfig(network=card.architecture, input=card.input)
+    (folder / "config.json").write_text(config.model_dump_json())
+    (folder / "run.json").write_text('{"machine": "none", "hours": 0, "software": {}}')
+    (folder / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes())
+    return folder
+
+
+def measure(subject: Path, dataset: Path, out: Path | None, **options: Any) -> Evaluation:
+    return evaluate(subject, dataset, out, resamples=200, say=lambda line: None, **options)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_number_of_a_planted_run(run: Path, three: Path) -> None:
+    measured = measure(run, three, None)
+    assert (measured.score, measured.threshold, measured.calibration) == ("peak probability", 0.5, None)
+    assert (measured.dataset.cases, measured.dataset.patients, measured.dataset.lesions) == (3, 3, 3)
+    overlap = measured.overlap
+    # the false positive is one of three scans: allowed from 1/2 a scan on; of three lesions one scores above it
+    assert [p.sensitivity.value for p in overlap.froc] == pytest.approx([1 / 3] * 2 + [2 / 3] * 5)
+    assert overlap.froc_mean.value == pytest.approx((2 / 3 + 10 / 3) / 7)
+    assert overlap.average_precision.value == pytest.approx(1 / 3 * 1 + 1 / 3 * 2 / 3)
+    assert [s.lesions for s in overlap.by_size] == [0, 1, 2, 0]
+    assert [s.sensitivity.value for s in overlap.by_size] == [None, 0, 1, None]
+    default = next(p for p in measured.operating_points if p.default)
+    assert default.sensitivity.value == pytest.approx(2 / 3)
+    assert default.false_positives.value == pytest.approx(1 / 3)
+    assert default.precision.value == pytest.approx(2 / 3)
+    assert default.sensitivity.low is not None
+    assert default.sensitivity.high is not None
+    assert default.sensitivity.low <= 2 / 3 <= default.sensitivity.high
+    # case b: 6³ voxels each, 5·36 in common; case c: not defined
+    moved = 2 * 180 / 432
+    assert [c.voxel_dice for c in measured.cases] == pytest.approx([2 * 216 / (243 + 341), moved, None])
+    assert [c.lesion_wise_dice for c in measured.cases] == pytest.approx([1 / 3, moved, None])
+    assert measured.extents.cases == 2
+    assert measured.extents.lesion_wise_dice.value == pytest.approx((1 / 3 + moved) / 2)
+    assert measured.reliability.brier == pytest.approx((0.1**2 + 0.8**2 + 0.3**2) / 3)
+
+
+def test_files_say_what_was_measured_on_what(run: Path, three: Path) -> None:
+    measured = measure(run, three, None, seed=5)
+    folder = run / "evaluation"
+    assert read_evaluation(folder) == read_evaluation(run) == measured
+    assert measured.subject.weights_sha256 == hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    label = hashlib.sha256((three / "labelsTr" / "a.nii.gz").read_bytes()).hexdigest()
+    assert measured.cases[0].files["label"] == label
+    assert (measured.seed, measured.resamples) == (5, 200)
+    lesions, candidates = rows(folder / "lesions.csv"), rows(folder / "candidates.csv")
+    assert [(r["case"], r["lesion"], r["hit"], r["hit_iou"]) for r in lesions] == [
+        ("a", "0", "1", "1"),
+        ("a", "1", "0", "0"),
+        ("b", "0", "1", "1"),
+    ]
+    assert [r["best_iou"] for r in lesions] == ["1.0", "0.0", "0.7143"]  # 180 of 252
+    assert (lesions[0]["l_mm"], lesions[0]["volume_mm3"], lesions[0]["diameter_mm"]) == ("-7.5", "216.0", "7.44")
+    assert [(r["case"], r["score"], r["hits"]) for r in candidates] == [
+        ("a", "0.9", "0"),
+        ("a", "0.8", ""),
+        ("b", "0.7", "0"),
+    ]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Research tool, not for clinical use." in page
+    assert "Not calibrated" in page
+    assert "3.7 mm, no candidate" in page, "the missed lesion is shown"
+    assert "peak probability 0.80" in page, "and the false positive"
+    assert not re.search(r"\bnan\b", re.sub('base64,[^"]*', "", page)), "no number that is none"
+
+
+def test_the_same_seed_gives_the_same_evaluation(run: Path, three: Path, tmp_path: Path) -> None:
+    first, second = (measure(run, three, tmp_path / n, seed=3) for n in ("1", "2"))
+    changes = {"created", "seconds"}
+    assert first.model_dump(exclude=changes) == second.model_dump(exclude=changes)
+
+
+def test_the_second_criterion_is_stricter(make_dataset: MakeDataset, run: Path) -> None:
+    """A candidate beside a lesion hits it dilated, but not by IoU, and is false by that one."""
+    dataset = make_dataset("beside", {"a": ([BIG], [((10, 10, 16, 4), 0.9)]), "b": ([BIG], [(BIG, 0.8)])})
+    measured = measure(run, dataset, None)
+    assert measured.overlap.froc_mean.value == 1
+    assert [p.sensitivity.value for p in measured.iou.froc] == [0, 0] + [0.5] * 5
+    assert measured.cases[0].hits == ((0,),)
+    assert measured.cases[0].hits_iou == ((),)
+
+
+def test_a_run_is_calibrated_on_further_studies(run: Path, three: Path, further: Path) -> None:
+    measured = measure(run, three, None, calibrate=further, budget=0.0)
+    assert measured.score == "confidence"
+    assert measured.calibration is not None
+    assert measured.calibrated_on is not None
+    assert (measured.calibration.studies, measured.calibrated_on.lesions) == (2, 3)
+    assert measured.calibration.brier == pytest.approx(measured.reliability.brier, abs=1e-4)
+    # at no false positive on the calibration studies, their true candidates are all that is shown
+    loose = measure(run, three, None, calibrate=further, budget=1.0)
+    assert loose.threshold < measured.threshold
+
+
+def test_a_calibration_is_not_measured_on_its_own_studies(run: Path, three: Path) -> None:
+    with pytest.raises(InputError, match=r"case a is case a of .*three"):
+        measure(run, three, None, calibrate=three)
+
+
+def test_a_model_keeps_its_calibration_and_threshold(model_folder: Path, three: Path, tmp_path: Path) -> None:
+    measured = measure(model_folder, three, tmp_path / "out")
+    card = load_model(model_folder).card
+    assert measured.threshold == card.threshold
+    assert measured.subject.digest == card.digest
+    assert measured.calibration is not None
+    assert measured.calibration.intercept == card.calibration.intercept
+    assert measured.calibration.brier == pytest.approx(measured.reliability.brier, abs=1e-4)
+
+
+def test_cases_of_one_patient_are_resampled_together(run: Path, three: Path) -> None:
+    (three / "reviews").mkdir()
+    for case in "abc":
+        record = {"software": "", "notice": "", "case": case, "patient": "p1", "images": {}, "readings": []}
+        record["grid"] = {"size": [1, 1, 1], "spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [1] * 9}
+        (three / "reviews" / f"{case}.json").write_text(json.dumps(record))
+    measured = measure(run, three, None)
+    assert measured.dataset.patients == 1
+    assert measured.overlap.froc_mean.value is not None
+    assert measured.overlap.froc_mean.low is None, "of one patient nothing varies"
+    assert "no interval" in (run / "evaluation" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("found", "rate"), [([(BIG, 0.9), (SMALL, 0.6)], 1.0), ([], 0.0)], ids=["false positives", "nothing found"]
+)
+def test_without_any_lesion_sensitivity_is_not_defined(
+    make_dataset: MakeDataset, run: Path, found: list[tuple[Place, float]], rate: float
+) -> None:
+    measured = measure(run, make_dataset("empty", {"a": ([], found), "b": ([], [])}), None)
+    assert measured.overlap.froc_mean.value is None
+    assert measured.overlap.average_precision.value is None
+    assert all(s.sensitivity.value is None for s in measured.overlap.by_size)
+    default = next(p for p in measured.operating_points if p.default)
+    assert default.sensitivity.value is None
+    assert default.false_positives.value == rate
+    assert measured.extents.voxel_dice.value == (0 if found else None)
+    assert read_evaluation(run) == measured
+    assert "There is no lesion in this dataset" in (run / "evaluation" / "report.html").read_text(encoding="utf-8")
+
+
+def test_one_case_in_which_nothing_is_found(make_dataset: MakeDataset, run: Path) -> None:
+    measured = measure(run, make_dataset("one", {"a": ([BIG], [])}), None)
+    assert measured.overlap.froc_mean.value == 0
+    assert measured.overlap.froc_mean.low is None
+    assert measured.reliability.brier is None
+    assert measured.extents.lesion_wise_dice.value == 0
+    assert rows(run / "evaluation" / "candidates.csv") == []
+    assert (run / "evaluation" / "candidates.csv").read_text().startswith("case,score,")
+
+
+def test_bad_input_is_refused_in_words(
+    run: Path, three: Path, further: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="has its calibration already"):
+        measure(model_folder, three, out, calibrate=further)
+    with pytest.raises(InputError, match="give both or none"):
+        measure(run, three, out, budget=1.0)
+    with pytest.raises(InputError, match="no --out"):
+        measure(model_folder, three, None)
+    with pytest.raises(InputError, match=r"no model\.json here"):
+        measure(three, three, out)
+    with pytest.raises(InputError, match="no cases here"):
+        measure(run, tmp_path / "none", out)
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "mine.txt").write_text("")
+    monkeypatch.setattr(Planted, "probability_map", lambda *_: pytest.fail("nothing is computed in vain"))
+    with pytest.raises(InputError, match="not empty"):
+        measure(run, three, None)
+    assert not out.exists()
+
+
+def test_a_network_of_nan_is_refused(run: Path, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Volume(np.full(GRID.shape, np.nan, np.float32), GRID)
+    monkeypatch.setattr(Planted, "probability_map", lambda self, study: broken)
+    with pytest.raises(InputError, match="no numbers for case a"):
+        measure(run, three, None)
+    assert not (run / "evaluation").exists()
+
+
+def test_a_dataset_that_is_not_truth_is_refused(run: Path, three: Path) -> None:
+    """Of a voxel at which nobody looked, nobody knows whether a candidate there is false."""
+    (three / "trust").mkdir()
+    trust = np.ones(GRID.shape, np.uint8)
+    sitk.WriteImage(to_sitk(trust, GRID), str(three / "trust" / "b.nii.gz"))
+    assert measure(run, three, None).dataset.cases == 3
+    trust[0, 0, 0] = 0
+    sitk.WriteImage(to_sitk(trust, GRID), str(three / "trust" / "b.nii.gz"))
+    with pytest.raises(InputError, match="nobody looked at a part of case b"):
+        measure(run, three, None)
+    for label in (three / "labelsTr").iterdir():
+        label.unlink()
+    with pytest.raises(InputError, match="no labels"):
+        measure(run, three, None)
+
+
+def test_labels_are_zero_and_one(run: Path, three: Path) -> None:
+    label = 2 * cubes([BIG]).astype(np.uint8)
+    sitk.WriteImage(to_sitk(label, GRID), str(three / "labelsTr" / "a.nii.gz"))
+    with pytest.raises(InputError, match="has label values"):
+        measure(run, three, None)
+
+
+def package(run: Path, out: Path) -> None:
+    export(run, out, title="T", data="d", evaluated_on="e", limitations="l")
+
+
+def test_only_a_calibrated_evaluation_of_these_weights_is_exported(
+    run: Path, three: Path, further: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "packed"
+    with pytest.raises(InputError, match=r"evaluation\.json: missing"):
+        package(run, out)
+    measure(run, three, None)
+    with pytest.raises(InputError, match="has no calibration"):
+        package(run, out)
+    measured = measure(run, three, None, calibrate=further)
+    with pytest.raises(InputError, match="small letters"):
+        package(run, tmp_path / "My Model")
+    package(run, out)
+    card = load_model(out).card
+    assert card.threshold == measured.threshold
+    assert card.calibration == measured.calibration
+    text = (out / "README.md").read_text(encoding="utf-8")
+    assert f"{measured.overlap.froc_mean.text()} ({measured.overlap.froc_mean.bounds()})" in text
+    weights = bytearray((run / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (run / "model.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match="of other weights"):
+        package(run, out)
+
+
+def test_a_model_without_lesions_to_find_is_not_exported(
+    make_dataset: MakeDataset, run: Path, further: Path, tmp_path: Path
+) -> None:
+    measure(run, make_dataset("empty", {"a": ([], [(BIG, 0.9)])}), None, calibrate=further)
+    with pytest.raises(InputError, match="no lesion to be found"):
+        package(run, tmp_path / "m")
+
+
+def test_calibrating_needs_true_and_false_candidates(run: Path, three: Path, make_dataset: MakeDataset) -> None:
+    with pytest.raises(InputError, match="no true or no false candidate"):
+        measure(run, three, None, calibrate=make_dataset("one-sided", {"x": ([BIG], [(BIG, 0.9)])}))
+
+
+def test_settings_of_another_software_are_named(run: Path) -> None:
+    (run / "config.json").write_text('{"stepz": 1}')
+    with pytest.raises(InputError, match="stepz"):
+        read_run(run)
+
+
+def test_the_commands(run: Path, three: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    done = runner.invoke(app, ["evaluate", str(run), str(three)])
+    assert done.exit_code == 0, done.output
+    assert "FROC mean 0.571" in done.output
+    assert "sensitivity 0.67, 0.33 false positives a scan" in done.output
+    compared = runner.invoke(app, ["compare", str(run), str(run / "evaluation"), "--out", str(tmp_path / "c.json")])
+    assert compared.exit_code == 0, compared.output
+    assert "FROC mean, < 6 mm" in compared.output
+    assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["dataset"]["cases"] == 3
+
+
+def test_without_trust_or_reviews_a_case_is_whole_and_a_patient(three: Path) -> None:
+    case = read_dataset(three)[0]
+    assert case.looked_at_as_a_whole()
+    assert case.patient == "a"

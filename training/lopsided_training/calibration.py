@@ -1,0 +1,84 @@
+"""Confidence that means what it says: fitted on some studies, checked on others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from lopsided.candidates import features
+from lopsided.errors import InputError
+from lopsided.model import Calibration
+from sklearn.linear_model import LogisticRegression
+
+from .examine import Examined
+from .froc import CaseResult
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Candidates with a score from ``low`` to below ``high``: how many, their mean score, and which part is true."""
+
+    low: float
+    high: float
+    candidates: int
+    mean_score: float
+    true: float
+
+
+def fit_calibration(examined: Sequence[Examined]) -> Calibration:
+    """The logistic regression of :class:`lopsided.model.Calibration`; not checked on anything yet.
+
+    Raises:
+        InputError: no true or no false candidate to fit on.
+    """
+    candidates = [c for case in examined for c in case.candidates]
+    true = np.array([bool(c.hits) for c in candidates], bool)
+    if true.all() or not true.any():
+        raise InputError("the calibration studies give no true or no false candidate; use more, or train longer")
+    rows = [features(c.peak_probability, c.size.volume_mm3, c.size.longest_diameter_mm) for c in candidates]
+    fitted = LogisticRegression(C=1e6, max_iter=5000).fit(rows, true)
+    peak, volume, compactness = (float(c) for c in fitted.coef_[0])
+    return Calibration(
+        intercept=float(fitted.intercept_[0]),
+        peak=peak,
+        volume=volume,
+        compactness=compactness,
+        studies=len(examined),
+        brier=1,
+        calibration_error=1,
+    )
+
+
+def reliability(results: Sequence[CaseResult]) -> list[Bin]:
+    """All candidates in ten bins of equal width, those without a candidate left out."""
+    scores, true = _said_and_true(results)
+    edges = np.linspace(0, 1, BINS + 1)
+    which = np.digitize(scores, edges[1:-1])
+    bins = []
+    for n in np.unique(which):
+        inside = which == n
+        low, high = float(edges[n]), float(edges[n + 1])
+        bins.append(Bin(low, high, int(inside.sum()), float(scores[inside].mean()), float(true[inside].mean())))
+    return bins
+
+
+def calibration_error(results: Sequence[CaseResult]) -> float:
+    """Expected calibration error: the mean gap between score and truth over :func:`reliability`'s bins, by candidates
+    (Naeini et al., AAAI 2015); NaN without candidates."""
+    bins = reliability(results)
+    total = sum(b.candidates for b in bins)
+    return sum(b.candidates * abs(b.mean_score - b.true) for b in bins) / total if total else float("nan")
+
+
+def brier_score(results: Sequence[CaseResult]) -> float:
+    """The mean squared difference of score and truth (Brier, Mon Weather Rev 1950; 78:1); NaN without candidates."""
+    scores, true = _said_and_true(results)
+    return float(np.mean((scores - true) ** 2)) if len(scores) else float("nan")
+
+
+def _said_and_true(results: Sequence[CaseResult]) -> tuple[np.ndarray, np.ndarray]:
+    scores = np.concatenate([r.scores for r in results])
+    return scores, np.array([bool(hits) for r in results for hits in r.hits], float)

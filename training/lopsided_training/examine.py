@@ -1,0 +1,128 @@
+"""A predictor over the cases of a dataset: what it finds, what is there, and which belongs to which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from lopsided.candidates import confidence, find_candidates
+from lopsided.errors import InputError
+from lopsided.model import Calibration
+from lopsided.predict import Predictor
+from lopsided.regions import Region, Size, measure
+from lopsided.volume import Geometry
+
+from .dataset import Case
+from .froc import CaseResult
+from .matching import IOU, hits, lesions_of, overlaps
+
+UNCALIBRATED = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=0, brier=1, calibration_error=1)
+"""Confidence is the peak probability itself."""
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A 26-connected lesion of the truth. ``diameter_mm``: of the sphere of its volume."""
+
+    region: Region
+    size: Size
+    diameter_mm: float
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A candidate. ``hits``: the lesions, from 0, that it overlaps when they are dilated by one voxel. ``iou``: with each
+    lesion that it overlaps as they are."""
+
+    region: Region
+    size: Size
+    peak_probability: float
+    hits: tuple[int, ...]
+    iou: dict[int, float]
+
+    def hits_by(self, *, iou: bool) -> tuple[int, ...]:
+        """By the first criterion, or by the second: an intersection over union of at least ``matching.IOU``."""
+        return tuple(n for n, value in sorted(self.iou.items()) if value >= IOU) if iou else self.hits
+
+    def score(self, calibration: Calibration | None) -> float:
+        """Its confidence; the peak probability without a calibration."""
+        if calibration is None:
+            return self.peak_probability
+        return confidence(self.peak_probability, self.size.volume_mm3, self.size.longest_diameter_mm, calibration)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A case's truth and candidates, on the grid of its post-contrast T1."""
+
+    case: Case
+    geometry: Geometry
+    lesions: tuple[Lesion, ...]
+    candidates: tuple[Detection, ...]
+
+    def result(self, calibration: Calibration | None, *, iou: bool = False) -> CaseResult:
+        """As plain data, by the first or the second criterion."""
+        return CaseResult(
+            name=self.case.name,
+            scores=np.array([c.score(calibration) for c in self.candidates], float),
+            hits=tuple(c.hits_by(iou=iou) for c in self.candidates),
+            diameters=np.array([lesion.diameter_mm for lesion in self.lesions], float),
+            patient=self.case.patient,
+        )
+
+    def mask(self, regions: list[Region]) -> np.ndarray:
+        """Bool (k, j, i): the voxels of some of its lesions or candidates."""
+        mask = np.zeros(self.geometry.shape, bool)
+        for region in regions:
+            mask[region.box] |= region.mask
+        return mask
+
+
+def examine_case(predictor: Predictor, case: Case) -> Examined:
+    """Find candidates in a study, as if nothing in it were annotated, and hold them against its truth.
+
+    Raises:
+        InputError: images or labels that cannot be used, or a network that gives no numbers.
+    """
+    study = case.study()
+    probability = predictor.probability_map(study)
+    if not np.isfinite(probability.array).all():
+        raise InputError(
+            f"{predictor.model.folder}: its network gives values that are no numbers for case {case.name}; "
+            "the weights are broken: train again, with a lower learning_rate"
+        )
+    geometry = probability.geometry
+    numbered, regions = lesions_of(case.truth(study.reference).array)
+    voxels = np.bincount(numbered.ravel(), minlength=len(regions) + 1)[1:]
+    lesions = [
+        Lesion(region, measure(region, geometry), float(np.cbrt(6 * n * geometry.voxel_volume / np.pi)))
+        for region, n in zip(regions, voxels, strict=True)
+    ]
+    nothing = np.zeros(geometry.shape, bool)
+    detections = []
+    for c in find_candidates(probability, nothing, UNCALIBRATED).missed:
+        region, size = Region(c.box, c.mask), Size(c.volume_mm3, c.longest_diameter_mm, c.centroid_lps)
+        iou = overlaps(region, numbered, voxels)
+        detections.append(Detection(region, size, c.peak_probability, hits(region, numbered), iou))
+    return Examined(case, geometry, tuple(lesions), tuple(detections))
+
+
+def examine(predictor: Predictor, cases: list[Case], say: Callable[[str], None]) -> list[Examined]:
+    """Every case in turn.
+
+    Raises:
+        InputError: as :func:`examine_case`; or a case of which somebody looked at only a part.
+    """
+    for case in cases:
+        if not case.looked_at_as_a_whole():
+            raise InputError(
+                f"{case.trust}: nobody looked at a part of case {case.name}, so what is found there cannot be called "
+                "false; evaluate on cases that were looked at as a whole"
+            )
+    examined = []
+    for number, case in enumerate(cases, start=1):
+        examined.append(examine_case(predictor, case))
+        last = examined[-1]
+        say(f"{number}/{len(cases)} {case.name}: {len(last.candidates)} candidates, {len(last.lesions)} lesions")
+    return examined

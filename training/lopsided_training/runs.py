@@ -1,0 +1,97 @@
+"""A finished run: what ``fit`` leaves behind, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lopsided.errors import InputError
+from lopsided.model import Model, ModelCard, OperatingPoint, Provenance
+from lopsided.wording import DISCLAIMER
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from .config import FitConfig
+from .examine import UNCALIBRATED
+from .fit import CONFIG, RUN, WEIGHTS
+
+
+@dataclass(frozen=True)
+class Run:
+    """``facts``: the content of ``run.json``. ``weights``: the bytes of ``model.safetensors``."""
+
+    folder: Path
+    config: FitConfig
+    facts: dict[str, Any]
+    weights: bytes
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the weights' file."""
+        return hashlib.sha256(self.weights).hexdigest()
+
+    def model(self) -> Model:
+        """The network as a model that was neither calibrated nor measured; its card says nothing of that.
+
+        Raises:
+            InputError: weights that are not a safetensors file.
+        """
+        try:
+            weights = load(self.weights)
+        except SafetensorError as error:
+            raise InputError(f"{self.folder / WEIGHTS}: not a safetensors file ({error}); train again") from None
+        config = self.config
+        card = ModelCard(
+            format_version=1,
+            name="uncalibrated",
+            title="",
+            intended_use=DISCLAIMER,
+            licence="",
+            created="",
+            architecture=config.network,
+            input=config.input,
+            calibration=UNCALIBRATED,
+            threshold=0.5,
+            operating_points=(OperatingPoint(confidence=0, false_positives_per_scan=0, sensitivity=0),),
+            provenance=Provenance(
+                command=f"lopsided-train fit --config (its content: {config.model_dump_json()})",
+                data="",
+                loss=f"{config.loss.kind}, {config.loss.model_dump_json(exclude={'kind'})}",
+                steps=config.steps,
+                seed=config.seed,
+                machine=self.facts["machine"],
+                hours=self.facts["hours"],
+                software=self.facts["software"],
+                evaluated_on="",
+                limitations="",
+            ),
+            weights_sha256=self.weights_sha256,
+        )
+        return Model(self.folder, card, weights)
+
+
+def read_run(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        InputError: it is not finished, or its settings or facts are not those of this software.
+    """
+    for name in (CONFIG, RUN, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name}: missing, so this is not a finished run; let `lopsided-train fit` finish"
+            )
+    try:
+        config = FitConfig.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
+        facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{folder / CONFIG}: {where}: {first['msg']}; train again with this software") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{folder / RUN}: cannot be read ({error}); train again") from None
+    return Run(folder, config, facts, (folder / WEIGHTS).read_bytes())
