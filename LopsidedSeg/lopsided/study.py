@@ -71,7 +71,10 @@ def network_input(study: Study, spec: InputSpec, multiple: int) -> NetworkInput:
         volume = study.sequence(wanted.name)
         if volume is None:
             if wanted.required:
-                raise InputError(f"the model needs {SEQUENCES[wanted.name]}; add --{wanted.name}")
+                raise InputError(
+                    f"{study.reference.name}: the model needs {SEQUENCES[wanted.name]} of the same study too; add it, "
+                    "or choose another model"
+                )
             continue
         volume = reference if volume is study.reference else oriented(volume)
         own = foreground if volume is reference else find_foreground(volume)

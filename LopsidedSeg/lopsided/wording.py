@@ -9,6 +9,11 @@ METASTASIS = (  # a brain metastasis, as Slicer's segments say it
 )
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 case``, ``2 cases``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def percent(confidence: float) -> str:
     """``0.42`` as ``42 %``; never 0 or 100, for neither is ever known."""
     if confidence > 0.99:

@@ -74,8 +74,16 @@ SPOILED = [
     (lambda d, c: (d / "labelsTr" / f"{c}.nii.gz").unlink(), "labelsTr.* is missing", "export"),
     (lambda d, c: rewrite(d / "labelsTr" / f"{c}.nii.gz", set_first(1), 3), "labelsTr.* on another grid", "export"),
     (lambda d, c: rewrite(d / "labelsTr" / f"{c}.nii.gz", set_first(3)), r"holds the values \[3\]", "export"),
-    (lambda d, c: rewrite(d / "labelsTr" / f"{c}.nii.gz", set_first(1)), "1 voxels are not what the readings", "copy"),
-    (lambda d, c: rewrite(d / "trust" / f"{c}.nii.gz", set_first(1)), "trust.* 1 voxels are not what", "copy"),
+    (
+        lambda d, c: rewrite(d / "labelsTr" / f"{c}.nii.gz", set_first(1)),
+        "differs from what the readings say in 1 voxel",
+        "copy",
+    ),
+    (
+        lambda d, c: rewrite(d / "trust" / f"{c}.nii.gz", set_first(1)),
+        "trust.* differs from what the readings say in 1 voxel",
+        "copy",
+    ),
     (lambda d, c: (d / "trust" / f"{c}.nii.gz").unlink(), "trust.* is missing", "export"),
     (lambda d, c: (d / "reviews" / f"{c}.json").unlink(), "a label and no review", "export the case"),
     (lambda d, c: (d / "reviews" / f"{c}.json").write_text("{}"), "is not what it should be", "export"),
@@ -155,6 +163,23 @@ def test_two_readers_of_whole_cases_are_compared(tmp_path: Path, study: Study) -
         (A, B, "looked at the whole case and did not mark it"),
         (A, B, "rejected it"),
     ]
+
+
+def test_what_a_reader_left_uncertain_is_not_said_to_be_passed_over(tmp_path: Path, study: Study) -> None:
+    """Nor is a rejected one, though beside it another is uncertain; and who did not look at the whole case is not named."""
+    lesions = tuple(Lesion(cube(k, 20, 20)) for k in (10, 20, 30))
+    export(tmp_path, study, Reading(FIRST, lesions))
+    decisions = (
+        Decision("Suggestion_1", "uncertain", 0.4, cube(10, 20, 22)),
+        Decision("Suggestion_2", "uncertain", 0.4, cube(20, 20, 22)),
+        Decision("Suggestion_3", "rejected", 0.4, cube(20, 22, 18)),
+    )
+    for whole_case, third in ((True, ["looked at the whole case and did not mark it"]), (False, [])):
+        export(tmp_path, study, Reading(SECOND, (), decisions, whole_case=whole_case))
+        found = dataset_stats(tmp_path).disagreements
+        assert {(d.lesion_of, d.not_of) for d in found} == {(A, B)}
+        in_order = [d.why for d in sorted(found, key=lambda d: d.centroid_lps[2])]
+        assert in_order == ["left it uncertain", "rejected it", *third]
 
 
 def test_the_estimate_is_right_where_its_assumption_holds() -> None:

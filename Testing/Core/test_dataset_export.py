@@ -1,8 +1,11 @@
 """What readers did becomes a dataset that trains; who they and the patients are stays here."""
 
 import gzip
+import io
+import itertools
 import json
 import multiprocessing
+import os
 import random
 import time
 from collections.abc import Callable
@@ -75,7 +78,7 @@ def test_a_reading_is_what_the_training_reads(tmp_path: Path, study: Study) -> N
     name = export(tmp_path, study)
     [case] = read_dataset(tmp_path)
     assert case.name == name
-    label, trust = case.truth().array, values(tmp_path / "trust" / f"{name}.nii.gz")
+    label, trust = case.truth(case.study().reference).array, values(tmp_path / "trust" / f"{name}.nii.gz")
     expected = cube(4, 10, 10).whole(label.shape) | cube(12, 30, 20).whole(label.shape)
     np.testing.assert_array_equal(label, expected)
     np.testing.assert_array_equal(trust == 2, expected)
@@ -238,7 +241,7 @@ def test_a_kill_at_any_moment_leaves_it_as_it_was_or_as_it_is_to_be(tmp_path: Pa
     assert min(outcomes.values()) >= 5, outcomes
 
 
-@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("at", range(10))
 def test_a_change_decided_on_is_carried_out_by_whoever_comes_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
@@ -257,7 +260,7 @@ def test_a_change_decided_on_is_carried_out_by_whoever_comes_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", interrupted)
-        outcome = pytest.raises(KeyboardInterrupt) if at < 4 else nullcontext()
+        outcome = pytest.raises(KeyboardInterrupt) if at < 8 else nullcontext()
         with outcome, store.change(tmp_path) as draft:
             for name in "ab":
                 draft.path(name).write_text("new", encoding="utf-8")
@@ -277,6 +280,99 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, study: Study, monkeypatch: 
         export(tmp_path, study, Reading(READER))
     monkeypatch.undo()
     assert contents(tmp_path) == before
+
+
+def refuse_moves(patch: pytest.MonkeyPatch, refuse: Callable[[int, set[Path]], bool]) -> None:
+    """As a system does for a file that another program holds: ``refuse`` sees the number and both ends of each move."""
+    move, count = os.replace, itertools.count()
+
+    def refused(source: Path, target: Path) -> None:
+        if refuse(next(count), {Path(source), Path(target)}):
+            raise PermissionError(13, "Permission denied", str(source), None, str(target))
+        move(source, target)
+
+    patch.setattr(os, "replace", refused)
+
+
+def test_any_file_that_another_program_holds_is_named_and_nothing_changes(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(tmp_path, study)
+    before = contents(tmp_path)
+    brighter = Study(replace(study.reference, array=study.reference.array + 1), study.others)
+    for name in before:
+        with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
+            refuse_moves(patch, lambda _, ends, name=name: tmp_path / name in ends)
+            export(tmp_path, brighter, again=True)
+        assert str(caught.value).startswith(f"{tmp_path / name}: cannot be read or written (Permission denied)")
+        assert "nothing was changed; close what has it open" in str(caught.value)
+        assert contents(tmp_path) == before
+    export(tmp_path, brighter, again=True)
+    assert contents(tmp_path) != before, "once it is let go of, the same export does it"
+
+
+def test_any_file_that_may_not_be_read_is_named_and_nothing_changes(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(tmp_path, study)
+    export(tmp_path, study, Reading("Dr. Sight", (Lesion(cube(20, 40, 30)),)))
+    before, really, said = contents(tmp_path), io.open, {}
+    for name in before:
+
+        def refused(file: Path, *rest: object, name: str = name, **more: object) -> io.IOBase:
+            if file == tmp_path / name:
+                raise PermissionError(13, "Permission denied", str(file))
+            return really(file, *rest, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(io, "open", refused)
+            try:
+                export(tmp_path, study)
+            except InputError as error:
+                said[name] = str(error)
+        assert contents(tmp_path) == before
+    assert {name.split("/")[0] for name in said} == {"dataset.json", "hashes.json", "reviews", "readings"}
+    for name, sentence in said.items():
+        assert sentence.startswith(f"{tmp_path / name}: cannot be read or written (Permission denied)")
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_change_that_cannot_be_carried_out_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    """At each of its moves. Where no file can be moved back either, it says so, and whoever comes next completes it."""
+
+    def write(folder: Path, word: str) -> None:
+        with store.change(folder) as draft:
+            draft.path("a").write_text(word, encoding="utf-8")
+            draft.path("b").write_text(word, encoding="utf-8")
+            draft.path(word).write_text(word, encoding="utf-8")
+            draft.remove("c")
+
+    write(tmp_path / "after", "old")
+    write(tmp_path / "after", "new")
+    outcomes = []
+    for at in range(20):
+        folder = tmp_path / str(at)
+        with store.change(folder) as draft:
+            draft.path("c").write_text("c", encoding="utf-8")
+        write(folder, "old")
+        before = contents(folder)
+        with monkeypatch.context() as patch:
+            refuse_moves(patch, lambda n, _, at=at: n >= at if lasting else n == at)
+            try:
+                write(folder, "new")
+                outcomes.append("done")
+                break
+            except InputError as error:
+                outcomes.append("half done" if "half done" in str(error) else "nothing")
+        if outcomes[-1] == "nothing":
+            assert contents(folder) == before
+        else:
+            store.recover(folder)
+            assert contents(folder) == contents(tmp_path / "after")
+    assert outcomes[-1] == "done"
+    assert set(outcomes) == ({"nothing", "half done", "done"} if lasting else {"nothing", "done"})
 
 
 def _export_often(dataset: Path, study: Study, reader: str) -> None:

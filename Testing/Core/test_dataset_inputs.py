@@ -204,8 +204,10 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     assert "no problem" in run("dataset", "check", tmp_path / "dataset")
     page = tmp_path / "stats.html"
     said = run("dataset", "stats", tmp_path / "dataset", "--html", page)
-    assert "1 cases" in said
+    assert "1 case, 0 looked at as a whole" in said
+    assert "1 cases" not in said
     assert "<svg" in page.read_text(encoding="utf-8")
+    assert "1 case, 0 looked at as a whole; 3 lesions." in page.read_text(encoding="utf-8")
     (case.label).unlink()
     assert "3 problems" in run("dataset", "check", tmp_path / "dataset", fails=True)
     assert "belong together" in run("export", image, *common, "--review", log.path, fails=True)
@@ -270,7 +272,7 @@ def test_cases_of_others_become_a_dataset(
     found = read_dataset(to)
     assert len(found) == cases
     assert {name for case in found for name in case.images} == channels
-    assert sum(bool(case.truth().array.any()) for case in found) == lesions
+    assert sum(bool(case.truth(case.study().reference).array.any()) for case in found) == lesions
     assert ("no problem" if make is not brats else "the patient has several cases") in run("dataset", "check", to)
 
 
@@ -280,7 +282,7 @@ def test_a_broken_case_is_named_and_the_others_go_on(scan: Volume, tmp_path: Pat
     broken.write_bytes(broken.read_bytes()[:2000])
     to = tmp_path / "ours"
     sentence = run("dataset", "import", tmp_path / "theirs", "--to", to, "--reader", "r", "--key", to / "k", fails=True)
-    assert sentence.startswith("1 cases could not be imported")
+    assert sentence.startswith("1 case could not be imported")
     assert "BraTS-MET-00001-000: " in sentence
     assert len(read_dataset(to)) == 1
 

@@ -73,6 +73,15 @@ def test_optional_sequences_are_zeros_and_are_used_when_there(model: Model, stud
     assert np.array_equal(both.array[3], both.array[0])
 
 
+def test_a_sequence_that_the_model_needs_is_asked_for_in_words_of_any_interface(model: Model, study: Study) -> None:
+    spec = model.card.input
+    needed = tuple(s.model_copy(update={"required": True}) if s.name == "t1" else s for s in spec.sequences)
+    with pytest.raises(InputError, match="the model needs T1 of the same study too") as caught:
+        network_input(study, spec.model_copy(update={"sequences": needed}), 4)
+    assert "--" not in str(caught.value)
+    assert str(caught.value).startswith(study.reference.name)
+
+
 def test_cancel_stops_it(model: Model, study: Study) -> None:
     seen = []
 

@@ -1,7 +1,7 @@
 """Words that are the same everywhere."""
 
 import pytest
-from lopsided.wording import percent
+from lopsided.wording import counted, percent
 
 
 @pytest.mark.parametrize(
@@ -10,3 +10,7 @@ from lopsided.wording import percent
 )
 def test_no_confidence_is_certain(confidence: float, text: str) -> None:
     assert percent(confidence) == text
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(n, "case") for n in (0, 1, 2)] == ["0 cases", "1 case", "2 cases"]

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..reading import read_array
 from ..volume import Geometry, Volume
+from ..wording import counted
 from . import store
 from .export import merged
 from .records import (
@@ -137,7 +138,7 @@ class _Case:
         for folder, there, wanted in zip((LABELS, TRUST), (label, trust), expected, strict=True):
             different = int((there != wanted).sum())
             if different:
-                what = f"{different} voxels are not what the readings say"
+                what = f"differs from what the readings say in {counted(different, 'voxel')}"
                 self._say(folder, what, "restore it from a copy, or export a reader's work on the case again")
         if ((trust == ANNOTATED) != (label > 0)).any():
             self._say(TRUST, "what is annotated is not what is labelled", "export the case again")

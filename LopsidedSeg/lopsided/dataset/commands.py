@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..model import SEQUENCES
 from ..reading import read_study
 from ..study import Study
+from ..wording import counted
 from .cases import CaseFiles, find_cases
 from .check import check_dataset
 from .export import export_reading
@@ -74,8 +75,8 @@ def export_command(
     name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)
     found = Counter(lesion.kind for lesion in reading.lesions)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items())) or "none"
-    decided = f"{len(reading.decisions)} suggestions with their decisions"
-    console.print(f"{name}: {found.total()} lesions ({kinds}), {decided}", highlight=False)
+    decided = f"{counted(len(reading.decisions), 'suggestion')} with what was decided"
+    console.print(f"{name}: {counted(found.total(), 'lesion')} ({kinds}), {decided}", highlight=False)
 
 
 @dataset.command("import")
@@ -109,7 +110,9 @@ def import_command(
     console.print(f"{len(cases) - len(failed)} of {len(cases)} cases are in {to}", highlight=False)
     if failed:
         listed = "\n".join(f"  {case.case}: {sentence}" for case, sentence in failed)
-        raise InputError(f"{len(failed)} cases could not be imported; mend them, and import again:\n{listed}")
+        raise InputError(
+            f"{counted(len(failed), 'case')} could not be imported; mend them, and import again:\n{listed}"
+        )
 
 
 @dataset.command("check")
@@ -121,7 +124,7 @@ def check_command(folder: Annotated[Path, typer.Argument(help="The dataset.")]) 
         console.print(f"[{style}]{problem.where}[/]: {problem.what}. [dim]{problem.mend}[/]", highlight=False)
     serious = sum(problem.serious for problem in problems)
     if serious:
-        raise InputError(f"{folder}: {serious} problems")
+        raise InputError(f"{folder}: {counted(serious, 'problem')}")
     console.print(f"{folder}: {'no problem that must be mended' if problems else 'no problem'}", highlight=False)
 
 
@@ -132,7 +135,7 @@ def stats_command(
 ) -> None:
     """Lesions by size, kind and reader, and an estimate of how many are still missed."""
     found = dataset_stats(folder)
-    console.print(f"{found.cases} cases, {found.whole_cases} of them looked at as a whole", highlight=False)
+    console.print(f"{counted(found.cases, 'case')}, {found.whole_cases} looked at as a whole", highlight=False)
     table = Table("longest diameter", *found.kinds, "all", title="Lesions")
     for size in [size_name(low) for low in SIZES_MM[:-1]]:
         counts = [found.count(size=size, kind=kind) for kind in (*found.kinds, None)]
@@ -162,8 +165,8 @@ def say_missed(missed: Missed) -> str:
     if missed.high is None:
         return f"Still missed, by {missed.by}: cannot be told, one of them found none that the other had not."
     return (
-        f"Still missed, by {missed.by} ({missed.first} and {missed.second} lesions, {missed.both} in common, "
-        f"{missed.cases} cases): about {missed.missed:.0f} (95 % interval {missed.low:.0f} to {missed.high:.0f}), more "
+        f"Still missed, by {missed.by} ({missed.first} and {counted(missed.second, 'lesion')}, {missed.both} in common, "
+        f"{counted(missed.cases, 'case')}): about {missed.missed:.0f} (95 % interval {missed.low:.0f} to {missed.high:.0f}), more "
         "where both overlook the same ones."
     )
 
@@ -173,7 +176,9 @@ def _draw(stats: Stats, name: str, out: Path) -> None:
 
     environment = Environment(loader=PackageLoader("lopsided.dataset", ""), autoescape=True, undefined=StrictUndefined)
     sizes = [size_name(low) for low in SIZES_MM[:-1]]
-    page = environment.get_template("stats.html.j2").render(stats=stats, name=name, sizes=sizes, say=say_missed)
+    page = environment.get_template("stats.html.j2").render(
+        stats=stats, name=name, sizes=sizes, say=say_missed, counted=counted
+    )
     try:
         out.write_text(page, encoding="utf-8")
     except OSError as error:

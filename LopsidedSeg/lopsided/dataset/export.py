@@ -16,6 +16,7 @@ from .. import __version__
 from ..errors import InputError
 from ..marks import Mark
 from ..model import SEQUENCES
+from ..reading import read_image
 from ..regions import Region, measure
 from ..study import Study
 from ..volume import Geometry, Volume, resample, to_sitk
@@ -147,7 +148,9 @@ def merged(
     """Label (0, 1) and trust (:mod:`.records`) of all readings of a case, uint8 (k, j, i); ``find`` locates their maps."""
     label, rejected, uncertain = (np.zeros(geometry.shape, bool) for _ in range(3))
     for reading in readings:
-        regions = sitk.GetArrayFromImage(sitk.ReadImage(str(find(reading.map))))
+        path = find(reading.map)
+        path.open("rb").close()  # which says why it cannot be read, as ITK does not
+        regions = sitk.GetArrayFromImage(read_image(path))
         label |= np.isin(regions, [lesion.label for lesion in reading.lesions])
         by_status = {s.region.label: s.status for s in reading.suggestions if s.region}
         rejected |= np.isin(regions, [value for value, status in by_status.items() if status == "rejected"])

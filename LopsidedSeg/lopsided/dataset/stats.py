@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from itertools import combinations
 from math import exp, log, sqrt
@@ -156,16 +156,28 @@ class _Pair:
 
     def disagreements(self) -> Iterable[Disagreement]:
         for mine, other, found, n in ((self.a, self.b, self.found_by_b, 0), (self.b, self.a, self.found_by_a, 1)):
-            rejected = [s.region.label for s in other.suggestions if s.region and s.status == "rejected"]
+            decided = {s.region.label: s.status for s in other.suggestions if s.region}
             for lesion in mine.lesions:
                 if lesion.label in found:
                     continue
-                here = self._maps[n] == lesion.label
-                was_rejected = np.isin(self._maps[1 - n][here], rejected).any()
-                if was_rejected or other.whole_case:
-                    why = "rejected it" if was_rejected else "looked at the whole case and did not mark it"
+                here = np.unique(self._maps[1 - n][self._maps[n] == lesion.label]).tolist()
+                statuses = {decided[label] for label in here if label in decided}
+                why = _why(statuses, other.whole_case)
+                if why:
                     size, place = lesion.longest_diameter_mm, lesion.centroid_lps
                     yield Disagreement(self.case, mine.reader, other.reader, why, place, size)
+
+
+def _why(statuses: Set[str], whole_case: bool) -> str:
+    """What a reader did with a lesion that they do not have; empty where they may never have seen it.
+
+    ``statuses``: of the suggestions there that they rejected or left uncertain.
+    """
+    if "rejected" in statuses:
+        return "rejected it"
+    if "uncertain" in statuses:
+        return "left it uncertain"
+    return "looked at the whole case and did not mark it" if whole_case else ""
 
 
 def _pairs(folder: Path, reviews: list[CaseRecord]) -> Iterable[_Pair]:

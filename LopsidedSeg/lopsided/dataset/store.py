@@ -1,7 +1,8 @@
 """Changes of a dataset's folder that happen as a whole or not at all.
 
 What is to change is written to ``.pending/`` first; then one file, ``COMMIT.json``, decides: with it the change is carried
-out, now or by whoever opens the dataset next, and without it the change never was. A lock keeps two writers apart, and
+out, now or by whoever opens the dataset next, and without it the change never was. A file that cannot be moved, as another
+program may hold it, takes the decision back: what was moved already moves back. A lock keeps two writers apart, and
 ``hashes.json`` says what each file must hold.
 """
 
@@ -22,6 +23,7 @@ from ..errors import InputError
 from .records import HASHES
 
 PENDING, COMMIT, LOCK = ".pending", "COMMIT.json", ".lock"
+_BEFORE = ".before"  # within a pending change: what it took out of the dataset
 _PATIENCE_S = 60.0
 
 
@@ -75,8 +77,11 @@ def change(folder: Path) -> Iterator[Change]:
     except Timeout:
         raise InputError(f"{folder}: another export is writing to it; wait for that one, and try again") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{folder}: cannot be written ({reason}); nothing was changed: mend that, and export again")
+        where, reason = _blamed(error, folder), error.strerror or str(error)
+        raise InputError(
+            f"{where}: cannot be read or written ({reason}), and nothing was changed; close what has it open, or make it and its "
+            "folder writable with enough space, and export again"
+        ) from None
 
 
 def recover(folder: Path) -> None:
@@ -121,19 +126,64 @@ def _recover(folder: Path) -> None:
     if not (folder / PENDING).is_dir():
         return
     for pending in sorted((folder / PENDING).iterdir()):
-        decided = pending / COMMIT
-        if decided.exists():
-            todo = json.loads(decided.read_text(encoding="utf-8"))
-            for name in todo["removed"]:
-                (folder / name).unlink(missing_ok=True)
-            for name in todo["files"]:
-                if (pending / name).exists():  # else it was moved before the interruption
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    (pending / name).replace(folder / name)
-            _to_disk(folder)
-        shutil.rmtree(pending, ignore_errors=True)
+        try:
+            if (pending / COMMIT).exists():
+                _carry_out(folder, pending)
+        finally:
+            if not (pending / COMMIT).exists():
+                shutil.rmtree(pending, ignore_errors=True)
     with suppress(OSError):  # a file that another process holds open
         (folder / PENDING).rmdir()
+
+
+def _carry_out(folder: Path, pending: Path) -> None:
+    """A change that was decided on, from wherever it was interrupted. Each file is in one place at any moment.
+
+    Raises:
+        OSError: a file cannot be moved; the dataset is as it was before the change.
+        InputError: as that, and it cannot be made so; the change stays decided on.
+    """
+    todo = json.loads((pending / COMMIT).read_text(encoding="utf-8"))
+    try:
+        for name in todo["removed"]:
+            _move(folder / name, pending / _BEFORE / name)
+        for name in todo["files"]:
+            if (pending / name).exists():  # else it was moved before the interruption
+                _move(folder / name, pending / _BEFORE / name)
+                _move(pending / name, folder / name)
+        _to_disk(folder)
+        (pending / COMMIT).unlink()
+    except OSError as error:
+        try:
+            _take_back(folder, pending, todo["files"], todo["removed"])
+        except OSError:
+            raise InputError(
+                f"{_blamed(error, folder)}: cannot be moved ({error.strerror}), and the export is half done; close what has "
+                f"it open, and it will be completed by `lopsided dataset check {folder}` or by the next export"
+            ) from None
+        raise
+
+
+def _take_back(folder: Path, pending: Path, files: list[str], removed: list[str]) -> None:
+    for name in files:
+        if not (pending / name).exists():
+            _move(folder / name, pending / name)
+    for name in (*files, *removed):
+        _move(pending / _BEFORE / name, folder / name)
+    (pending / COMMIT).unlink()
+
+
+def _move(path: Path, to: Path) -> None:
+    """A file, where it is there."""
+    if path.exists():
+        to.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(to)
+
+
+def _blamed(error: OSError, folder: Path) -> Path:
+    """The dataset's own file that an error is about, else the dataset; never one that the user does not know of."""
+    named = [Path(str(name)) for name in (error.filename2, error.filename) if name]
+    return next((path for path in named if PENDING not in path.parts), folder)
 
 
 def _write(path: Path, content: object) -> None:
