@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from lopsided.errors import InputError
 from lopsided_training.anatomy import from_image, from_label_map, mni152
+from lopsided_training.contact import contact_sheet
 from lopsided_training.dataset import read_dataset
 from lopsided_training.records import sample
 from lopsided_training.rendering import render
+from lopsided_training.simulate import simulate
+from PIL import Image
 from scipy import ndimage
 
 pytestmark = pytest.mark.filterwarnings(
@@ -88,3 +92,42 @@ def test_a_dataset_is_nnunets_layout_with_trust(dataset: Path) -> None:
     described = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     assert described["numTraining"] == 3
     assert described["file_ending"] == ".nii.gz"
+
+
+def test_a_contact_sheet_shows_every_case(dataset: Path, tmp_path: Path) -> None:
+    cases = read_dataset(dataset)
+    contact_sheet(cases, tmp_path / "sheet.png")
+    contact_sheet(cases[:1], tmp_path / "one.png")
+    contact_sheet(cases[:1], tmp_path / "plain.png", outlines=False)
+    sheet, one, plain = (
+        np.asarray(Image.open(tmp_path / f"{n}.png").convert("RGB"), int) for n in ("sheet", "one", "plain")
+    )
+    assert sheet.shape[0] == 3 * one.shape[0]
+
+    def orange(picture: np.ndarray) -> int:
+        return int(((picture[..., 0] - picture[..., 2]) > 80).sum())
+
+    assert orange(one) > 20
+    assert orange(plain) == 0
+
+
+def test_one_protocol_makes_studies_alike(label_map: Path) -> None:
+    """The white matter of t1c differs between scanners by its grey level; of one scanner it does not."""
+    anatomy = from_label_map(label_map)
+    white = {
+        alike: [
+            float(np.median(render(anatomy, sample(anatomy, s, one_protocol=alike)).images["t1c"][anatomy.labels == 2]))
+            for s in range(4)
+        ]
+        for alike in (False, True)
+    }
+    spread = {alike: np.std(np.log(values)) for alike, values in white.items()}
+    assert spread[True] < 0.1 < spread[False]
+    assert sample(anatomy, 3, one_protocol=True).stripped
+
+
+def test_unknown_sequences_are_refused(label_map: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="sequences t1, t9: must be of t1c, t1, t2, flair, t1c among them"):
+        simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1", "t9"))
+    simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c", "flair"))
+    assert set(read_dataset(tmp_path)[0].images) == {"t1c", "flair"}

@@ -54,6 +54,21 @@ def simulate(
     console.print(f"{studies} studies in {out}", soft_wrap=True)
 
 
+@app.command(name="contact-sheet")
+def contact_sheet(
+    dataset: Annotated[Path, typer.Argument(help="Any dataset that can be trained on.")],
+    out: Annotated[Path, typer.Option(help="The picture, PNG.")],
+    cases: Annotated[int, typer.Option(min=1, help="How many, from the first.")] = 8,
+    outlines: Annotated[bool, typer.Option(help="Whether lesions are outlined.")] = True,
+) -> None:
+    """A picture of a dataset's studies, to look at before training on them."""
+    from .contact import contact_sheet as draw
+    from .dataset import read_dataset
+
+    draw(read_dataset(dataset)[:cases], out, outlines=outlines)
+    console.print(f"contact sheet in {out}", soft_wrap=True)
+
+
 @app.command()
 def fit(
     dataset: Annotated[
