@@ -169,7 +169,7 @@ class Evaluation(_Record):
     """``evaluation.json``.
 
     ``score``: what candidates are ranked by; ``threshold``: the least that is shown at first. ``calibration`` has the
-    Brier score and the calibration error of this evaluation.
+    Brier score and the calibration error of this evaluation, if there was any candidate.
     """
 
     format_version: Literal[1] = 1
