@@ -1,6 +1,7 @@
 """Which candidate hits which lesion, and extents: by hand, against MONAI and against panoptica."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def random_scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return truth, found
 
 
-def panoptica_result(truth: np.ndarray, found: np.ndarray, least_iou: float) -> object:
+def panoptica_result(truth: np.ndarray, found: np.ndarray, least_iou: float) -> Any:
     evaluator = Panoptica_Evaluator(
         expected_input=InputType.SEMANTIC,
         instance_approximator=ConnectedComponentsInstanceApproximator(),
@@ -155,9 +156,9 @@ def test_counts_by_iou_are_panopticas() -> None:
         pairs = [overlaps(c, numbered, voxels) for c in lesions_of(found)[1]]
         hit = [{n for n, value in p.items() if value >= IOU} for p in pairs]
         theirs = panoptica_result(truth, found, IOU)
-        assert 0 < theirs.tp < len([p for p in pairs if p]), "some overlap too little"  # type: ignore[attr-defined]
+        assert 0 < theirs.tp < len([p for p in pairs if p]), "some overlap too little"
         ours = (len(set().union(*hit)), sum(not h for h in hit), len(lesions) - len(set().union(*hit)))
-        assert ours == (theirs.tp, theirs.fp, theirs.fn)  # type: ignore[attr-defined]
+        assert ours == (theirs.tp, theirs.fp, theirs.fn)
 
 
 def test_extents_are_panopticas() -> None:
@@ -166,10 +167,10 @@ def test_extents_are_panopticas() -> None:
     for _ in range(6):
         truth, found = random_scene(rng)
         theirs = panoptica_result(truth, found, 1e-9)
-        assert theirs.tp  # type: ignore[attr-defined]
-        assert dice(truth, found) == pytest.approx(theirs.global_bin_dsc)  # type: ignore[attr-defined]
-        counted = theirs.tp + theirs.fp + theirs.fn  # type: ignore[attr-defined]
-        assert lesion_wise_dice(truth, found, 1.0) == pytest.approx(theirs.sq_dsc * theirs.tp / counted)  # type: ignore[attr-defined]
+        assert theirs.tp
+        assert dice(truth, found) == pytest.approx(theirs.global_bin_dsc)
+        counted = theirs.tp + theirs.fp + theirs.fn
+        assert lesion_wise_dice(truth, found, 1.0) == pytest.approx(theirs.sq_dsc * theirs.tp / counted)
 
 
 def test_hits_and_froc_are_monais() -> None:
