@@ -225,12 +225,24 @@ def test_a_model_keeps_its_calibration_and_threshold(model_folder: Path, three: 
     assert measured.calibration.brier == pytest.approx(measured.reliability.brier, abs=1e-4)
 
 
-def test_cases_of_one_patient_are_resampled_together(run: Path, three: Path) -> None:
-    (three / "reviews").mkdir()
-    for case in "abc":
+def of_one_patient(dataset: Path, *cases: str) -> None:
+    """Say in a dataset that the cases are of patient p1."""
+    (dataset / "reviews").mkdir()
+    for case in cases:
         record = {"software": "", "notice": "", "case": case, "patient": "p1", "images": {}, "readings": []}
         record["grid"] = {"size": [1, 1, 1], "spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [1] * 9}
-        (three / "reviews" / f"{case}.json").write_text(json.dumps(record))
+        (dataset / "reviews" / f"{case}.json").write_text(json.dumps(record))
+
+
+def test_a_calibration_is_not_measured_on_its_own_patients(run: Path, three: Path, further: Path) -> None:
+    of_one_patient(three, "b")
+    of_one_patient(further, "y")
+    with pytest.raises(InputError, match="case y is of patient p1"):
+        measure(run, three, None, calibrate=further)
+
+
+def test_cases_of_one_patient_are_resampled_together(run: Path, three: Path) -> None:
+    of_one_patient(three, "a", "b", "c")
     measured = measure(run, three, None)
     assert measured.dataset.patients == 1
     assert measured.overlap.froc_mean.value is not None
@@ -348,11 +360,16 @@ def test_only_a_calibrated_evaluation_of_these_weights_is_exported(
         package(run, out)
 
 
-def test_a_model_without_lesions_to_find_is_not_exported(
-    make_dataset: MakeDataset, run: Path, further: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [(([], [(BIG, 0.9)]), "no lesion to be found"), (([BIG], []), "nothing was found in any case")],
+    ids=["no lesion", "nothing found"],
+)
+def test_an_evaluation_that_says_too_little_is_not_exported(
+    make_dataset: MakeDataset, run: Path, further: Path, tmp_path: Path, case: Any, words: str
 ) -> None:
-    measure(run, make_dataset("empty", {"a": ([], [(BIG, 0.9)])}), None, calibrate=further)
-    with pytest.raises(InputError, match="no lesion to be found"):
+    measure(run, make_dataset("too little", {"a": case}), None, calibrate=further)
+    with pytest.raises(InputError, match=words):
         package(run, tmp_path / "m")
 
 
@@ -362,6 +379,11 @@ def test_calibrating_needs_true_and_false_candidates(run: Path, three: Path, mak
 
 
 def test_settings_of_another_software_are_named(run: Path) -> None:
+    facts = (run / "run.json").read_text()
+    (run / "run.json").write_text('{"machine": "none"}')
+    with pytest.raises(InputError, match="does not say hours"):
+        read_run(run)
+    (run / "run.json").write_text(facts)
     (run / "config.json").write_text('{"stepz": 1}')
     with pytest.raises(InputError, match="stepz"):
         read_run(run)

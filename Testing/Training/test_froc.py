@@ -146,6 +146,16 @@ def test_many_resamples_are_the_same_as_few_at_a_time(monkeypatch: pytest.Monkey
     assert np.array_equal(average_precisions(results, weights), precisions)
 
 
+def test_false_positives_that_one_patient_has_alone() -> None:
+    """Where that one is not drawn, everything that was found counts, however low it scores."""
+    rng = np.random.default_rng(0)
+    crowded = CaseResult("a", 0.5 + 0.5 * rng.random(500), ((),) * 500, np.zeros(0))
+    others = [CaseResult(n, np.array([0.1]), ((0,),), np.array([5.0])) for n in "bcd"]
+    drawn = sensitivities([crowded, *others], weights=np.array([[0, 2, 1, 1], [1, 1, 1, 1]]))
+    assert (drawn[0] == 1).all()
+    assert (drawn[1] == 0).all()
+
+
 def test_patients_are_drawn_not_cases() -> None:
     results = random_results(1, cases=9, patients=3)
     weights = patient_weights(results, 400, seed=7)

@@ -22,7 +22,6 @@ from .froc import (
     CaseResult,
     average_precisions,
     counts_at,
-    interval,
     patient_weights,
     ratio,
     sensitivities,
@@ -88,9 +87,9 @@ def compare(paths: Sequence[Path], *, seed: int = 1, resamples: int = RESAMPLES)
             Compared(
                 name=name,
                 subject=evaluation.subject,
-                values={n: _estimate(values[n], drawn.get(n)) for n in values},
+                values={n: Estimate.of(values[n], drawn.get(n)) for n in values},
                 differences={
-                    n: _estimate(values[n] - first[0][n], drawn[n] - first[1][n] if drawn else None) for n in values
+                    n: Estimate.of(values[n] - first[0][n], drawn[n] - first[1][n] if drawn else None) for n in values
                 },
             )
         )
@@ -165,13 +164,6 @@ _MEASURES: dict[str, _Statistic] = {
     "sensitivity at the default threshold": _at_threshold("found", "lesions"),
     "FP/scan at the default threshold": _at_threshold("false", None),
 }
-
-
-def _estimate(value: float, drawn: np.ndarray | None) -> Estimate:
-    if drawn is None or not np.isfinite(value):
-        return Estimate(value=value)
-    low, high = interval(drawn)
-    return Estimate(value=value, low=float(low), high=float(high))
 
 
 def _names(paths: Sequence[Path], evaluations: Sequence[Evaluation]) -> list[str]:

@@ -154,6 +154,13 @@ def _refuse_common(measured: _Dataset, further: _Dataset) -> None:
                 f"{further.folder}: case {name} is case {names[hashes['t1c']]} of {measured.folder}; a calibration is "
                 "measured on studies that it was not fitted on, so take it out of one of the two"
             )
+    pseudonyms = {c.patient for c in measured.cases if c.patient != c.name}
+    for case in further.cases:
+        if case.patient in pseudonyms:
+            raise InputError(
+                f"{further.folder}: case {case.name} is of patient {case.patient}, of whom {measured.folder} has a case "
+                "too; a calibration is measured on patients that it was not fitted on, so take it out of one of the two"
+            )
 
 
 def _calibrate(dataset: _Dataset, examined: list[Examined], budget: float) -> _Scoring:

@@ -13,7 +13,7 @@ from lopsided.model import Calibration
 from lopsided.wording import DISCLAIMER
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from .froc import CaseResult
+from .froc import CaseResult, interval
 
 EVALUATION, FOLDER = "evaluation.json", "evaluation"  # within a run: RUN/evaluation/evaluation.json
 
@@ -36,6 +36,14 @@ class Estimate(_Record):
     value: Number
     low: Number = None
     high: Number = None
+
+    @classmethod
+    def of(cls, value: float, drawn: np.ndarray | None) -> Estimate:
+        """A value, and its interval from what resamples give, (resample,); without one where that is None."""
+        if drawn is None or not math.isfinite(value):
+            return cls(value=value)
+        low, high = interval(drawn)
+        return cls(value=value, low=float(low), high=float(high))
 
     def text(self, digits: int = 2) -> str:
         """The value; a dash where it is not defined."""
@@ -169,7 +177,7 @@ class Evaluation(_Record):
     """``evaluation.json``.
 
     ``score``: what candidates are ranked by; ``threshold``: the least that is shown at first. ``calibration`` has the
-    Brier score and the calibration error of this evaluation.
+    Brier score and the calibration error of this evaluation, if there was any candidate.
     """
 
     format_version: Literal[1] = 1

@@ -83,6 +83,10 @@ def _evaluation(run: Path, weights_sha256: str) -> tuple[Evaluation, Calibration
         raise InputError(f"{path}: has no calibration, and a model's confidence must mean something; {again} again")
     if not evaluation.dataset.lesions:
         raise InputError(f"{path}: there was no lesion to be found, so no sensitivity is known; {again} on others")
+    if evaluation.reliability.brier is None:
+        raise InputError(
+            f"{path}: nothing was found in any case, so the calibration was not measured; {again} on others"
+        )
     return evaluation, evaluation.calibration
 
 

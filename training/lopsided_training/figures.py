@@ -56,6 +56,7 @@ def froc_figure(curves: Mapping[str, Sequence[CaseResult]], *, bands: int, seed:
                 axes.fill_between(_GRID, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(FALSE_POSITIVES, sensitivities(results)[0], "o", color=colour, markersize=3.6)
         axes.set_xscale("log", base=2)
+        axes.set_xlim(_GRID[0] / 1.15, _GRID[-1] * 1.15)
         axes.set_xticks(FALSE_POSITIVES, ["⅛", "¼", "½", "1", "2", "4", "8"])
         axes.minorticks_off()
         axes.set_xlabel("false positives a scan")

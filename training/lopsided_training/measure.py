@@ -28,7 +28,6 @@ from .froc import (
     Size,
     average_precisions,
     counts_at,
-    interval,
     patient_weights,
     ratio,
     sensitivities,
@@ -85,7 +84,7 @@ class Measurer:
                 AtBudget(false_positives=b, sensitivity=p) for b, p in zip(FALSE_POSITIVES, points[:-1], strict=True)
             ),
             froc_mean=points[-1],
-            average_precision=_estimate(float(average_precisions(results)[0]), precisions),
+            average_precision=Estimate.of(float(average_precisions(results)[0]), precisions),
             by_size=tuple(by_size),
         )
 
@@ -121,14 +120,14 @@ class Measurer:
         """Sensitivity at each of ``FALSE_POSITIVES``, and then their mean."""
         values = _with_mean(sensitivities(results, size_mm=size_mm))[0]
         if self.weights is None:
-            return [_estimate(float(v), None) for v in values]
+            return [Estimate.of(float(v), None) for v in values]
         drawn = _with_mean(sensitivities(results, size_mm=size_mm, weights=self.weights))
-        return [_estimate(float(v), drawn[:, n]) for n, v in enumerate(values)]
+        return [Estimate.of(float(v), drawn[:, n]) for n, v in enumerate(values)]
 
     def _ratio(self, part: np.ndarray, whole: np.ndarray) -> Estimate:
         """Of sums over cases."""
         drawn = None if self.weights is None else ratio(self.weights @ part, self.weights @ whole)
-        return _estimate(float(ratio(part.sum(), whole.sum())), drawn)
+        return Estimate.of(float(ratio(part.sum(), whole.sum())), drawn)
 
     def _mean(self, values: np.ndarray) -> Estimate:
         defined = np.isfinite(values)
@@ -153,10 +152,3 @@ def measure_reliability(results: Sequence[CaseResult]) -> Reliability:
 
 def _with_mean(values: np.ndarray) -> np.ndarray:
     return np.column_stack([values, values.mean(axis=1)])
-
-
-def _estimate(value: float, drawn: np.ndarray | None) -> Estimate:
-    if drawn is None or not np.isfinite(value):
-        return Estimate(value=value)
-    low, high = interval(drawn)
-    return Estimate(value=value, low=float(low), high=float(high))

@@ -94,4 +94,7 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder / CONFIG}: {where}: {first['msg']}; train again with this software") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{folder / RUN}: cannot be read ({error}); train again") from None
+    missing = sorted({"machine", "hours", "software"} - set(facts))
+    if missing:
+        raise InputError(f"{folder / RUN}: does not say {missing[0]}; train again with this software")
     return Run(folder, config, facts, (folder / WEIGHTS).read_bytes())
