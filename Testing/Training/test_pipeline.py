@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from lopsided.architectures import Architecture, DeepLabSizes, ResidualUNetSizes
 from lopsided.errors import InputError
-from lopsided.model import ModelCard, ResidualUNetSizes, load_model
+from lopsided.model import ModelCard, load_model
 from lopsided_training import export as exporting
 from lopsided_training import fit as fitting
 from lopsided_training.anatomy import from_image, from_label_map, mni152
@@ -32,6 +33,8 @@ SMALL = FitConfig(
     patches=PatchConfig(size=16),
     network=ResidualUNetSizes(channels=(4, 6), encoder_blocks=(0, 1), decoder_blocks=(1,)),
 )
+DEEPLAB = DeepLabSizes(channels=(4, 6, 6), blocks=(0, 0, 1), output_stride=4, atrous_rates=(1,), pyramid_channels=6)
+each_network = pytest.mark.parametrize("network", [SMALL.network, DEEPLAB], ids=lambda sizes: sizes.kind)
 
 
 @pytest.fixture(scope="session")
@@ -126,10 +129,11 @@ def test_a_dataset_is_nnunets_layout_with_trust(dataset: Path) -> None:
     assert described["file_ending"] == ".nii.gz"
 
 
-def test_training_learns(dataset: Path, tmp_path: Path) -> None:
+@each_network
+def test_training_learns(dataset: Path, tmp_path: Path, network: Architecture) -> None:
     lines: list[str] = []
     patches = PatchConfig(size=16, on_lesion=1.0, drop=0.0)
-    changes = {"steps": 150, "learning_rate": 1e-2, "checkpoint_every": 150, "patches": patches}
+    changes = {"steps": 150, "learning_rate": 1e-2, "checkpoint_every": 150, "patches": patches, "network": network}
     fitting.fit(dataset, tmp_path, SMALL.model_copy(update=changes), accelerator="cpu", say=lines.append)
     losses = [float(line.split("loss ")[1].split()[0]) for line in lines if "loss" in line]
     assert len(losses) == 3
@@ -186,12 +190,15 @@ def export_tiny(run: Path, dataset: Path, out: Path) -> ModelCard:
     )
 
 
-def test_export_makes_a_model_that_loads(dataset: Path, tmp_path: Path) -> None:
-    config = SMALL.model_copy(update={"steps": 60, "learning_rate": 1e-2, "patches": PatchConfig(size=32)})
+@each_network
+def test_export_makes_a_model_that_loads(dataset: Path, tmp_path: Path, network: Architecture) -> None:
+    changes = {"steps": 60, "learning_rate": 1e-2, "patches": PatchConfig(size=32), "network": network}
+    config = SMALL.model_copy(update=changes)
     fitting.fit(dataset, tmp_path / "run", config, accelerator="cpu", say=lambda line: None)
     card = export_tiny(tmp_path / "run", dataset, tmp_path / "tiny")
     loaded = load_model(tmp_path / "tiny").card
     assert loaded == card
+    assert loaded.architecture == network
     assert loaded.calibration.studies == 3
     assert any(p.confidence == loaded.threshold for p in loaded.operating_points)
     rates = [p.false_positives_per_scan for p in loaded.operating_points]
@@ -250,6 +257,9 @@ def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
         ("stepz = 5", "stepz"),
         ("[loss]\nbeta = 2", r"loss\.beta"),
         ("[patches]\nsize = 20", "patches.size 20 is not a multiple of 8"),
+        ('[network]\nkind = "mixer"', "network: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'"),
+        ('[network]\nkind = "deeplabv3-2.5d"\nslices = 4', r"network\.deeplabv3-2\.5d: .*4 slices have none in"),
+        ('patches.size = 40\n[network]\nkind = "deeplabv3-2.5d"\noutput_stride = 16', "40 is not a multiple of 16"),
         ("steps = ", "TOML"),
     ],
 )
@@ -262,6 +272,14 @@ def test_wrong_settings_are_named(tmp_path: Path, text: str, words: str) -> None
 def test_the_configurations_that_ship_are_valid() -> None:
     for path in (Path(__file__).parents[2] / "training" / "configs").glob("*.toml"):
         assert read_config(path).steps > 0
+
+
+def test_a_network_of_no_kind_is_a_residual_u_net(tmp_path: Path) -> None:
+    sizes = "channels = [4, 6]\nencoder_blocks = [0, 1]\ndecoder_blocks = [1]"
+    (tmp_path / "c.toml").write_text(f"[network]\n{sizes}")
+    assert read_config(tmp_path / "c.toml").network == SMALL.network
+    (tmp_path / "c.toml").write_text('[network]\nkind = "deeplabv3-2.5d"')
+    assert read_config(tmp_path / "c.toml").network == DeepLabSizes()
 
 
 def test_a_dataset_that_is_none_is_refused(tmp_path: Path) -> None:

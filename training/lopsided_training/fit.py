@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lopsided.errors import InputError
-from lopsided.network import ResidualUNet
+from lopsided.networks import build_network
 from safetensors.torch import save_file
 
 from .config import FitConfig
@@ -67,7 +67,7 @@ def fit(
         prepared = prepare(cases, config, cache or out / "cache", lambda done, of: None)
     say(f"{len(prepared)} cases, {sum(len(c.centres) for c in prepared)} lesions")
 
-    network = ResidualUNet(len(config.input.sequences), config.network)
+    network = build_network(len(config.input.sequences), config.network)
     optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     model, optimiser = fabric.setup(network, optimiser)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
