@@ -10,22 +10,26 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from lopsided.architectures import Architecture, DeepLabSizes, ResidualUNetSizes
 from lopsided.model import (
     Calibration,
     Model,
     ModelCard,
     OperatingPoint,
     Provenance,
-    ResidualUNetSizes,
     load_model,
 )
-from lopsided.network import ResidualUNet
+from lopsided.networks import build_network
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided_training.config import FitConfig
 from safetensors.torch import save_file
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 PLAIN = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=1, brier=0.1, calibration_error=0.1)
+SMALL_UNET = ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1))
+SMALL_DEEPLAB = DeepLabSizes(
+    channels=(4, 6, 8), blocks=(0, 1, 1), output_stride=4, atrous_rates=(1, 2), pyramid_channels=6
+)
 OBLIQUE = (0.936, -0.28, 0.213, 0.31, 0.936, -0.163, -0.154, 0.219, 0.963)
 
 
@@ -98,7 +102,7 @@ def make_card(weights: bytes, **changes: object) -> ModelCard:
         "intended_use": "tests",
         "licence": "Apache-2.0",
         "created": "2026-01-01",
-        "architecture": ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1)),
+        "architecture": SMALL_UNET,
         "input": FitConfig().input,
         "calibration": PLAIN,
         "threshold": 0.5,
@@ -120,20 +124,29 @@ def make_card(weights: bytes, **changes: object) -> ModelCard:
     return ModelCard(**(fields | changes)).signed()  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_model_folder(folder: Path, architecture: Architecture) -> Path:
     """A model folder with random weights, that give probabilities of all sizes."""
-    folder = tmp_path_factory.mktemp("models") / "small"
     folder.mkdir()
     torch.manual_seed(3)
-    sizes = ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1))
-    network = ResidualUNet(4, sizes)
+    network = build_network(4, architecture)
     with torch.no_grad():
         network.head.bias.zero_()  # type: ignore[union-attr]
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
-    card = make_card((folder / "model.safetensors").read_bytes())
+    card = make_card((folder / "model.safetensors").read_bytes(), architecture=architecture)
     (folder / "model.json").write_text(card.model_dump_json(), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a residual U-Net."""
+    return make_model_folder(tmp_path_factory.mktemp("models") / "small", SMALL_UNET)
+
+
+@pytest.fixture(scope="session")
+def deeplab_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a 2.5D DeepLab."""
+    return make_model_folder(tmp_path_factory.mktemp("models") / "small", SMALL_DEEPLAB)
 
 
 @pytest.fixture

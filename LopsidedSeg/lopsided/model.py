@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
+from .architectures import Architecture
 from .errors import InputError
 from .resources import resource_folder
 
@@ -30,41 +30,6 @@ SEQUENCES: dict[str, str] = {"t1c": "post-contrast T1", "t1": "T1", "t2": "T2", 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ResidualUNetSizes(_Record):
-    """The sizes of :class:`lopsided.network.ResidualUNet`, from the finest level to the coarsest."""
-
-    kind: Literal["residual-unet-3d"] = "residual-unet-3d"
-    channels: tuple[int, ...] = Field(min_length=2)
-    encoder_blocks: tuple[int, ...]
-    decoder_blocks: tuple[int, ...]
-
-    @model_validator(mode="after")
-    def _levels_agree(self) -> ResidualUNetSizes:
-        levels = len(self.channels)
-        if (len(self.encoder_blocks), len(self.decoder_blocks)) != (levels, levels - 1):
-            raise ValueError(f"{levels} channels need {levels} encoder_blocks and {levels - 1} decoder_blocks")
-        if min(self.channels) < 1 or min(self.encoder_blocks + self.decoder_blocks) < 0:
-            raise ValueError("channels must be positive, blocks not negative")
-        return self
-
-    @property
-    def stride(self) -> int:
-        """Every spatial size, and every tile's corner, is a multiple of this many voxels."""
-        return 2 ** (len(self.channels) - 1)
-
-    @property
-    def halo(self) -> int:
-        """Voxels, a multiple of ``stride``, beyond which nothing reaches an output voxel's stride block."""
-        reach = 0
-        for level, blocks in enumerate(self.decoder_blocks):  # from the output down
-            coarser = 2 ** (level + 1)
-            reach = math.ceil((reach + 2 * blocks * 2**level) / coarser) * coarser
-        for level in reversed(range(len(self.channels))):
-            reach += 2 * self.encoder_blocks[level] * 2**level
-        reach += 1  # the stem
-        return math.ceil(reach / self.stride) * self.stride
 
 
 class InputSequence(_Record):
@@ -142,7 +107,7 @@ class ModelCard(_Record):
     intended_use: str
     licence: str
     created: str
-    architecture: ResidualUNetSizes
+    architecture: Architecture
     input: InputSpec
     calibration: Calibration
     threshold: float = Field(ge=0, le=1)
@@ -201,7 +166,9 @@ def load_card(folder: Path) -> ModelCard:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise InputError(f"{path}: {where}: {first['msg']}; install the model again") from None
+        raise InputError(
+            f"{path}: {where}: {first['msg']}; install the model again, or another release of LopsidedSeg"
+        ) from None
     if card.digest != card.computed_digest():
         raise InputError(f"{path}: its digest does not match its content, so it was changed; install the model again")
     return card

@@ -12,7 +12,7 @@ import torch
 
 from .errors import InputError
 from .model import Model
-from .network import ResidualUNet
+from .networks import Network, build_network
 from .study import Study, network_input
 from .volume import Volume, resample
 
@@ -55,11 +55,16 @@ class Predictor:
         """
         self.model = model
         self.device = _device(device)
-        network = ResidualUNet(len(model.card.input.sequences), model.card.architecture)
+        network = build_network(len(model.card.input.sequences), model.card.architecture)
         weights = {name: torch.from_numpy(array) for name, array in model.weights.items()}
-        wrong = network.load_state_dict(weights, strict=False)
-        for name in wrong.missing_keys + wrong.unexpected_keys:
-            raise InputError(f"{model.folder}: weights and architecture disagree at {name}; install the model again")
+        wanted, given = ({n: t.shape for n, t in tensors.items()} for tensors in (network.state_dict(), weights))
+        for name in sorted(wanted.keys() | given.keys()):
+            if wanted.get(name) != given.get(name):
+                raise InputError(
+                    f"{model.folder}: weights and architecture ({model.card.architecture.kind}) disagree at {name}; "
+                    "install the model again"
+                )
+        network.load_state_dict(weights)
         self.network = network.eval().to(self.device)
 
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
@@ -117,7 +122,7 @@ class RememberingPredictor(Predictor):
 
 
 def tiled_logits(
-    network: ResidualUNet, images: torch.Tensor, core: int, progress: Callable[[float], None] = lambda part: None
+    network: Network, images: torch.Tensor, core: int, progress: Callable[[float], None] = lambda part: None
 ) -> torch.Tensor:
     """Logits (1, 1, k, j, i), float32 on the CPU, of ``images`` (1, sequence, k, j, i) in tiles of ``core`` voxels.
 

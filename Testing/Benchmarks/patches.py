@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from lopsided.network import ResidualUNet
+from lopsided.networks import build_network
 from lopsided_training.config import read_config
 from lopsided_training.dataset import read_dataset
 from lopsided_training.patches import draw, prepare
@@ -54,12 +54,12 @@ def main() -> None:
 
         def trained(batches: bool) -> Callable[[], None]:
             def work() -> None:
-                network = ResidualUNet(len(config.input.sequences), config.network)
+                network = build_network(len(config.input.sequences), config.network)
                 (folder / "checkpoint.ckpt").unlink(missing_ok=True)
                 train(fabric, network, cases, config, folder)
 
             def alone() -> None:
-                network = ResidualUNet(len(config.input.sequences), config.network)
+                network = build_network(len(config.input.sequences), config.network)
                 model, optimiser = fabric.setup(network, torch.optim.AdamW(network.parameters()))
                 side = config.patches.size
                 shape = (config.batch, len(config.input.sequences), side, side, side)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lopsided.architectures import DeepLabSizes
 from lopsided.errors import InputError
-from lopsided.model import bundled_models, find_model, load_model
+from lopsided.model import ModelCard, bundled_models, find_model, load_model
 
 
 @pytest.fixture
@@ -54,6 +55,11 @@ def test_truncated_weights_are_refused(copy: Path) -> None:
         (lambda c: c.pop("calibration"), "calibration: Field required"),
         (lambda c: c.update(surprise=1), "surprise: Extra inputs"),
         (lambda c: c["architecture"].update(decoder_blocks=[1]), "decoder_blocks"),
+        (lambda c: c["architecture"].update(kind="deeplabv3-2.5d"), "encoder_blocks: Extra inputs"),
+        (
+            lambda c: c["architecture"].update(kind="mixer"),
+            "architecture: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'",
+        ),
         (lambda c: c["input"].update(sequences=[{"name": "t1"}]), "t1c"),
     ],
 )
@@ -62,6 +68,44 @@ def test_a_changed_card_is_refused_by_name(copy: Path, change: Callable[[dict[st
     with pytest.raises(InputError, match=words) as caught:
         load_model(copy)
     assert str(copy / "model.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"slices": 4}, "4 slices have none in their middle"),
+        ({"slices": -5}, "slices: Input should be greater than 0"),
+        ({"channels": [4, 6]}, "2 channels need 2 blocks"),
+        ({"channels": [4, 0, 8]}, "channels.1: Input should be greater than 0"),
+        ({"blocks": [0, -1, 1]}, "blocks.1: Input should be greater than or equal to 0"),
+        ({"output_stride": 8}, "an output_stride of 8 needs more channels than 3"),
+        ({"output_stride": 6}, "output_stride: Input should be 4, 8 or 16"),
+        ({"atrous_rates": []}, "atrous_rates: Tuple should have at least 1 item"),
+        ({"atrous_rates": [0]}, "atrous_rates.0: Input should be greater than 0"),
+        ({"pyramid_channels": 0}, "pyramid_channels: Input should be greater than 0"),
+    ],
+)
+def test_sizes_that_make_no_deeplab_are_refused_by_name(
+    deeplab_folder: Path, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    folder = Path(shutil.copytree(deeplab_folder, tmp_path / "copy"))
+    edit(folder, lambda c: c["architecture"].update(change))
+    with pytest.raises(InputError, match=words):
+        load_model(folder)
+
+
+def test_a_card_says_which_network_it_is(deeplab_folder: Path) -> None:
+    card = load_model(deeplab_folder).card
+    assert isinstance(card.architecture, DeepLabSizes)
+    assert card.architecture.atrous_rates == (1, 2)
+    assert ModelCard.model_validate_json(card.model_dump_json()) == card
+
+
+def test_a_card_without_a_kind_is_a_residual_u_net(copy: Path) -> None:
+    before = load_model(copy).card
+    edit(copy, lambda c: c["architecture"].pop("kind"))
+    assert load_model(copy).card == before
+    assert before.architecture.kind == "residual-unet-3d"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\x00"])

@@ -1,14 +1,15 @@
 """From study to probability map."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lopsided.errors import InputError
-from lopsided.model import Model, ResidualUNetSizes
-from lopsided.network import ResidualUNet
-from lopsided.predict import Cancelled, Predictor, RememberingPredictor, tiled_logits
+from lopsided.model import Model, load_model
+from lopsided.networks import ResidualUNet
+from lopsided.predict import Cancelled, Predictor, RememberingPredictor
 from lopsided.study import Study, network_input
 from lopsided.volume import Geometry, Volume, resample
 
@@ -16,27 +17,6 @@ from lopsided.volume import Geometry, Volume, resample
 @pytest.fixture
 def study(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> Study:
     return Study(head(geometry((72, 64, 56)), [((15.0, 40.0, 30.0), 3.0)]))
-
-
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1)),
-        ResidualUNetSizes(channels=(4, 4, 4, 4), encoder_blocks=(1, 0, 1, 1), decoder_blocks=(0, 1, 0)),
-        ResidualUNetSizes(channels=(4, 8), encoder_blocks=(2, 2), decoder_blocks=(2,)),
-    ],
-    ids=["three levels", "four levels", "two levels"],
-)
-def test_tiles_agree_with_the_whole_volume(sizes: ResidualUNetSizes) -> None:
-    torch.manual_seed(1)
-    network = ResidualUNet(2, sizes).eval()
-    images = torch.randn(1, 2, 96, 80, 88)
-    whole = tiled_logits(network, images, 96)
-    for core in (32, 56):
-        assert (tiled_logits(network, images, core) - whole).abs().max() < 1e-4
-    # and it is the halo that makes it so
-    network.halo -= sizes.stride * 2
-    assert (tiled_logits(network, images, 16) - whole).abs().max() > 1e-4
 
 
 def test_the_map_is_on_the_inputs_grid(model: Model, head: Callable[..., Volume], oblique: Geometry) -> None:
@@ -148,10 +128,36 @@ def test_no_memory_at_all_is_said(model: Model, study: Study, monkeypatch: pytes
         Predictor(model, "cpu").probability_map(study)
 
 
-def test_weights_of_another_architecture_are_refused(model: Model) -> None:
-    weights = {k: v for k, v in model.weights.items() if k != "head.bias"}
-    with pytest.raises(InputError, match=r"head\.bias"):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda w: w.pop("head.bias"), r"head\.bias"),
+        (lambda w: w.update(more=w["head.bias"]), "more"),
+        (lambda w: w.update({"stem.0.weight": w["stem.0.weight"][:, :1]}), r"stem\.0\.weight"),
+    ],
+    ids=["one missing", "one too many", "another number of sequences"],
+)
+def test_weights_of_other_sizes_are_refused(
+    model: Model, change: Callable[[dict[str, np.ndarray]], object], words: str
+) -> None:
+    weights = dict(model.weights)
+    change(weights)
+    with pytest.raises(InputError, match=rf"\(residual-unet-3d\) disagree at {words};"):
         Predictor(Model(model.folder, model.card, weights))
+
+
+def test_weights_of_another_architecture_are_refused(model: Model, deeplab_folder: Path) -> None:
+    other = load_model(deeplab_folder)
+    with pytest.raises(InputError, match=r"\(residual-unet-3d\) disagree at"):
+        Predictor(Model(model.folder, model.card, other.weights))
+    with pytest.raises(InputError, match=r"\(deeplabv3-2\.5d\) disagree at"):
+        Predictor(Model(other.folder, other.card, model.weights))
+
+
+def test_a_deeplab_gives_a_map(deeplab_folder: Path, head: Callable[..., Volume], oblique: Geometry) -> None:
+    probability = Predictor(load_model(deeplab_folder), "cpu").probability_map(Study(head(oblique)))
+    assert probability.geometry == oblique
+    assert 0 <= probability.array.min() < probability.array.max() <= 1
 
 
 def test_an_absent_device_is_refused(model: Model) -> None:

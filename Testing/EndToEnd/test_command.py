@@ -16,6 +16,7 @@ import pytest
 import SimpleITK as sitk
 from lopsided.reading import read_volume
 from lopsided.resources import resource_folder
+from lopsided.volume import Geometry, Volume, to_sitk
 from numpy.testing import assert_allclose
 
 SAMPLE = resource_folder() / "SampleStudy"
@@ -174,6 +175,17 @@ def test_a_copy_of_a_model_can_be_used_by_its_path(tmp_path: Path) -> None:
     folder = next(p.parent for p in (resource_folder() / "Models").glob("*/model.json"))
     shutil.copytree(folder, tmp_path / "mine")
     assert "Research tool" in lopsided("models", "info", tmp_path / "mine")
+
+
+def test_a_model_of_another_architecture_searches_too(
+    deeplab_folder: Path, head: Callable[..., Volume], geometry: Callable[..., Geometry], tmp_path: Path
+) -> None:
+    volume = head(geometry((72, 64, 56)))
+    sitk.WriteImage(to_sitk(volume.array, volume.geometry), str(tmp_path / "t1c.nii.gz"))
+    lopsided("suggest", tmp_path / "t1c.nii.gz", "--model", deeplab_folder, "--out", tmp_path / "out")
+    used = json.loads((tmp_path / "out" / "candidates.json").read_text(encoding="utf-8"))["model"]
+    assert used["digest"] == json.loads((deeplab_folder / "model.json").read_text(encoding="utf-8"))["digest"]
+    assert read_volume(tmp_path / "out" / "probability.nii.gz").array.max() > 0
 
 
 def test_the_worker_answers_requests_and_outlives_a_bad_one(tmp_path: Path, demo: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from lopsided.model import ResidualUNetSizes
+from lopsided.architectures import ResidualUNetSizes
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig
 from lopsided_training.simulate import simulate
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import SimpleITK as sitk
 import torch
+from lopsided.architectures import DeepLabSizes
 from lopsided.errors import InputError
 from lopsided.model import load_model
 from lopsided_training import fit as fitting
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+DEEPLAB = DeepLabSizes(channels=(4, 6, 6), blocks=(0, 0, 1), output_stride=4, atrous_rates=(1,), pyramid_channels=6)
 VALIDATED = ValidationConfig(folds=3, every=2, cases=1)
 
 
@@ -34,9 +36,11 @@ def run(dataset: Path, out: Path, config: FitConfig, **options: object) -> list[
     return lines
 
 
-def test_training_learns(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+@pytest.mark.parametrize("network", [None, DEEPLAB], ids=["residual-unet-3d", "deeplabv3-2.5d"])
+def test_training_learns(dataset: Path, tmp_path: Path, small: FitConfig, network: DeepLabSizes | None) -> None:
     patches = PatchConfig(size=16, on_lesion=1.0, drop=0.0)
     changes = {"steps": 150, "learning_rate": 1e-2, "checkpoint_every": 150, "patches": patches}
+    changes["network"] = network or small.network
     lines = run(dataset, tmp_path, small.model_copy(update=changes))
     losses = [float(line.split("loss ")[1].split()[0]) for line in lines if "loss" in line]
     assert len(losses) == 3
@@ -271,6 +275,9 @@ def test_a_cache_that_does_not_fit_is_refused_before_training(
         ("stepz = 5", "stepz"),
         ("[loss]\nbeta = 2", r"loss\.beta"),
         ("[patches]\nsize = 20", "patches.size 20 is not a multiple of 8"),
+        ('[network]\nkind = "mixer"', "network: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'"),
+        ('[network]\nkind = "deeplabv3-2.5d"\nslices = 4', r"network\.deeplabv3-2\.5d: .*4 slices have none in"),
+        ('patches.size = 40\n[network]\nkind = "deeplabv3-2.5d"\noutput_stride = 16', "40 is not a multiple of 16"),
         ("steps = ", "TOML"),
     ],
 )
@@ -286,6 +293,14 @@ def test_a_flag_goes_over_the_file(tmp_path: Path) -> None:
     assert (config.steps, config.loss.alpha, config.loss.beta, config.precision) == (9, 3.0, 0.25, "bf16-mixed")
     with pytest.raises(InputError, match=r"--set loss\.betta=1: loss\.betta"):
         read_config(tmp_path / "c.toml", ["loss.betta=1"])
+
+
+def test_a_network_of_no_kind_is_a_residual_u_net(tmp_path: Path, small: FitConfig) -> None:
+    sizes = "channels = [4, 6]\nencoder_blocks = [0, 1]\ndecoder_blocks = [1]"
+    (tmp_path / "c.toml").write_text(f"[network]\n{sizes}")
+    assert read_config(tmp_path / "c.toml", ["patches.size=16"]).network == small.network
+    (tmp_path / "c.toml").write_text('[network]\nkind = "deeplabv3-2.5d"')
+    assert read_config(tmp_path / "c.toml").network == DeepLabSizes()
 
 
 def test_the_configurations_that_ship_are_valid() -> None:

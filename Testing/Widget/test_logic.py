@@ -186,10 +186,14 @@ def test_slicer_never_imports_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_real_worker_speaks_the_same_protocol(model_folder: Path, volume: Any, annotation: Any) -> None:
-    """A network with random weights, in the process that users get."""
+@pytest.mark.parametrize("folder", ["model_folder", "deeplab_folder"])
+def test_the_real_worker_speaks_the_same_protocol(
+    folder: str, volume: Any, annotation: Any, request: pytest.FixtureRequest
+) -> None:
+    """A network of each kind with random weights, in the process that users get."""
     from LopsidedSeg import LopsidedSegLogic
 
+    model_folder = request.getfixturevalue(folder)
     reference = volume("T1c")
     logic = LopsidedSegLogic(prepare=lambda: None)
     try:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lopsided.architectures import Architecture, ResidualUNetSizes
 from lopsided.errors import InputError
-from lopsided.model import InputSequence, InputSpec, ResidualUNetSizes
+from lopsided.model import InputSequence, InputSpec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .losses.settings import LopsidedConfig, LossConfig
@@ -69,7 +70,7 @@ class FitConfig(_Section):
         spacing_mm=(1.0, 1.0, 1.0),
         clip=(-5.0, 10.0),
     )
-    network: ResidualUNetSizes = ResidualUNetSizes(
+    network: Architecture = ResidualUNetSizes(
         channels=(16, 32, 64, 96), encoder_blocks=(0, 2, 2, 2), decoder_blocks=(1, 1, 1)
     )
     loss: LossConfig = LopsidedConfig()
@@ -100,7 +101,7 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
     if config.patches.size % config.network.stride:
         raise InputError(
             f"{where}: patches.size {config.patches.size} is not a multiple of {config.network.stride}, "
-            "the stride that network.channels gives"
+            f"the stride of the network ({config.network.kind})"
         )
     return config
 

@@ -16,7 +16,7 @@ from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lopsided import __version__
 from lopsided.errors import InputError
 from lopsided.model import load_model
-from lopsided.network import ResidualUNet
+from lopsided.networks import Network, build_network
 
 from .config import FitConfig
 from .dataset import digest, read_dataset
@@ -113,8 +113,8 @@ def fit(
         partial.replace(out / RUN)
 
 
-def _network(config: FitConfig, start_from: Path | None) -> ResidualUNet:
-    network = ResidualUNet(len(config.input.sequences), config.network)
+def _network(config: FitConfig, start_from: Path | None) -> Network:
+    network = build_network(len(config.input.sequences), config.network)
     if start_from:
         model = load_model(start_from)
         if (model.card.architecture, model.card.input) != (config.network, config.input):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from lopsided.network import ResidualUNet
+from lopsided.networks import Network
 from safetensors.torch import save_file
 
 from .config import FitConfig
@@ -23,7 +23,7 @@ from .patches import Batch, PreparedCase, draw
 CHECKPOINT, BEST, LAST = "checkpoint.ckpt", "best.safetensors", "last.safetensors"
 _LOG_EVERY = 50
 
-Look = Callable[[ResidualUNet], dict[str, float]]
+Look = Callable[[Network], dict[str, float]]
 """Called with the network now and then. What it measures is logged; of ``froc`` the best is kept."""
 
 
@@ -39,7 +39,7 @@ class Trained:
 
 def train(
     fabric: Fabric,
-    network: ResidualUNet,
+    network: Network,
     cases: list[PreparedCase],
     config: FitConfig,
     out: Path,
@@ -155,7 +155,7 @@ def _ahead(cases: list[PreparedCase], config: FitConfig, steps: range, rank: int
 
 def _note(
     fabric: Fabric,
-    network: ResidualUNet,
+    network: Network,
     measured: dict[str, float],
     step: int,
     progress: dict[str, Any],
@@ -182,7 +182,7 @@ def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     fabric.barrier()
 
 
-def save_weights(network: ResidualUNet, path: Path) -> None:
+def save_weights(network: Network, path: Path) -> None:
     """As safetensors, float32."""
     weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in network.state_dict().items()}
     partial = path.with_suffix(".partial")

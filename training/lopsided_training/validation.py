@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from lopsided.candidates import find_candidates
 from lopsided.errors import InputError
-from lopsided.network import ResidualUNet
+from lopsided.networks import Network
 from lopsided.predict import tiled_logits
 from lopsided.regions import Region
 from lopsided.volume import Geometry, Volume
@@ -40,7 +40,7 @@ def hold_out(cases: list[Case], config: ValidationConfig, seed: int) -> tuple[li
     return [c for c in cases if c.patient not in held], [c for c in cases if c.patient in held]
 
 
-def search(network: ResidualUNet, case: PreparedCase, truth: np.ndarray) -> CaseResult:
+def search(network: Network, case: PreparedCase, truth: np.ndarray) -> CaseResult:
     """Candidates in a prepared case, all in one piece, ranked by their peak probability, against ``truth``.
 
     ``truth``: bool (k, j, i), on the case's grid. A lesion is hit as :func:`lopsided_training.matching.hits` says.
@@ -62,7 +62,7 @@ def search(network: ResidualUNet, case: PreparedCase, truth: np.ndarray) -> Case
     )
 
 
-def validate(network: ResidualUNet, cases: list[PreparedCase]) -> dict[str, float]:
+def validate(network: Network, cases: list[PreparedCase]) -> dict[str, float]:
     """``froc`` of the cases' own labels; what is not annotated counts as false."""
     training = network.training
     network.eval()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lopsided.errors import InputError
-from lopsided.network import ResidualUNet
+from lopsided.networks import build_network
 from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
@@ -89,7 +89,7 @@ def perform(
     fabric = Fabric(accelerator=accelerator, devices=1, precision=fit.precision)
     fabric.launch()
     fabric.seed_everything(run.seed, verbose=False)
-    network = ResidualUNet(len(fit.input.sequences), fit.network)
+    network = build_network(len(fit.input.sequences), fit.network)
     folder.mkdir(parents=True, exist_ok=True)
     watch = memory_of(cases, fit.patches.size)
     trained = train(fabric, network, cases, fit, folder, look=watch, stop=stop, say=say)

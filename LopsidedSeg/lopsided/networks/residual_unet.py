@@ -13,36 +13,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from .model import ResidualUNetSizes
-
-
-class VoxelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each voxel (Ba et al., arXiv 1607.06450)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-3)  # air, where all channels are alike, must not become noise
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The same shape, (batch, channel, k, j, i)."""
-        return super().forward(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
-
-
-class ResidualBlock(nn.Module):
-    """Two normalised 3x3x3 convolutions, and a shortcut, which carries the image's amplitude past the norms."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv3d(channels, channels, 3, padding=1, bias=False),
-            VoxelNorm(channels),
-            nn.ReLU(inplace=True),
-            nn.Conv3d(channels, channels, 3, padding=1, bias=False),
-            VoxelNorm(channels),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The same shape."""
-        return torch.relu(x + self.body(x))
+from ..architectures import ResidualUNetSizes
+from .layers import LESIONS_ARE_RARE, ResidualBlock
 
 
 class ResidualUNet(nn.Module):
@@ -67,8 +39,7 @@ class ResidualUNet(nn.Module):
         )
         self.decoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, sizes.decoder_blocks, strict=False))
         self.head = nn.Conv3d(widths[0], 1, 1)
-        # lesions are rare: begin from that, not from one half (Lin et al., ICCV 2017, section 3.3)
-        nn.init.constant_(self.head.bias, -5.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.head.bias, LESIONS_ARE_RARE)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # twice as fast on CPUs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -86,4 +57,4 @@ class ResidualUNet(nn.Module):
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(number)))
+    return nn.Sequential(*(ResidualBlock(channels, 3) for _ in range(number)))

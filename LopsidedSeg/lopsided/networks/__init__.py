@@ -1,0 +1,18 @@
+"""The networks that a model may be: torch modules, made from the sizes in :mod:`lopsided.architectures`."""
+
+from __future__ import annotations
+
+from ..architectures import Architecture, DeepLabSizes
+from .deeplab import DeepLab25D
+from .residual_unet import ResidualUNet
+
+Network = DeepLab25D | ResidualUNet
+"""Takes ``(batch, sequence, k, j, i)`` float, each spatial size a multiple of its ``stride``; gives logits
+``(batch, 1, k, j, i)``. A value depends on the voxels within ``halo`` of it alone."""
+
+
+def build_network(inputs: int, architecture: Architecture) -> Network:
+    """A network with new weights for ``inputs`` sequences."""
+    if isinstance(architecture, DeepLabSizes):
+        return DeepLab25D(inputs, architecture)
+    return ResidualUNet(inputs, architecture)
