@@ -118,8 +118,8 @@ def train(
         if look and (done % config.validation.every == 0 or done == config.steps):
             measured = fabric.broadcast(look(network) if fabric.is_global_zero else {})
             _note(fabric, network, measured, done, progress, out, say)
-            patience = config.validation.patience
-            progress["ended"] = bool(patience) and done - progress["best"]["step"] >= patience * config.validation.every
+            patience, best = config.validation.patience * config.validation.every, progress["best"]
+            progress["ended"] = bool(patience and best) and done - best["step"] >= patience
         if done % config.checkpoint_every == 0 or done == config.steps or progress["ended"]:
             now = time.monotonic()
             progress.update(step=done, seconds=progress["seconds"] + now - began)
