@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from lopsided.errors import InputError
 from lopsided.model import Model, load_model
 from lopsided.study import Study
@@ -41,7 +42,7 @@ class Planted:
     """Stands for a predictor: the map of a case is what was planted for it."""
 
     maps: dict[str, list[tuple[Place, float]]] = {}  # noqa: RUF012
-    device = evaluating.torch.device("cpu")
+    device = torch.device("cpu")
 
     def __init__(self, model: Model, device: str | None = None) -> None:
         self.model = model

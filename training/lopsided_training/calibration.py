@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from lopsided.candidates import features
@@ -11,21 +10,11 @@ from lopsided.errors import InputError
 from lopsided.model import Calibration
 from sklearn.linear_model import LogisticRegression
 
+from .evaluation import ReliabilityBin
 from .examine import Examined
 from .froc import CaseResult
 
 BINS = 10
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Candidates with a score from ``low`` to below ``high``: how many, their mean score, and which part is true."""
-
-    low: float
-    high: float
-    candidates: int
-    mean_score: float
-    true: float
 
 
 def fit_calibration(examined: Sequence[Examined]) -> Calibration:
@@ -52,7 +41,7 @@ def fit_calibration(examined: Sequence[Examined]) -> Calibration:
     )
 
 
-def reliability(results: Sequence[CaseResult]) -> list[Bin]:
+def reliability(results: Sequence[CaseResult]) -> tuple[ReliabilityBin, ...]:
     """All candidates in ten bins of equal width, those without a candidate left out."""
     scores, true = _said_and_true(results)
     edges = np.linspace(0, 1, BINS + 1)
@@ -61,8 +50,16 @@ def reliability(results: Sequence[CaseResult]) -> list[Bin]:
     for n in np.unique(which):
         inside = which == n
         low, high = float(edges[n]), float(edges[n + 1])
-        bins.append(Bin(low, high, int(inside.sum()), float(scores[inside].mean()), float(true[inside].mean())))
-    return bins
+        bins.append(
+            ReliabilityBin(
+                low=low,
+                high=high,
+                candidates=int(inside.sum()),
+                mean_score=float(scores[inside].mean()),
+                true=float(true[inside].mean()),
+            )
+        )
+    return tuple(bins)
 
 
 def calibration_error(results: Sequence[CaseResult]) -> float:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .dataset import Case
-from .matching import lesions_of
+from .matching import lesions_of, sphere_diameter
 
 _LOOK_MM = 24.0  # half a side of the pictures around a lesion
 
@@ -54,7 +54,7 @@ def contact_sheet(cases: list[Case], out: Path, *, outlines: bool = True) -> Non
             k, j, i = ((side.start + side.stop) // 2 for side in chosen[number].box)
             reach_j, reach_i = (round(_LOOK_MM / reference.geometry.spacing[axis]) for axis in (1, 0))
             around = (k, slice(max(j - reach_j, 0), j + reach_j), slice(max(i - reach_i, 0), i + reach_i))
-            diameter = np.cbrt(6 * chosen[number].mask.sum() * reference.geometry.voxel_volume / np.pi)
+            diameter = sphere_diameter(chosen[number].mask.sum() * reference.geometry.voxel_volume)
             _show(cell, reference.array[around], truth[around] if outlines else None, f"{diameter:.1f} mm")
     figure.savefig(out, dpi=80)
 

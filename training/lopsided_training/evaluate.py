@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lopsided import __version__
 from lopsided.dataset.store import digest
 from lopsided.errors import InputError
@@ -28,6 +27,7 @@ from .evaluation import EVALUATION, FOLDER, DatasetFacts, EvaluatedCase, Evaluat
 from .examine import Examined, examine
 from .fit import CONFIG, RUN
 from .froc import RESAMPLES, CaseResult, threshold_at
+from .machine import machine
 from .measure import IOU_WORDS, OVERLAP_WORDS, Measurer, case_extents, measure_reliability
 from .report import write_report
 from .runs import read_run
@@ -123,7 +123,7 @@ def evaluate(
         evaluation = Evaluation(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             software=_software(),
-            machine=_machine(predictor.device),
+            machine=machine(predictor.device),
             seconds=round(time.monotonic() - began, 1),
             subject=Subject(
                 kind="run" if is_run else "model",
@@ -218,9 +218,3 @@ def _numbers(
 def _software() -> dict[str, str]:
     packages = ("torch", "numpy", "scipy", "scikit-learn", "SimpleITK")
     return {"lopsided": __version__, "python": platform.python_version()} | {p: version(p) for p in packages}
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, {platform.machine()}"
-    return f"{device}, {torch.get_num_threads()} threads, {platform.machine()}"

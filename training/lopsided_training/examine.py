@@ -15,7 +15,7 @@ from lopsided.volume import Geometry
 
 from .dataset import Case
 from .froc import CaseResult
-from .matching import IOU, hits, lesions_of, overlaps
+from .matching import IOU, hits, lesions_of, overlaps, sphere_diameter
 
 UNCALIBRATED = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=0, brier=1, calibration_error=1)
 """Confidence is the peak probability itself."""
@@ -96,7 +96,7 @@ def examine_case(predictor: Predictor, case: Case) -> Examined:
     numbered, regions = lesions_of(case.truth(study.reference).array)
     voxels = np.bincount(numbered.ravel(), minlength=len(regions) + 1)[1:]
     lesions = [
-        Lesion(region, measure(region, geometry), float(np.cbrt(6 * n * geometry.voxel_volume / np.pi)))
+        Lesion(region, measure(region, geometry), float(sphere_diameter(n * geometry.voxel_volume)))
         for region, n in zip(regions, voxels, strict=True)
     ]
     nothing = np.zeros(geometry.shape, bool)

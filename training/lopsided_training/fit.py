@@ -15,12 +15,13 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lopsided import __version__
 from lopsided.errors import InputError
-from lopsided.model import load_model
+from lopsided.model import load_card, load_model
 from lopsided.networks import Network, build_network
 
 from .config import FitConfig
 from .dataset import digest, read_dataset
 from .losses.settings import OracleIgnoreConfig
+from .machine import machine
 from .patches import PreparedCase, prepare
 from .train import BEST, LAST, train
 from .validation import hold_out, validate
@@ -93,13 +94,12 @@ def fit(
             "held_out": [case.name for case in held],
             "lesions": _lesions(chosen),
             "data_sha256": digest(cases),
-            "start_from": start_from and load_model(start_from).card.digest,
+            "start_from": start_from and load_card(start_from).digest,
             "steps": trained.steps,
             "best_step": trained.best_step,
             "history": trained.history,
             "hours": round(trained.seconds / 3600, 2),
-            "machine": f"{fabric.world_size} x {fabric.device.type}, {torch.get_num_threads()} threads, "
-            f"{platform.machine()}",
+            "machine": f"{fabric.world_size} x {machine(fabric.device)}",
             "software": {
                 "lopsided": __version__,
                 "python": platform.python_version(),

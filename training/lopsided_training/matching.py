@@ -19,6 +19,11 @@ def lesions_of(truth: np.ndarray) -> tuple[np.ndarray, list[Region]]:
     return numbered, [Region(box, numbered[box] == n) for n, box in enumerate(boxes, start=1)]
 
 
+def sphere_diameter(volume_mm3: np.ndarray) -> np.ndarray:
+    """mm, of spheres of these volumes: what is meant by the size of a lesion."""
+    return np.cbrt(6 * volume_mm3 / np.pi)
+
+
 def hits(candidate: Region, numbered: np.ndarray) -> tuple[int, ...]:
     """The lesions, from 0, that a candidate overlaps when they are dilated by one voxel (26 neighbours).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from lopsided.model import Calibration
@@ -17,7 +17,6 @@ from .evaluation import (
     Extents,
     Operating,
     Reliability,
-    ReliabilityBin,
 )
 from .examine import Examined
 from .froc import (
@@ -144,7 +143,7 @@ def case_extents(case: Examined, calibration: Calibration | None, threshold: flo
 def measure_reliability(results: Sequence[CaseResult]) -> Reliability:
     """Of the scores, as they are."""
     return Reliability(
-        bins=tuple(ReliabilityBin(**asdict(b)) for b in reliability(results)),
+        bins=reliability(results),
         brier=brier_score(results),
         calibration_error=calibration_error(results),
     )

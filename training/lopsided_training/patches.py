@@ -20,6 +20,7 @@ from scipy import ndimage
 from .augment import changed, draw_change, mirrored
 from .config import FitConfig, PatchConfig
 from .dataset import Case
+from .matching import lesions_of
 
 _LAST = "trusted.npy"  # of a case's files, so that where it is the others are whole
 
@@ -96,8 +97,8 @@ def prepare(
 
 def centres_of(lesion: np.ndarray) -> np.ndarray:
     """Centres (lesion, 3), k, j, i, of the 26-connected components of a bool mask."""
-    components, number = ndimage.label(lesion, np.ones((3, 3, 3)))
-    return np.reshape(ndimage.center_of_mass(lesion, components, range(1, number + 1)) if number else [], (-1, 3))
+    numbered, lesions = lesions_of(lesion)
+    return np.reshape(ndimage.center_of_mass(lesion, numbered, range(1, len(lesions) + 1)) if lesions else [], (-1, 3))
 
 
 def _version(case: Case, spec: InputSpec, stride: int) -> str:

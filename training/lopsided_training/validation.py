@@ -15,7 +15,7 @@ from .config import ValidationConfig
 from .dataset import Case
 from .examine import UNCALIBRATED
 from .froc import CaseResult, froc_mean
-from .matching import hits, lesions_of
+from .matching import hits, lesions_of, sphere_diameter
 from .patches import PreparedCase
 
 FLOOR = 0.02  # labels that miss lesions make all probabilities small, and their order is what counts
@@ -58,7 +58,7 @@ def search(network: Network, case: PreparedCase, truth: np.ndarray) -> CaseResul
         name=case.name,
         scores=np.array([c.peak_probability for c in candidates]),
         hits=tuple(hits(Region(c.box, c.mask), numbered) for c in candidates),
-        diameters=np.cbrt(6 * volumes / np.pi),
+        diameters=sphere_diameter(volumes),
     )
 
 

@@ -6,12 +6,11 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
+from ..matching import lesions_of
 from ..patches import PreparedCase, centres_of
 
 CONDITION = re.compile(r"^(none|(random|smallest|readers)-(\d{1,2}))$")
-_EVERYWHERE = np.ones((3, 3, 3), bool)
 
 
 def censor(cases: list[PreparedCase], condition: str, seed: int) -> list[PreparedCase]:
@@ -37,7 +36,7 @@ def censor(cases: list[PreparedCase], condition: str, seed: int) -> list[Prepare
     cases = [replace(case, trusted=np.zeros(case.lesion.shape, bool)) for case in cases]
     if condition == "none":
         return cases
-    components = [ndimage.label(case.lesion, _EVERYWHERE)[0] for case in cases]
+    components = [lesions_of(case.lesion)[0] for case in cases]
     volumes = [np.bincount(labels.ravel())[1:] for labels in components]
     lesions = [(n, value) for n, counts in enumerate(volumes) for value in range(1, len(counts) + 1)]
     volume = np.concatenate(volumes).astype(float)

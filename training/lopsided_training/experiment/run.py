@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from lightning.fabric import Fabric
 from lopsided.errors import InputError
 from lopsided.networks import build_network
 from pydantic import BaseModel, ConfigDict
-from scipy import ndimage
 
 from ..froc import CaseResult, froc_mean
 from ..losses.settings import LossConfig
+from ..machine import machine
+from ..matching import lesions_of
 from ..patches import PreparedCase
 from ..train import train
 from ..validation import search
@@ -61,11 +62,13 @@ class RunRecord(_Record):
     test: tuple[CaseRecord, ...]
 
 
+@dataclass(frozen=True)
 class Data:
     """Prepared cases to train, validate, and test on, each with true labels."""
 
-    def __init__(self, training: list[PreparedCase], validation: list[PreparedCase], test: list[PreparedCase]) -> None:
-        self.training, self.validation, self.test = training, validation, test
+    training: list[PreparedCase]
+    validation: list[PreparedCase]
+    test: list[PreparedCase]
 
 
 def perform(
@@ -107,7 +110,7 @@ def perform(
         seed=run.seed,
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
-        machine=f"{fabric.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
+        machine=machine(fabric.device),
         memory=tuple(trained.history),
         validation_froc=froc_mean(validation),
         test=tuple(_shortened(result) for result in test),
@@ -122,12 +125,12 @@ def memory_of(cases: list[PreparedCase], size: int) -> Callable[[torch.nn.Module
     patches: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"annotated": [], "hidden": []}
     for case in cases:
         for kind, mask in (("annotated", case.lesion), ("hidden", case.hidden)):
-            components, _ = ndimage.label(mask, np.ones((3, 3, 3)))
-            for value, box in enumerate(ndimage.find_objects(components), start=1):
-                middle = np.array([(side.start + side.stop) // 2 for side in box])
+            numbered, lesions = lesions_of(mask)
+            for value, lesion in enumerate(lesions, start=1):
+                middle = np.array([(side.start + side.stop) // 2 for side in lesion.box])
                 low = np.clip(middle - size // 2, 0, np.array(mask.shape) - size)
                 around = tuple(slice(int(a), int(a) + size) for a in low)
-                patches[kind].append((case.image[(slice(None), *around)], components[around] == value))
+                patches[kind].append((case.image[(slice(None), *around)], numbered[around] == value))
     every = {kind: found[:: max(1, len(found) // _WATCHED)] for kind, found in patches.items()}
 
     def look(network: torch.nn.Module) -> dict[str, float]:
