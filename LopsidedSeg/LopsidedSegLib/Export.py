@@ -1,16 +1,16 @@
-"""A case of the scene as a request to export it to a coarse-label dataset."""
+"""A case as a request to export it to a coarse-label dataset."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lopsided.review import ReviewLog, ReviewSession
 from slicer.i18n import tr as _
 
+from .CaseWork import writeWork
 from .Review import Review
-from .Scene import CANDIDATES, RESULT_ATTRIBUTE, SUGGESTIONS, Scene
+from .Scene import Scene
 from .Settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Export:
-    """What a reader did on a case, and where it goes. ``sequences``: nodes by sequence, ``t1c`` among them.
+    """What a reader did on a case, and where it goes. ``sequences``: nodes or files by sequence, ``t1c`` among them.
+
+    ``work`` is a folder that all of it is kept in (:mod:`lopsided.dataset.work`), in the place of ``annotation`` to
+    ``wholeCase``, and ``reader`` is whose it is.
 
     Usage example::
 
@@ -37,6 +40,8 @@ class Export:
     marks: Marks | None = None
     snapped: bool = False
     wholeCase: bool = False
+    work: Path | None = None
+    reader: str | None = None
     again: bool = False
 
     def whyNot(self) -> str:
@@ -51,24 +56,14 @@ class Export:
 
     def write(self, scene: Scene, settings: Settings, folder: Path) -> tuple[dict[str, Any], dict[Path, str]]:
         """The request, and the node's name by file. Raises RuntimeError or OSError where a file cannot be written."""
-        files, names = scene.writeVolumes({s: node for s, node in self.sequences.items() if node}, folder)
-        annotation, review = folder / "annotation.seg.nrrd", None
-        if not self.annotation or not scene.writeSegments(self.annotation, annotation):
-            annotation = None
-        if self.review and scene.writeSegments(self.review.node, folder / SUGGESTIONS):
-            (folder / CANDIDATES).write_text(self.review.node.GetAttribute(RESULT_ATTRIBUTE), encoding="utf-8")
-            log = ReviewLog(folder, "case", ReviewSession.from_json(self.review.toJson()))
-            log.write()
-            review = str(log.path)
+        files, names = scene.writeVolumes({s: image for s, image in self.sequences.items() if image}, folder)
+        if not self.work:
+            suggestions = self.review and self.review.node
+            writeWork(folder, scene, self.annotation, suggestions, self.marks, self.snapped, self.wholeCase)
         request = {
             "sequences": files,
-            "annotation": annotation and str(annotation),
-            "marks": [{"mark": asdict(mark), "time": time} for mark, time in self.marks.timed()] if self.marks else [],
-            "snapped": self.snapped,
-            "result": str(folder) if review else None,
-            "review": review,
-            "reader": settings.reader,
-            "whole_case": self.wholeCase,
+            "work": str(self.work or folder),
+            "reader": self.reader or settings.reader,
             "dataset": str(self.dataset),
             "key": str(settings.keyFile),
             "patient": self.patient,

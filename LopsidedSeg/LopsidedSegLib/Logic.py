@@ -17,11 +17,13 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
 from .Annotation import Annotation
-from .CaseWork import AHEAD, WORK, CaseWork
+from .CaseWork import AHEAD, CaseWork
 from .Export import Export
+from .ExportAll import ExportAll
 from .Parameters import Parameters
 from .Review import Review
 from .Scene import Scene, rasOf
+from .SceneCases import SceneCase, sceneCases
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
 
@@ -59,6 +61,8 @@ class Logic(ScriptedLoadableModuleLogic):
         self._folder: tempfile.TemporaryDirectory | None = None
         self._reviews: dict[str, Review] = {}
         self._ahead = False
+        self._aheadFolder: tempfile.TemporaryDirectory | None = None
+        self._exporting = False
         self._queued: Callable[[], None] | None = None
 
     def getParameterNode(self) -> Parameters:
@@ -68,6 +72,11 @@ class Logic(ScriptedLoadableModuleLogic):
     def busy(self) -> bool:
         """Whether something that the user asked for is under way; a search ahead is not."""
         return bool(self._queued) or (self._worker.busy and not self._ahead)
+
+    @property
+    def exporting(self) -> bool:
+        """Whether it is an export that is under way."""
+        return self.busy and self._exporting
 
     @staticmethod
     def whyNot(reference: Any, t1: Any = None, t2: Any = None, flair: Any = None) -> str:
@@ -146,11 +155,31 @@ class Logic(ScriptedLoadableModuleLogic):
         if sentence:
             callbacks.error(sentence)
             return
+        self._exporting = True
         self._send(
             partial(export.write, self._scene, self.settings),
             lambda reply: (reply["case"], reply["lesions"]),
             callbacks,
         )
+
+    def beginExportAll(self, callbacks: Callbacks, worklist: Any, dataset: Path, again: bool = False) -> ExportAll:
+        """Start the export of all reviewed cases of a worklist, as their reader left them, and return;
+        ``callbacks.done`` gets what this returns. :meth:`cancel` ends it; what was exported until then stays."""
+        exports = [
+            Export(
+                case.sequences,
+                dataset,
+                case.patient,
+                case.case,
+                work=worklist.folder(case),
+                reader=worklist.reader,
+                again=again,
+            )
+            for case in worklist.reviewed()
+        ]
+        everything = ExportAll(exports, self.beginExport, callbacks)
+        everything.begin()
+        return everything
 
     def _send(
         self,
@@ -162,9 +191,7 @@ class Logic(ScriptedLoadableModuleLogic):
         name of the node that each file was written from; ``take`` makes of the reply what ``callbacks.done`` gets."""
         try:
             self._prepare()
-            self._folder = tempfile.TemporaryDirectory(
-                prefix="LopsidedSeg-", dir=slicer.app.temporaryPath, ignore_cleanup_errors=True
-            )
+            self._folder = _temporaryFolder()
             request, names = write(Path(self._folder.name))
         except (RuntimeError, OSError) as error:
             logging.exception("LopsidedSeg: it could not be started")
@@ -200,43 +227,58 @@ class Logic(ScriptedLoadableModuleLogic):
 
     def searchAhead(self, case: Any, folder: Path) -> None:
         """Search a case of a worklist before it is opened; what goes wrong is said when it is."""
+        from lopsided.dataset.work import WORK
+
         out = folder / AHEAD
         if self._worker.busy or out.exists() or (folder / WORK).exists() or not Dependencies.installed():
             return
+        self._aheadFolder = _temporaryFolder()
+        write = partial(
+            self._writeSearch, sequences=case.sequences, annotation=case.annotation, labels=case.labels, out=out
+        )
+        try:
+            request, _names = write(Path(self._aheadFolder.name))
+        except (RuntimeError, OSError):
+            self._endAhead()
+            return
 
         def end(_result: Any) -> None:
-            self._ahead = False
+            self._endAhead()
             if self._queued:
                 self._queued()
 
         self._ahead = True
-        request = {
-            "sequences": {sequence: str(path) for sequence, path in case.sequences.items()},
-            "annotation": str(case.annotation) if case.annotation else None,
-            "labels": list(case.labels),
-            "model": self.settings.model,
-            "out": str(out),
-        }
-        self._worker.send({"suggest": request}, Callbacks(lambda what, part: None, end, end))
+        self._worker.send(request, Callbacks(lambda what, part: None, end, end))
 
-    def openWorklist(self, source: Path) -> Any:
-        """The cases of a CSV or folder, for the reader in the settings: a :class:`lopsided.worklist.Worklist`.
+    def openWorklist(self, source: Path | None) -> Any:
+        """Cases for the reader in the settings, a :class:`lopsided.worklist.Worklist`: of a CSV or folder, or of the scene
+        where ``source`` is None. The work on those is kept beside the scene's file.
 
         Raises RuntimeError, InputError or OSError, one sentence.
         """
+        scene = self.settings.sceneFile
+        if source is None and scene is None:
+            raise RuntimeError(_("Save the scene first: your work on its cases is kept beside it."))
         self._prepare()
-        from lopsided.worklist import Worklist
+        from lopsided.worklist import WORK, Worklist
 
-        return Worklist(source, self.settings.reader)
+        reader = self.settings.reader
+        if source is None:
+            return Worklist(sceneCases(), scene.parent / WORK / scene.stem, reader)
+        return Worklist.of(source, reader)
 
     def caseWork(self, worklist: Any, case: Any) -> CaseWork:
         """What this reader does on a case of a worklist."""
-        return CaseWork(case, worklist.folder(case), self._scene, self.settings)
+        from .SceneWork import SceneWork  # needs SimpleITK, which takes its time to import
+
+        kind = SceneWork if isinstance(case, SceneCase) else CaseWork
+        return kind(case, worklist.folder(case), self._scene, self.settings)
 
     def cancel(self) -> None:
         """End a search that runs; its callbacks are not called again."""
         self._worker.stop()
-        self._ahead, self._queued = False, None
+        self._queued = None
+        self._endAhead()
         self._end()
 
     def loadSuggestions(self, folder: Path, reference: Any) -> Any:
@@ -292,22 +334,44 @@ class Logic(ScriptedLoadableModuleLogic):
         slicer.util.selectModule("SegmentEditor")
 
     def _writeSearch(
-        self, folder: Path, sequences: dict[str, Any], annotation: Any, model: str | None
+        self,
+        folder: Path,
+        sequences: dict[str, Any],
+        annotation: Any,
+        model: str | None = None,
+        labels: tuple[str, ...] = (),
+        out: Path | None = None,
     ) -> tuple[dict[str, Any], dict[Path, str]]:
+        """``sequences`` and ``annotation`` are nodes, or files already; ``labels`` are of such an annotation."""
         files, names = self._scene.writeVolumes(sequences, folder)
-        labels = folder / "annotation.nrrd"
-        annotated = annotation is not None and self._scene.writeAnnotation(annotation, labels)
-        if annotated:
-            names[labels] = annotation.GetName()
+        written = annotation
+        if annotation is not None and not isinstance(annotation, Path):
+            written = folder / "annotation.nrrd"
+            if self._scene.writeAnnotation(annotation, written):
+                names[written] = annotation.GetName()
+            else:
+                written = None
         request = {
             "sequences": files,
-            "annotation": str(labels) if annotated else None,
+            "annotation": written and str(written),
+            "labels": list(labels),
             "model": model or self.settings.model,
-            "out": str(folder / "result"),
+            "out": str(out or folder / "result"),
         }
         return {"suggest": request}, names
 
     def _end(self) -> None:
+        self._exporting = False
         folder, self._folder = self._folder, None
         if folder:
             folder.cleanup()
+
+    def _endAhead(self) -> None:
+        self._ahead = False
+        folder, self._aheadFolder = self._aheadFolder, None
+        if folder:
+            folder.cleanup()
+
+
+def _temporaryFolder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="LopsidedSeg-", dir=slicer.app.temporaryPath, ignore_cleanup_errors=True)

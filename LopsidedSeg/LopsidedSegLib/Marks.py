@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import slicer
 import vtk
-from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
+from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap, timed
 from lopsided.regions import Region
 from lopsided.volume import Volume
 from slicer.i18n import tr as _
@@ -89,8 +89,7 @@ class Marks:
 
     def timed(self) -> list[tuple[Mark, str | None]]:
         """Each lesion with the time that it was marked: of crossed lines, the longer one's."""
-        times = {_ends(item.mark): self.time(item) for item in self.items()}
-        return [(mark, times.get(_ends(mark))) for mark in self.lesions()]
+        return timed((item.mark, self.time(item)) for item in self.items())
 
     def time(self, item: Item) -> str | None:
         """When it was made, ISO 8601, UTC."""
@@ -287,8 +286,3 @@ def _got(get: Any) -> list[float]:
     vector = [0.0] * 3
     get(vector)
     return vector
-
-
-def _ends(mark: Mark) -> Mark:
-    """A line without the one across it."""
-    return Line(mark.ends_lps) if isinstance(mark, Line) else mark

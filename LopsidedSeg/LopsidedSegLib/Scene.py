@@ -34,13 +34,17 @@ class Scene:
         self._write(self._inWorld(image, node, linear=True), node, path)
 
     def writeVolumes(self, sequences: dict[str, Any], folder: Path) -> tuple[dict[str, str], dict[Path, str]]:
-        """Each by its sequence: the file that it is in now; and the node's name by file. Raises as :meth:`writeVolume`."""
-        files = {sequence: folder / f"{sequence}.nrrd" for sequence in sequences}
-        for sequence, node in sequences.items():
+        """Of each, a node or a file already, the file that it is in now, by its sequence; and the node's name by file.
+        Raises as :meth:`writeVolume`."""
+        nodes = {sequence: image for sequence, image in sequences.items() if not isinstance(image, Path)}
+        files = {**sequences, **{sequence: folder / f"{sequence}.nrrd" for sequence in nodes}}
+        for sequence, node in nodes.items():
+            if not slicer.mrmlScene.IsNodePresent(node):  # nor what moved it
+                raise RuntimeError(_("{name} is not in the scene any more.").format(name=node.GetName()))
             self.writeVolume(node, files[sequence])
         return (
             {sequence: str(file) for sequence, file in files.items()},
-            {file: sequences[sequence].GetName() for sequence, file in files.items()},
+            {files[sequence]: node.GetName() for sequence, node in nodes.items()},
         )
 
     def writeSegments(self, node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:

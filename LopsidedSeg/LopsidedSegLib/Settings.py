@@ -44,10 +44,14 @@ class Settings:
     def logFolder(self) -> Path | None:
         """Where a log goes now: to the folder chosen, else with the worklist that is open, else beside the scene, else,
         for a scene never saved, nowhere."""
-        if self.folder or self.worklistLogs:
-            return self.folder or self.worklistLogs
-        beside = Path(slicer.mrmlScene.GetURL() or "").parent
-        return beside if beside.is_absolute() and beside.is_dir() else None
+        scene = self.sceneFile
+        return self.folder or self.worklistLogs or (scene and scene.parent)
+
+    @property
+    def sceneFile(self) -> Path | None:
+        """What the scene was saved as; None where it never was, or where that folder is gone."""
+        file = Path(slicer.mrmlScene.GetURL() or "")
+        return file if file.is_absolute() and file.parent.is_dir() else None
 
     @property
     def model(self) -> str | None:

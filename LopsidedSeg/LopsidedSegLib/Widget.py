@@ -47,16 +47,18 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.folderButton.connect("clicked(bool)", self.onFolderButton)
         self.reviewPanel = ReviewPanel(self.ui, self.logic, slicer.util.mainWindow() or self.parent, self._say)
         self.marksPanel = MarksPanel(self.ui, self.logic, self._say)
-        callbacks = Callbacks(self.onProgress, self.onExported, self.onError)
-        self.exportPanel = ExportPanel(self.ui, self.logic, self._caseToExport, callbacks, self.refreshIfBusy)
         marks = partial(getattr, self.marksPanel, "marks")
         self.worklistPanel = WorklistPanel(self.ui, self.logic, self._say, marks, self.onCaseOpened)
+        callbacks = Callbacks(self.onProgress, self.onExported, self.onError)
+        self.exportPanel = ExportPanel(
+            self.ui, self.logic, self._caseToExport, self.worklistPanel, callbacks, self.refreshIfBusy
+        )
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.setParameterNode(self.logic.getParameterNode())
 
     def cleanup(self) -> None:
-        self.worklistPanel.forget()
+        self.worklistPanel.leave()
         self.logic.cancel()
         self.setParameterNode(None)
         self.removeObservers()
@@ -102,7 +104,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic.busy:
             self.logic.cancel()
             self.refresh()
-            self._say(_("Cancelled."))
+            self._say(self.exportPanel.cancelled())
             return
         self.onProgress(_("Preparing"), 0.0)
         callbacks = Callbacks(self.onProgress, self.onDone, self.onError)

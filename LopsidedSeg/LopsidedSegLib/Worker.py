@@ -49,6 +49,7 @@ class Worker:
         self._callbacks: Callbacks | None = None
         self._partialLine = b""
         self._lastWords = ""
+        self._absent = False
         environment = qt.QProcessEnvironment.systemEnvironment()
         environment.remove("PYTHONHOME")  # Slicer's own; the Python that is started knows better
         environment.insert("PYTHONPATH", str(MODULE_FOLDER))
@@ -79,7 +80,7 @@ class Worker:
     def start(self) -> None:
         """Start the process if there is none, so that its model is loaded by the first request. Returns at once."""
         if self._process.state() == qt.QProcess.NotRunning:
-            self._ready, self._partialLine, self._lastWords = None, b"", ""
+            self._ready, self._partialLine, self._lastWords, self._absent = None, b"", "", False
             self._process.start(self.command[0], self.command[1:])
 
     def wait(self) -> None:
@@ -141,11 +142,14 @@ class Worker:
         self._fail(_("The computing process ended unexpectedly. {details}").format(details=self._lastWords).strip())
 
     def _onProcessError(self, error: Any) -> None:
-        if error == qt.QProcess.FailedToStart:
-            self._fail(_("The computing process could not be started: {command}").format(command=self.command[0]))
+        # said by the watch: from in here, the process cannot be started again for a next request
+        self._absent = error == qt.QProcess.FailedToStart
 
     def _onWatch(self) -> None:
         """Give up a process that says nothing; none before it is ready, for imports can take their time."""
+        if self._absent:
+            self._absent = False
+            self._fail(_("The computing process could not be started: {command}").format(command=self.command[0]))
         if not self.busy or not self._ready or time.monotonic() - self._heard < self.silence:
             return
         self._onOutput()  # what it said while Slicer was busy

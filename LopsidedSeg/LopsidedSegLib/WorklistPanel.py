@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from .CaseWork import CaseWork
 from .Logic import Logic
+from .SceneCases import SceneCase
 from .Widgets import setCell
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class WorklistPanel:
         ui.casesTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         ui.listFileButton.connect("clicked(bool)", lambda checked=False: self.onFile())
         ui.listFolderButton.connect("clicked(bool)", lambda checked=False: self.onFolder())
+        ui.listSceneButton.connect("clicked(bool)", lambda checked=False: self.open(None))
         ui.caseFilter.connect("currentIndexChanged(int)", lambda index: self.refresh())
         ui.casesTable.connect("cellDoubleClicked(int,int)", lambda row, column: self.goTo(self._rows[row]))
         ui.previousCaseButton.connect("clicked(bool)", lambda checked=False: self.onStep(-1))
@@ -68,17 +70,22 @@ class WorklistPanel:
         if found:
             self.open(Path(found))
 
-    def open(self, source: Path) -> None:
-        """A list, at the case where this reader left it."""
-        self.leave()
+    @property
+    def worklist(self) -> Any:
+        """The one that is open, a :class:`lopsided.worklist.Worklist`; None where none is."""
+        return self._worklist
+
+    def open(self, source: Path | None) -> None:
+        """A list, or the scene's cases for None, at the case where this reader left it. What cannot be opened leaves
+        everything as it is."""
         try:
-            self._worklist = self.logic.openWorklist(source)
-            self.logic.settings.worklistLogs = self._worklist.logs
+            worklist = self.logic.openWorklist(source)
         except (RuntimeError, OSError, ValueError) as error:
-            self._worklist = self.logic.settings.worklistLogs = None
             self._say(str(error), True)
-            self.refresh()
             return
+        if not self.leave():
+            return
+        self._worklist, self.logic.settings.worklistLogs = worklist, worklist.logs
         self.goTo(self._worklist.resume())
 
     def goTo(self, case: Any) -> None:
@@ -91,6 +98,9 @@ class WorklistPanel:
             if self._worklist.status(case) == "not started":
                 self._worklist.set_status(case, "in progress")
             self.ui.patientEdit.text, self.ui.caseEdit.text = case.patient, case.case
+            self.ui.wholeCaseCheckBox.checked = self._work.wholeCase  # it is said of each case anew
+            if self._work.snapped is not None:
+                self.ui.snapCheckBox.checked = self._work.snapped
             self._opened()
             self.save()  # of suggestions that were searched ahead, which the log of decisions belongs to
             self._say(_("Opened {case}.").format(case=case.case), False)
@@ -118,16 +128,19 @@ class WorklistPanel:
         """Keep the work on the case that is open."""
         try:
             if self._work:
-                self._work.save(self._marks())
+                snapped, whole = self.ui.snapCheckBox.checked, self.ui.wholeCaseCheckBox.checked
+                self._work.save(self._marks(), bool(snapped), bool(whole))
         except (RuntimeError, OSError) as error:
             self._say(_("The work on this case could not be kept: {error}").format(error=error), True)
             return False
         return True
 
     def forget(self) -> None:
-        """The scene is closed: what was done is kept, and there is no case any more."""
+        """The scene is closed: what was done is kept, and there is no case any more, nor a list of the scene's."""
         self.save()
         self._case, self._work = None, None
+        if self._worklist and isinstance(self._worklist.cases[0], SceneCase):
+            self._worklist = self.logic.settings.worklistLogs = None
         self.refresh()
 
     def onStep(self, by: int) -> None:
@@ -156,8 +169,11 @@ class WorklistPanel:
     def refresh(self) -> None:
         """Show the list and how far it is."""
         worklist, table = self._worklist, self.ui.casesTable
+        exporting = self.logic.exporting  # which going to another case would end
+        for widget in ("listFileButton", "listFolderButton", "listSceneButton"):
+            getattr(self.ui, widget).enabled = not exporting
         for widget in ("casesTable", "caseFilter", "previousCaseButton", "nextCaseButton"):
-            getattr(self.ui, widget).enabled = worklist is not None
+            getattr(self.ui, widget).enabled = worklist is not None and not exporting
         for widget in ("reviewedButton", "flagButton"):
             getattr(self.ui, widget).enabled = self._case is not None
         cases = worklist.cases if worklist else []

@@ -129,6 +129,13 @@ def crossed(marks: Iterable[Mark]) -> list[Mark]:
     return found
 
 
+def timed(marks: Iterable[tuple[Mark, str | None]]) -> list[tuple[Mark, str | None]]:
+    """:func:`crossed` of marks that each come with the time at which they were made; of two lines it is the longer's."""
+    given = list(marks)
+    times = {_alone(mark): time for mark, time in given}
+    return [(mark, times[_alone(mark)]) for mark in crossed(mark for mark, _ in given)]
+
+
 def snap(region: Region, image: Volume) -> Region:
     """The bright part of a region: what is above half the way from around it to its brightest, in one piece.
 
@@ -180,6 +187,11 @@ def _gap(one: Line, other: Line) -> float:
     begin, path = np.array(other.ends_lps[0]), np.subtract(*other.ends_lps[::-1])
     s, t = np.clip(np.linalg.lstsq(np.stack([way, -path], axis=1), begin - start, rcond=None)[0], 0, 1)
     return float(np.linalg.norm(start + s * way - begin - t * path))
+
+
+def _alone(mark: Mark) -> Mark:
+    """A line without the one across it."""
+    return Line(mark.ends_lps) if isinstance(mark, Line) else mark
 
 
 def _length(line: Line) -> float:

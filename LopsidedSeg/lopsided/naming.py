@@ -13,6 +13,11 @@ _RULES = (
     ("t2", r"(?<![a-z0-9])(t2|t2w|t2tse|t2fse)(?![a-z0-9*])"),
 )
 _NOT_POST = re.compile(r"(?<![a-z])(pre|non|ohne|without|native|w/?o)(?![a-z])")
+_WORD = re.compile(r"[^\s_\-.,;:/\\()\[\]]+")
+_HOW = re.compile(  # words on how an image was made, which are no part of a case's name
+    rf"{_CONTRAST}|pre|non|ohne|without|native|ax|axial|tra|sag|sagittal|cor|coronal|[23]d|se|tse|fse|tfe|vibe|space"
+    r"|flash|fspgr|dark|dwi|adc|swi"
+)
 
 
 def guess_sequence(name: str) -> str | None:
@@ -35,3 +40,12 @@ def guess_sequences(names: dict[str, str]) -> dict[str, str]:
         if sequence:
             found.setdefault(sequence, []).append(identifier)
     return {sequence: identifiers[0] for sequence, identifiers in found.items() if len(identifiers) == 1}
+
+
+def case_name(name: str) -> str:
+    """Of an image's name, what stands before the first word on its sequence, contrast or plane: ``Doe_01`` of
+    ``Doe_01 AX T1 post``. Empty where nothing does, or where no word is such a one."""
+    for word in _WORD.finditer(name):
+        if guess_sequence(word.group()) or _HOW.fullmatch(word.group().lower()):
+            return name[: word.start()].rstrip(" _-.,;:/\\([")
+    return ""

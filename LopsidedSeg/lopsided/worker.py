@@ -4,12 +4,12 @@ Says ``{"ready": {"version": …, "pid": …}}`` (the pid, because a launcher ma
 two seconds, ``{"alive": {}}``. Answers each request::
 
     {"suggest": {"sequences": {"t1c": PATH, …}, "annotation": PATH or null, "model": FOLDER or null, "out": FOLDER}}
-    {"export": {"sequences": {"t1c": PATH, …}, "dataset": FOLDER, …}}    (see ExportRequest)
+    {"export": {"sequences": {"t1c": PATH, …}, "work": FOLDER, "dataset": FOLDER, …}}    (see ExportRequest)
 
 with any number of ``{"progress": {"what": …, "part": 0…1}}`` and one ``{"done": {"out": FOLDER}}``, or
-``{"done": {"case": NAME, "lesions": COUNT}}``, or ``{"error": "one sentence"}``. Of a result, the candidates are written, and no map: this process keeps the last one. The
-model is loaded at once and stays loaded. The process ends when stdin does, in the middle of a search too: who asked is
-gone.
+``{"done": {"case": NAME, "lesions": COUNT}}``, or ``{"error": "one sentence"}``. Of a result, the candidates are
+written, and no map: this process keeps the last one. The model is loaded at once and stays loaded. The process ends when
+stdin does, in the middle of a search too: who asked is gone.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from queue import Queue
 from threading import Event, Lock, Thread
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import __version__
 from .annotation import Annotation, read_annotation
 from .dataset.export import export_reading
-from .dataset.inputs import read_reading
 from .dataset.pseudonyms import read_key
+from .dataset.work import reading_of_work
 from .errors import InputError
-from .marks import Mark
 from .model import find_model, load_model
 from .predict import Predictor, RememberingPredictor
 from .reading import read_study
@@ -59,26 +58,14 @@ class SuggestRequest(BaseModel):
     out: Path
 
 
-class MarkRequest(BaseModel):
-    """A coarse mark, and when it was made."""
-
-    mark: Mark = Field(discriminator="kind")
-    time: str | None = None
-
-
 class ExportRequest(BaseModel):
-    """One reader's work on a case (:func:`.dataset.inputs.read_reading`), and the dataset that it goes to."""
+    """A reader's ``work`` on a case, a folder that it is kept in (:mod:`.dataset.work`), and the dataset that it goes to."""
 
     model_config = ConfigDict(extra="forbid")
 
     sequences: dict[str, Path]
-    annotation: Path | None = None
-    marks: list[MarkRequest] = []
-    snapped: bool = False
-    result: Path | None = None
-    review: Path | None = None
+    work: Path
     reader: str
-    whole_case: bool = False
     dataset: Path
     key: Path
     patient: str
@@ -125,16 +112,7 @@ def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) ->
 def _export(request: ExportRequest, progress: Callable[[str, float], None]) -> dict[str, Any]:
     progress("Reading the case", 0.0)
     study = _study(request.sequences)
-    reading = read_reading(
-        request.reader,
-        study.reference,
-        annotation=request.annotation,
-        marks=[(one.mark, one.time) for one in request.marks],
-        snapped=request.snapped,
-        result=request.result,
-        review=request.review,
-        whole_case=request.whole_case,
-    )
+    reading = reading_of_work(request.work, request.reader, study.reference)
     progress("Writing the dataset", 0.5)
     key = read_key(request.key)
     name = export_reading(

@@ -9,8 +9,10 @@ from collections import Counter
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from .dataset.cases import CaseFiles, find_cases
+from .errors import InputError
 
 WORK = "lopsided-work"  # beside the cases
 STATUS = "status.json"
@@ -25,40 +27,69 @@ class CaseStatus(StrEnum):
     FLAGGED = "flagged"
 
 
-class Worklist:
-    """The cases of a folder or CSV, for one reader.
+class Case(Protocol):
+    """What a worklist has to know of a case; where its images are is not its concern."""
+
+    @property
+    def patient(self) -> str:
+        """Who."""
+
+    @property
+    def case(self) -> str:
+        """Which of the patient's studies; with ``patient``, it names the case."""
+
+
+_C = TypeVar("_C", bound=Case)
+
+
+class Worklist(Generic[_C]):
+    """Cases, for one reader.
 
     Example::
 
-        worklist = Worklist(Path("cases.csv"), reader="Dr. Ray")
+        worklist = Worklist.of(Path("cases.csv"), reader="Dr. Ray")
         case = worklist.resume()
         worklist.set_status(case, CaseStatus.REVIEWED)
         case = worklist.step(case, 1, {CaseStatus.NOT_STARTED, CaseStatus.IN_PROGRESS})
     """
 
-    def __init__(self, source: Path, reader: str) -> None:
-        """Raises InputError as :func:`lopsided.dataset.cases.find_cases`; OSError for a state that cannot be read."""
-        self.source, self.reader = source, reader
-        self.cases: list[CaseFiles] = find_cases(source)
-        self._folder = (source if source.is_dir() else source.parent) / WORK / _safe(reader)
+    def __init__(self, cases: list[_C], work: Path, reader: str) -> None:
+        """``work`` is the folder of all readers' work; there need not be one.
+
+        Raises:
+            InputError: this reader's state is damaged.
+            OSError: it cannot be read.
+        """
+        self.cases, self.reader = cases, reader
+        self._folder = work / _safe(reader)
         self._status: dict[str, dict[str, str]] = {}
-        if (self._folder / STATUS).exists():
-            self._status = json.loads((self._folder / STATUS).read_text(encoding="utf-8"))
+        status = self._folder / STATUS
+        if status.exists():
+            try:
+                self._status = json.loads(status.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise InputError(f"{status}: is damaged ({error}); restore it from a copy, or remove it") from None
+
+    @staticmethod
+    def of(source: Path, reader: str) -> Worklist[CaseFiles]:
+        """The cases of a folder or CSV, with the work beside them; raises as
+        :func:`lopsided.dataset.cases.find_cases` and the constructor."""
+        return Worklist(find_cases(source), (source if source.is_dir() else source.parent) / WORK, reader)
 
     @property
     def logs(self) -> Path:
         """Where this reader's logs of decisions go."""
         return self._folder / "logs"
 
-    def folder(self, case: CaseFiles) -> Path:
+    def folder(self, case: _C) -> Path:
         """Where this reader's work on a case is kept; it need not be there."""
         return self._folder / _safe(_key(case))
 
-    def status(self, case: CaseFiles) -> CaseStatus:
+    def status(self, case: _C) -> CaseStatus:
         """As it was set last."""
         return CaseStatus(self._status.get(_key(case), {}).get("status", CaseStatus.NOT_STARTED))
 
-    def set_status(self, case: CaseFiles, status: CaseStatus) -> None:
+    def set_status(self, case: _C, status: CaseStatus) -> None:
         """Through to the disk, whole or not at all.
 
         Raises:
@@ -73,7 +104,11 @@ class Worklist:
         """Cases by status."""
         return Counter(self.status(case) for case in self.cases)
 
-    def resume(self) -> CaseFiles:
+    def reviewed(self) -> list[_C]:
+        """The cases that are done."""
+        return [case for case in self.cases if self.status(case) is CaseStatus.REVIEWED]
+
+    def resume(self) -> _C:
         """The first case in progress, else the first that was not started, else the first."""
         for wanted in (CaseStatus.IN_PROGRESS, CaseStatus.NOT_STARTED):
             for case in self.cases:
@@ -81,7 +116,7 @@ class Worklist:
                     return case
         return self.cases[0]
 
-    def step(self, case: CaseFiles, by: int, wanted: set[CaseStatus] | None = None) -> CaseFiles | None:
+    def step(self, case: _C, by: int, wanted: set[CaseStatus] | None = None) -> _C | None:
         """The next case (``by`` 1) or the one before (-1), of a status that is ``wanted``; None where there is none."""
         at = self.cases.index(case) + by
         while 0 <= at < len(self.cases):
@@ -105,7 +140,7 @@ def write_whole(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _key(case: CaseFiles) -> str:
+def _key(case: Case) -> str:
     return f"{case.patient}/{case.case}"
 
 

@@ -7,11 +7,13 @@ import json
 import multiprocessing
 import os
 import random
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from shutil import which
 from unittest.mock import Mock
 
 import numpy as np
@@ -309,6 +311,25 @@ def test_any_file_that_another_program_holds_is_named_and_nothing_changes(
         assert contents(tmp_path) == before
     export(tmp_path, brighter, again=True)
     assert contents(tmp_path) != before, "once it is let go of, the same export does it"
+
+
+@pytest.mark.parametrize("part", ["dataset.json", "hashes.json", "labelsTr", "readings", "reviews", "trust"])
+def test_a_file_or_folder_that_is_really_locked(tmp_path: Path, study: Study, part: str) -> None:
+    """By the file system, which holds for an administrator too, as permissions do not."""
+    name = export(tmp_path, study)
+    before, locked = contents(tmp_path), tmp_path / part
+    done = subprocess.run(["chattr", "+i", str(locked)], capture_output=True, check=False) if which("chattr") else None
+    if done is None or done.returncode:
+        pytest.skip("this file system, or this user, cannot make a file immutable with chattr +i")
+    try:
+        with pytest.raises(InputError) as caught:
+            export(tmp_path, study, Reading(READER, (Lesion(cube(9, 9, 9)),)))
+    finally:
+        subprocess.run(["chattr", "-i", str(locked)], check=True)
+    assert str(caught.value).startswith(str(locked))
+    assert "nothing was changed; close what has it open, or make it and its folder writable" in str(caught.value)
+    assert contents(tmp_path) == before
+    assert export(tmp_path, study, Reading(READER, (Lesion(cube(9, 9, 9)),))) == name
 
 
 def test_any_file_that_may_not_be_read_is_named_and_nothing_changes(

@@ -1,7 +1,7 @@
 """Names as they are met, and the sequences that they mean."""
 
 import pytest
-from lopsided.naming import guess_sequence, guess_sequences
+from lopsided.naming import case_name, guess_sequence, guess_sequences
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,17 @@ def test_only_what_is_beyond_doubt_is_guessed() -> None:
     names = {"a": "T1 MPRAGE Gd", "b": "AX T2", "c": "SAG T2", "d": "FLAIR", "e": "ADC"}
     assert guess_sequences(names) == {"t1c": "a", "flair": "d"}
     assert guess_sequences({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "case"),
+    [
+        (("BraTS-MET-00001-000-t1c", "BraTS-MET-00001-000-t2f"), "BraTS-MET-00001-000"),
+        (("sub-01_ce-GAD_T1w", "sub-01_FLAIR", "sub-01_T2w"), "sub-01"),
+        (("Doe 2 AX T1 POST", "Doe 2 3D BRAVO +C", "Doe 2 t2_space_dark-fluid_sag", "Doe 2 (T1)"), "Doe 2"),
+        (("T1 MPRAGE post contrast", "AX FLAIR", "CE-T1", "t1c_1"), ""),
+        (("Doe", "Volume 2"), ""),
+    ],
+)
+def test_images_of_a_case_are_told_by_what_their_names_begin_with(names: tuple[str, ...], case: str) -> None:
+    assert [case_name(name) for name in names] == [case] * len(names)

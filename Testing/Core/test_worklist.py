@@ -21,11 +21,11 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_it_goes_on_where_it_was_left(source: Path) -> None:
-    worklist = Worklist(source, "Dr. Ray")
+    worklist = Worklist.of(source, "Dr. Ray")
     assert worklist.resume().case == "c0"
     worklist.set_status(worklist.cases[0], DONE)
     worklist.set_status(worklist.cases[2], BEGUN)
-    again = Worklist(source, "Dr. Ray")
+    again = Worklist.of(source, "Dr. Ray")
     assert again.resume().case == "c2"
     assert [again.status(case) for case in again.cases] == [DONE, NEW, BEGUN, NEW]
     assert again.count() == Counter({NEW: 2, DONE: 1, BEGUN: 1})
@@ -35,7 +35,7 @@ def test_it_goes_on_where_it_was_left(source: Path) -> None:
 
 
 def test_next_and_previous_of_a_status(source: Path) -> None:
-    worklist = Worklist(source, "a")
+    worklist = Worklist.of(source, "a")
     first, second, third, last = worklist.cases
     worklist.set_status(second, DONE)
     worklist.set_status(third, FLAGGED)
@@ -48,7 +48,7 @@ def test_next_and_previous_of_a_status(source: Path) -> None:
 
 def test_readers_have_files_of_their_own_whatever_their_names(source: Path) -> None:
     names = ("Dr. Ray", "Dr/ Ray", "Dr_ Ray", "Müller", "../../etc")
-    lists = [Worklist(source, name) for name in names]
+    lists = [Worklist.of(source, name) for name in names]
     for worklist in lists:
         worklist.set_status(worklist.cases[0], DONE)
     folders = {worklist.folder(worklist.cases[0]) for worklist in lists}
@@ -58,17 +58,26 @@ def test_readers_have_files_of_their_own_whatever_their_names(source: Path) -> N
 
 
 def test_a_full_disk_leaves_the_status_as_it_was(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worklist = Worklist(source, "a")
+    worklist = Worklist.of(source, "a")
     worklist.set_status(worklist.cases[0], BEGUN)
     monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
         worklist.set_status(worklist.cases[0], DONE)
     monkeypatch.undo()
     assert worklist.status(worklist.cases[0]) is BEGUN
-    assert Worklist(source, "a").status(worklist.cases[0]) is BEGUN
+    assert Worklist.of(source, "a").status(worklist.cases[0]) is BEGUN
     assert [path.name for path in worklist.folder(worklist.cases[0]).parent.iterdir()] == ["status.json"]
 
 
 def test_no_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no cases here"):
-        Worklist(tmp_path, "a")
+        Worklist.of(tmp_path, "a")
+
+
+def test_a_damaged_state_is_said_on_one_line(source: Path) -> None:
+    worklist = Worklist.of(source, "a")
+    worklist.set_status(worklist.cases[0], DONE)
+    status = worklist.logs.with_name("status.json")
+    status.write_text(status.read_text()[:20])
+    with pytest.raises(InputError, match=r"status\.json: is damaged .* restore it from a copy, or remove it"):
+        Worklist.of(source, "a")

@@ -98,7 +98,10 @@ def test_all_work_is_there_again(work: CaseWork, case: CaseFiles, tmp_path: Path
     work.save(marks)
     marks.close()
     work.close()
-    assert slicer.util.getNodesByClass("vtkMRMLDisplayableNode") == []
+    for kind in ("vtkMRMLDisplayableNode", "vtkMRMLSegmentationDisplayNode"):
+        assert slicer.util.getNodesByClass(kind) == []
+    drawn = [node.GetClassName() for node in slicer.util.getNodesByClass("vtkMRMLVolumeDisplayNode")]
+    assert "vtkMRMLScalarVolumeDisplayNode" not in drawn, "it would keep the image in memory"
 
     again = parameters()
     CaseWork(case, work.folder, Scene(), Settings()).open(again)

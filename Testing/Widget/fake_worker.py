@@ -65,8 +65,8 @@ def main(behaviour: str) -> None:
     """Answer until stdin closes."""
     say(ready={"version": "0" if behaviour == "old" else __version__, "pid": os.getpid()})
     for line in sys.stdin:
-        request = json.loads(line)["suggest"]
-        say(progress={"what": "Searching for lesions", "part": 0.42})
+        [(kind, request)] = json.loads(line).items()
+        say(progress={"what": "Searching for lesions" if kind == "suggest" else "Writing the dataset", "part": 0.42})
         time.sleep({"hang": 60, "slow": 0.3}.get(behaviour, 0))
         for _ in range(8 if behaviour == "patient" else 0):
             time.sleep(0.2)
@@ -76,6 +76,11 @@ def main(behaviour: str) -> None:
             os.abort()
         if behaviour == "error":
             say(error=f"{request['sequences']['t1c']}: every voxel is 0, there is no image in it")
+            continue
+        if kind == "export":
+            assert Path(request["work"], "work.json").exists()
+            assert all(Path(file).exists() for file in request["sequences"].values())
+            say(done={"case": f"C{request['case']}", "lesions": 1})
             continue
         suggest(**request)
         if behaviour == "garbage":

@@ -167,5 +167,5 @@ def test_an_export_that_fails_is_a_sentence(panel: Any, worker: Any, tmp_path: P
     panel.ui.patientEdit.text = "0815"
     click(panel.ui.exportButton)
     until(lambda: not panel.logic.busy, 60)
-    assert "cannot be read or written" in panel.ui.statusLabel.text
+    assert panel.ui.statusLabel.text == f"{tmp_path / 'file'}: is a file; choose a folder for the dataset"
     assert panel.ui.exportButton.enabled

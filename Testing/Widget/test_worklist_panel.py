@@ -167,7 +167,7 @@ def test_a_broken_case_is_said_and_the_list_goes_on(opened: Any, source: Path) -
 
 def test_work_that_cannot_be_kept_stays_open(opened: Any, source: Path) -> None:
     opened.marksPanel.marks.add(Point((4, 15, 8), 5))
-    worklist = Worklist(source, "Dr. Ray")
+    worklist = Worklist.of(source, "Dr. Ray")
     folder = worklist.folder(worklist.cases[0])
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.with_name(folder.name + ".partial").write_text("in the way", encoding="utf-8")
@@ -190,6 +190,27 @@ def test_two_readers_have_work_of_their_own(opened: Any, source: Path) -> None:
     opened.worklistPanel.open(source)
     assert rows(opened)[0] == ["eins", "in progress"]
     assert opened.ui.marksTable.rowCount == 0
+
+
+def test_what_is_said_of_a_case_is_of_that_case(opened: Any) -> None:
+    """That all of it was looked at is a strong statement: nobody makes it of the next one by not taking a tick away."""
+    ui = opened.ui
+    ui.wholeCaseCheckBox.checked = ui.snapCheckBox.checked = True
+    click(ui.nextCaseButton)
+    assert not ui.wholeCaseCheckBox.checked
+    assert ui.snapCheckBox.checked, "which is a way of working"
+    ui.snapCheckBox.checked = False
+    click(ui.previousCaseButton)
+    assert ui.wholeCaseCheckBox.checked
+    assert ui.snapCheckBox.checked
+
+
+def test_a_list_that_cannot_be_opened_leaves_the_one_that_is(opened: Any, tmp_path: Path) -> None:
+    opened.worklistPanel.open(tmp_path / "nowhere")
+    assert "no cases here" in opened.ui.statusLabel.text
+    assert volumes() == ["eins t1c"]
+    click(opened.ui.nextCaseButton)
+    assert volumes() == ["zwei t1c"]
 
 
 def test_no_list_is_said(panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,14 @@ from ..model import SEQUENCES
 from ..reading import read_study
 from ..study import Study
 from ..wording import counted
+from ..worklist import Worklist
 from .cases import CaseFiles, find_cases
 from .check import check_dataset
 from .export import export_reading
-from .inputs import read_markups, read_reading
+from .inputs import read_markups, read_reading, read_reviewed
 from .pseudonyms import read_key
 from .stats import SIZES_MM, Missed, Stats, dataset_stats, size_name
+from .work import reading_of_work
 
 DEFAULT_KEY = Path(typer.get_app_dir("lopsided")) / "pseudonyms.key"
 
@@ -68,8 +70,7 @@ def export_command(
         labels=_split(labels),
         marks=[(mark, None) for mark in read_markups(*(marks or []))],
         snapped=snap,
-        result=result,
-        review=review,
+        reviewed=read_reviewed(result, review) if result and review else None,
         whole_case=whole_case,
     )
     name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)
@@ -86,6 +87,10 @@ def import_command(
     ],
     to: Annotated[Path, typer.Option(help="The dataset's folder; made if it is not there.")],
     reader: Annotated[str, typer.Option(help="Who annotated, where the source does not say.")],
+    work: Annotated[
+        bool,
+        typer.Option(help="Instead of annotations, what --reader did in Slicer's worklist of it: the reviewed cases."),
+    ] = False,
     labels: Annotated[str, typer.Option(help="Labels that are lesions: 1,3. All if not given.")] = "",
     whole_case: Annotated[
         bool, typer.Option(help="All of each case was looked at: what is not labelled is negative.")
@@ -93,18 +98,30 @@ def import_command(
     key: _Key = DEFAULT_KEY,
 ) -> None:
     """Cases of others into a dataset. One that cannot be read is named, and the others go on."""
-    cases = find_cases(source)
+    if work and (labels or whole_case):
+        raise InputError(
+            "--labels and --whole-case are of annotations; with --work, each case says what its reader did"
+        )
+    worklist = Worklist.of(source, reader) if work else None
+    cases = worklist.reviewed() if worklist else find_cases(source)
+    if not cases:
+        raise InputError(f"{source}: {reader} has reviewed none of its cases; write --reader as in Slicer")
     failed: list[tuple[CaseFiles, str]] = []
     for number, case in enumerate(cases, start=1):
         console.print(f"{number}/{len(cases)} {case.case}", highlight=False)
         try:
             study = _study(case.sequences)
-            wanted = case.labels or _split(labels)
-            whole = case.whole_case or whole_case
-            work = read_reading(
-                case.reader or reader, study.reference, annotation=case.annotation, labels=wanted, whole_case=whole
-            )
-            export_reading(to, study, work, patient=case.patient, case=case.case, key=read_key(key))
+            if worklist:
+                reading = reading_of_work(worklist.folder(case), reader, study.reference)
+            else:
+                reading = read_reading(
+                    case.reader or reader,
+                    study.reference,
+                    annotation=case.annotation,
+                    labels=case.labels or _split(labels),
+                    whole_case=case.whole_case or whole_case,
+                )
+            export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
         except InputError as error:
             failed.append((case, str(error)))
     console.print(f"{len(cases) - len(failed)} of {len(cases)} cases are in {to}", highlight=False)

@@ -115,7 +115,11 @@ def export_reading(
         before = read_record(review, CaseRecord) if review.exists() else None
         others = [r for r in before.readings if r.reader != reader] if before else []
         if before and before.images != digests and (not again or others):
-            advice = "give it another name: other readers worked on those" if others else "use --again to replace them"
+            advice = (
+                "give it another name: other readers worked on those"
+                if others
+                else "to replace them, tick Replace its images in Slicer, or add --again"
+            )
             raise InputError(f"{case}: its images are not those in {dataset}, where it is {name}; {advice}")
         if not before or before.images != digests:
             for number, sequence in record.channel_names.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,9 +21,18 @@ from ..review import ReviewSession, Status, read_log, segment_id
 from ..segmentation import headers
 from ..volume import Volume, geometry_of, resample
 from .export import Decision, Lesion, Reading
+from .records import briefly
 
 CANDIDATE = "LopsidedSeg.Suggestion"  # the tag of a segment that a suggestion was accepted as
 ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own are boxes
+
+
+class Reviewed(NamedTuple):
+    """The ``result`` of a search, its ``segments`` as a .seg.nrrd, and the ``review`` of them."""
+
+    result: SuggestionsRecord
+    review: ReviewSession
+    segments: Path
 
 
 def outlined(path: Path, reference: Volume, labels: tuple[str, ...] = ()) -> list[Lesion]:
@@ -109,8 +118,7 @@ def read_reading(
     labels: tuple[str, ...] = (),
     marks: Iterable[tuple[Mark, str | None]] = (),
     snapped: bool = False,
-    result: Path | None = None,
-    review: Path | None = None,
+    reviewed: Reviewed | None = None,
     whole_case: bool = False,
 ) -> Reading:
     """A reader's work on a case.
@@ -120,8 +128,7 @@ def read_reading(
         reference: the post-contrast T1.
         annotation: what is outlined, and accepted suggestions (:func:`outlined`), of it ``labels``.
         marks: coarse marks, each with its time; ``snapped`` as :func:`marked`.
-        result: the folder of a search, with ``review``, the log of what was decided about it. An accepted suggestion
-            that the annotation does not have is a lesion too.
+        reviewed: what was decided about suggestions. An accepted one that the annotation does not have is a lesion too.
         whole_case: the reader looked at all of it.
 
     Raises:
@@ -129,11 +136,11 @@ def read_reading(
     """
     lesions = outlined(annotation, reference, labels) if annotation else []
     lesions += marked(marks, reference, snapped=snapped)
-    if result is None or review is None:
+    if reviewed is None:
         return Reading(reader, tuple(lesions), whole_case=whole_case)
-    record, session = _read_review(result, review)
+    record, session = reviewed.result, reviewed.review
     threshold = min((event.threshold for event in session.events), default=record.threshold or record.model.threshold)
-    everything = _decided(record, session, result / SEGMENTS, reference)
+    everything = _decided(record, session, reviewed.segments, reference)
     # those that were never shown say nothing
     decided = [d for d in everything if d.status != "pending" or d.confidence >= threshold]
     known = {lesion.candidate for lesion in lesions}
@@ -150,15 +157,22 @@ def read_reading(
     )
 
 
-def _read_review(result: Path, review: Path) -> tuple[SuggestionsRecord, ReviewSession]:
+def read_reviewed(result: Path, review: Path) -> Reviewed:
+    """The folder of a search, and the log of what was decided about it.
+
+    Raises:
+        InputError: one of them cannot be read, or they do not belong together.
+    """
     try:
         record = SuggestionsRecord.model_validate_json((result / CANDIDATES).read_text(encoding="utf-8"))
         session = read_log(review)
     except (OSError, ValidationError, ValueError) as error:
-        raise InputError(f"{result} and {review}: are no result and its review ({error}); give those of this study")
+        raise InputError(
+            f"{result} and {review}: are no result and its review ({briefly(error)}); give those of this study"
+        ) from None
     if [segment_id(c.rank) for c in record.candidates] != list(session.candidates):
         raise InputError(f"{review}: is the review of another result than {result}; give that of this study")
-    return record, session
+    return Reviewed(record, session, result / SEGMENTS)
 
 
 def _decided(record: SuggestionsRecord, session: ReviewSession, path: Path, reference: Volume) -> Iterable[Decision]:

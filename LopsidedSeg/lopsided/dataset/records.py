@@ -106,7 +106,11 @@ def read_record(path: Path, kind: type[_T]) -> _T:
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; give the folder of a dataset, or restore it from a copy") from None
     except (ValidationError, UnicodeDecodeError) as error:
-        what = (
-            f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else error
-        )
-        raise InputError(f"{path}: is not what it should be ({what}); restore it from a copy") from None
+        raise InputError(f"{path}: is not what it should be ({briefly(error)}); restore it from a copy") from None
+
+
+def briefly(error: Exception) -> str:
+    """On one line; of several faults of a record the first."""
+    return (
+        f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else str(error)
+    )

@@ -58,8 +58,10 @@ def change(folder: Path) -> Iterator[Change]:
     """Change a dataset: when the block ends well all that was written takes its place, else nothing does.
 
     Raises:
-        InputError: another writer does not let go of it, or it cannot be written (no permission, no space).
+        InputError: no folder, another writer does not let go of it, or it cannot be written (no permission, no space).
     """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; choose a folder for the dataset")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=_PATIENCE_S):

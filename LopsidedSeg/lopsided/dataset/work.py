@@ -1,0 +1,80 @@
+"""A reader's work on a case of a worklist, as the Slicer module keeps it in a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import InputError
+from ..marks import Mark, timed
+from ..results import SEGMENTS, SuggestionsRecord
+from ..review import ReviewSession
+from ..volume import Volume
+from .export import Reading
+from .inputs import Reviewed, read_reading
+from .records import briefly, read_record
+
+WORK = "work.json"
+ANNOTATION = "annotation.seg.nrrd"
+RESULT, REVIEW = "LopsidedSeg.Result", "LopsidedSeg.Review"  # attributes of the node that suggestions are in
+
+
+class WorkRecord(BaseModel):
+    """``work.json``. Segments are in ``annotation.seg.nrrd`` and ``suggestions.seg.nrrd``, where there are any."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    annotation: str | None = Field(default=None, description="the segmentation's name; null where there is none")
+    suggestions: dict[str, str] | None = Field(default=None, description="their node's attributes")
+    marks: list[tuple[Annotated[Mark, Field(discriminator="kind")], str | None]] = Field(
+        default=[], description="as they were drawn, lines one by one, each with its time"
+    )
+    snapped: bool = Field(default=False, description="marks are fitted to the bright region in each")
+    whole_case: bool = Field(default=False, description="the reader says that they looked at all of the case")
+
+
+def read_work(folder: Path) -> WorkRecord:
+    """What is kept in a folder.
+
+    Raises:
+        InputError: nothing is, or it cannot be read.
+    """
+    if not (folder / WORK).exists():
+        raise InputError(f"{folder}: no work is kept here; open the case in Slicer's worklist first")
+    try:
+        return read_record(folder / WORK, WorkRecord)
+    except OSError as error:
+        raise InputError(f"{folder / WORK}: cannot be read ({error.strerror}); make it readable") from None
+
+
+def reading_of_work(folder: Path, reader: str, reference: Volume) -> Reading:
+    """What is kept in a folder as a reading of the case whose post-contrast T1 is ``reference``.
+
+    Raises:
+        InputError: as :func:`read_work` and :func:`.inputs.read_reading`.
+    """
+    work = read_work(folder)
+    reviewed = None
+    if work.suggestions and REVIEW in work.suggestions and (folder / SEGMENTS).exists():
+        try:
+            session = ReviewSession.from_json(json.loads(work.suggestions[REVIEW])["session"])
+            result = SuggestionsRecord.model_validate_json(work.suggestions[RESULT])
+        except (ValueError, KeyError) as error:
+            raise InputError(
+                f"{folder / WORK}: its review cannot be read ({briefly(error)}); restore it from a copy"
+            ) from None
+        reviewed = Reviewed(result, session, folder / SEGMENTS)
+    annotation = folder / ANNOTATION
+    return read_reading(
+        reader,
+        reference,
+        annotation=annotation if annotation.exists() else None,
+        marks=timed(work.marks),
+        snapped=work.snapped,
+        reviewed=reviewed,
+        whole_case=work.whole_case,
+    )

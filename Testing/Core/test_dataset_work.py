@@ -1,0 +1,173 @@
+"""What a reader did in Slicer, read from the folder that it is kept in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.dataset.records import CaseRecord, read_record
+from lopsided.dataset.work import reading_of_work
+from lopsided.errors import InputError
+from lopsided.marks import Line, Mark, Point
+from lopsided.review import ReviewSession, Status
+from lopsided.segmentation import Segment, segmentation_image
+from lopsided.volume import Geometry, Volume, to_sitk
+from lopsided.worklist import CaseStatus, Worklist
+from typer.testing import CliRunner
+
+TIMES = [f"2026-01-0{n}T10:00:00+00:00" for n in (1, 2, 3)]
+
+
+@pytest.fixture
+def scan(head: Callable[..., Volume], oblique: Geometry) -> Volume:
+    return head(oblique)
+
+
+def cubes(geometry: Geometry, *corners: tuple[int, int, int]) -> np.ndarray:
+    """Of 4 voxels at k, j, i; each has a value of its own."""
+    array = np.zeros(geometry.shape, np.uint8)
+    for value, (k, j, i) in enumerate(corners, start=1):
+        array[k : k + 4, j : j + 4, i : i + 4] = value
+    return array
+
+
+def suggested(geometry: Geometry, folder: Path) -> dict[str, str]:
+    """Two suggestions, one accepted and one rejected; the attributes of the node that they are in."""
+    segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0, 0)) for n in (1, 2)]
+    image = segmentation_image(cubes(geometry, (20, 40, 30), (20, 20, 30)), geometry, segments)
+    sitk.WriteImage(image, str(folder / "suggestions.seg.nrrd"))
+    sizes = {"peak_probability": 0.9, "volume_mm3": 9, "longest_diameter_mm": 3, "distance_to_annotated_mm": None}
+    places = {"centroid_lps": [0, 0, 0], "centroid_ras": [0, 0, 0]}
+    record = {
+        "software": "x",
+        "notice": "x",
+        "created": "x",
+        "sequences": {"t1c": "x"},
+        "reference_grid": geometry.__dict__,
+        "annotation": {},
+        "annotation_left_out": [],
+        "recognised": [],
+        "model": {"name": "m", "digest": "f" * 64, "threshold": 0.3, "operating_points": []},
+        "threshold": 0.0,
+        "margin_mm": 2,
+        "candidates": [{"rank": n, "label": n, "confidence": 1 - n / 5, **sizes, **places} for n in (1, 2)],
+    }
+    session = ReviewSession(["Suggestion_1", "Suggestion_2"], "Dr. Ray", {})
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.3)
+    session.decide("Suggestion_2", Status.REJECTED, threshold=0.3)
+    review = {"session": session.to_json(), "accepted": {}}
+    return {
+        "LopsidedSeg.Result": json.dumps(record),
+        "LopsidedSeg.Review": json.dumps(review),
+        "LopsidedSeg.Threshold": "0.3",
+    }
+
+
+def keep(folder: Path, geometry: Geometry, marks: list[tuple[Mark, str]], **more: Any) -> Path:
+    """Work in a folder: an outlined lesion, suggestions, and marks."""
+    folder.mkdir(parents=True)
+    sitk.WriteImage(to_sitk(cubes(geometry, (4, 10, 10)), geometry), str(folder / "annotation.seg.nrrd"))
+    content = {
+        "annotation": "lesions",
+        "suggestions": suggested(geometry, folder),
+        "marks": [[asdict(m), t] for m, t in marks],
+    }
+    (folder / "work.json").write_text(json.dumps({"format_version": 1, **content, **more}), encoding="utf-8")
+    return folder
+
+
+def point(geometry: Geometry, k: float, j: float, i: float, diameter: float = 6.0) -> Point:
+    x, y, z = geometry.physical(np.array([k, j, i])).tolist()
+    return Point((x, y, z), diameter)
+
+
+def test_all_that_is_kept_is_read(scan: Volume, tmp_path: Path) -> None:
+    """Outlined, accepted, rejected and marked; of two crossed lines, which are one lesion, the longer one's time."""
+    centre = np.array(point(scan.geometry, 15, 30, 26).centre_lps)
+    ends = [(tuple(centre - step), tuple(centre + step)) for step in ((0, 3, 0), (5, 0, 0))]
+    lines = [Line(end) for end in ends]
+    marks = list(zip([lines[0], point(scan.geometry, 10, 40, 26), lines[1]], TIMES, strict=True))
+    folder = keep(tmp_path / "case", scan.geometry, marks, snapped=True, whole_case=True)
+    reading = reading_of_work(folder, "Dr. Ray", scan)
+    kinds = {lesion.kind: (lesion.time, lesion.snapped) for lesion in reading.lesions}
+    assert set(kinds) == {"outlined", "suggestion", "point", "line"}
+    assert len(reading.lesions) == 4
+    assert (kinds["point"], kinds["line"]) == ((TIMES[1], True), (TIMES[2], True))
+    assert {d.candidate: d.status for d in reading.decisions} == {
+        "Suggestion_1": "accepted",
+        "Suggestion_2": "rejected",
+    }
+    assert (reading.reader, reading.whole_case, reading.model) == ("Dr. Ray", True, "f" * 64)
+
+
+def test_suggestions_of_which_nothing_was_decided_are_no_review(scan: Volume, tmp_path: Path) -> None:
+    folder = keep(tmp_path / "case", scan.geometry, [])
+    content = json.loads((folder / "work.json").read_text())
+    del content["suggestions"]["LopsidedSeg.Review"]
+    (folder / "work.json").write_text(json.dumps(content))
+    assert reading_of_work(folder, "a", scan).decisions == ()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda f: (f / "work.json").unlink(), "no work is kept here; open the case in Slicer's worklist first"),
+        (lambda f: (f / "work.json").write_text("{"), r"work\.json: is not what it should be .* restore it"),
+        (
+            lambda f: (f / "work.json").write_text('{"suggestions": {"LopsidedSeg.Review": "{}"}}'),
+            "its review cannot be",
+        ),
+        (lambda f: (f / "annotation.seg.nrrd").write_bytes(b"NRRD0004\n"), r"annotation\.seg\.nrrd: "),
+    ],
+)
+def test_damage_is_said_on_one_line(
+    scan: Volume, tmp_path: Path, spoil: Callable[[Path], object], sentence: str
+) -> None:
+    folder = keep(tmp_path / "case", scan.geometry, [])
+    spoil(folder)
+    with pytest.raises(InputError, match=sentence) as caught:
+        reading_of_work(folder, "a", scan)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def command(*arguments: object) -> str:
+    """What an import printed, or the error that it ended with."""
+    from lopsided.cli import app
+
+    result = CliRunner().invoke(app, ["dataset", "import", *map(str, arguments)])
+    if isinstance(result.exception, InputError):
+        return str(result.exception)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return " ".join(result.output.split())
+
+
+def test_a_readers_reviewed_cases_are_imported_from_the_command_line(scan: Volume, tmp_path: Path) -> None:
+    """Neither those that are not, nor another reader's."""
+    for n in range(3):
+        volume = Volume(scan.array + n, scan.geometry, "scan")
+        sitk.WriteImage(to_sitk(volume.array, volume.geometry), str(tmp_path / f"{n}.nii.gz"))
+    rows = "".join(f"p{n},c{n},{n}.nii.gz\n" for n in range(3))
+    (tmp_path / "cases.csv").write_text("patient,case,t1c\n" + rows, encoding="utf-8")
+    common = (tmp_path / "cases.csv", "--to", tmp_path / "dataset", "--key", tmp_path / "key", "--work")
+    assert "Dr. Ray has reviewed none of its cases" in command(*common, "--reader", "Dr. Ray")
+    for reader, count in (("Dr. Ray", 2), ("Dr. Sight", 1)):
+        worklist = Worklist.of(tmp_path / "cases.csv", reader)
+        for n, case in enumerate(worklist.cases):
+            keep(worklist.folder(case), scan.geometry, [(point(scan.geometry, 10, 40, 26), TIMES[0])])
+            worklist.set_status(case, CaseStatus.REVIEWED if n < count else CaseStatus.IN_PROGRESS)
+    assert "2 of 2 cases are in" in command(*common, "--reader", "Dr. Ray")
+    records = [read_record(path, CaseRecord) for path in (tmp_path / "dataset" / "reviews").iterdir()]
+    assert [[sorted(lesion.kind for lesion in r.lesions) for r in record.readings] for record in records] == [
+        [["outlined", "point", "suggestion"]]
+    ] * 2
+    assert "1 of 1 cases are in" in command(*common, "--reader", "Dr. Sight")
+    records = [read_record(path, CaseRecord) for path in (tmp_path / "dataset" / "reviews").iterdir()]
+    assert sorted(len(record.readings) for record in records) == [1, 2]
+    for option in ("--whole-case", "--labels=1"):
+        assert "each case says what its reader did" in command(*common, "--reader", "Dr. Ray", option)

@@ -1,0 +1,198 @@
+"""A case whose images are in the scene: the user's own nodes stay as they are, and the work is kept as any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from lopsided.marks import Line, Point
+from lopsided.review import Status
+from LopsidedSegLib.Labelmaps import imageToWorld
+from LopsidedSegLib.Marks import Marks
+from LopsidedSegLib.Review import Review
+from LopsidedSegLib.Scene import Scene
+from LopsidedSegLib.SceneCases import SceneCase, sceneCases
+from LopsidedSegLib.SceneWork import SceneWork
+from suggestions import ONE, TWO, add_reference, add_suggestions
+from test_case_work import Settings, masks, parameters
+
+POINT, LINE = Point((10, 12, 14), 5.5), Line(((4, 4, 4), (10, 4, 4)))
+
+
+@pytest.fixture
+def own() -> dict[str, Any]:
+    """Volumes of the user's, moved by a transform; an annotation of one, drawn; and another patient's."""
+    volumes = {"t1c": add_reference(), "flair": add_reference()}
+    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "move")
+    matrix = slicer.util.vtkMatrixFromArray(np.array([[1, 0, 0, 7], [0, 1, 0, 0], [0, 0, 1, -3], [0, 0, 0, 1.0]]))
+    move.SetMatrixTransformToParent(matrix)
+    nodes = {**volumes, "annotation": slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")}
+    for sequence, node in nodes.items():
+        node.SetName({"t1c": "Doe T1c", "flair": "Doe FLAIR"}.get(sequence, "mine"))
+        node.SetAndObserveTransformNodeID(move.GetID())
+    nodes["annotation"].SetReferenceImageGeometryParameterFromVolumeNode(nodes["t1c"])
+    nodes["annotation"].CreateDefaultDisplayNodes()
+    segment = nodes["annotation"].GetSegmentation().AddEmptySegment("known", "Known")
+    mask = np.zeros((20, 18, 22), np.uint8)
+    mask[3:6, 4:6, 15:18] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, nodes["annotation"], segment, nodes["t1c"])
+    nodes["other"] = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Roe lesions")
+    nodes["other"].CreateDefaultDisplayNodes()
+    return nodes
+
+
+@pytest.fixture
+def case(own: dict[str, Any]) -> SceneCase:
+    [case] = sceneCases()
+    assert case.annotation is own["annotation"]
+    return case
+
+
+def work(case: SceneCase, tmp_path: Path, reader: str = "ab") -> SceneWork:
+    return SceneWork(case, tmp_path / "work" / reader / "Doe", Scene(), Settings(reader))
+
+
+def there() -> set[str]:
+    """All nodes; but for what ``slicer.util`` leaves behind where a test looks at a segment's voxels."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLNode")
+    return {node.GetID() for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeDisplayNode")}
+
+
+def toWorld(node: Any) -> np.ndarray:
+    """From a volume's index to the world."""
+    return slicer.util.arrayFromVTKMatrix(imageToWorld(Scene().lattice(node)))
+
+
+def centres(segmentation: Any, reference: Any) -> dict[str, list[float]]:
+    """Each segment's centre in the world, by its name."""
+    found = {}
+    for name, mask in masks(segmentation, reference).items():
+        k, j, i = np.argwhere(mask).mean(axis=0)
+        found[name] = np.round((toWorld(reference) @ (i, j, k, 1))[:3], 3).tolist()
+    return found
+
+
+def test_a_case_is_opened_beside_the_users_own_nodes(case: SceneCase, own: dict[str, Any], tmp_path: Path) -> None:
+    before, voxels, grid = there(), own["t1c"].GetImageData().GetMTime(), toWorld(own["t1c"])
+    segments = own["annotation"].GetSegmentation().GetMTime()
+    chosen, opened = parameters(), work(case, tmp_path)
+    opened.open(chosen)
+    assert (chosen.reference.GetName(), chosen.flair.GetName(), chosen.t1) == ("Doe t1c", "Doe flair", None)
+    assert chosen.reference is not own["t1c"]
+    assert chosen.reference.GetImageData() is own["t1c"].GetImageData(), "no memory is taken"
+    np.testing.assert_allclose(toWorld(chosen.reference), toWorld(own["t1c"]))
+    assert chosen.annotation.GetName() == "Doe t1c lesions"
+    assert centres(chosen.annotation, chosen.reference) == centres(own["annotation"], own["t1c"])
+    assert not own["annotation"].GetDisplayVisibility(), "else it would be seen twice"
+    assert not own["other"].GetDisplayVisibility(), "of another patient"
+    opened.save()
+    opened.close()
+    assert there() == before, "nothing is left, and nothing of the user's is gone"
+    assert own["annotation"].GetDisplayVisibility()
+    assert own["other"].GetDisplayVisibility()
+    assert own["t1c"].GetImageData().GetMTime() == voxels
+    np.testing.assert_array_equal(toWorld(own["t1c"]), grid)
+    assert own["annotation"].GetSegmentation().GetMTime() == segments
+
+
+def test_all_work_is_there_again(case: SceneCase, own: dict[str, Any], tmp_path: Path) -> None:
+    chosen, opened = parameters(), work(case, tmp_path)
+    opened.open(chosen)
+    chosen.suggestions = add_suggestions(chosen.reference, tmp_path)
+    review = Review(chosen.suggestions, Scene(), Settings())
+    review.decide(ONE, Status.ACCEPTED, chosen.annotation)
+    review.decide(TWO, Status.REJECTED)
+    marks = Marks(chosen.reference, Scene(), Settings())
+    marks.add(POINT, "2026-01-01T10:00:00+00:00")
+    opened.save(marks, snapped=True, wholeCase=True)
+    marks.close()
+    expected = centres(chosen.annotation, chosen.reference)
+    opened.close()
+    again, opened = parameters(), work(case, tmp_path)
+    opened.open(again)
+    assert centres(again.annotation, again.reference) == expected
+    assert len(expected) == 2
+    assert (opened.snapped, opened.wholeCase) == (True, True)
+    review = Review(again.suggestions, Scene(), Settings())
+    assert [review.opinion(c).status for c in (ONE, TWO)] == ["accepted", "rejected"]
+    marks = Marks(again.reference, Scene(), Settings())
+    assert [(item.mark, marks.time(item)) for item in marks.items()] == [(POINT, "2026-01-01T10:00:00+00:00")]
+    marks.close()
+    assert len(masks(own["annotation"], own["t1c"])) == 1, "the user's own is as it was"
+
+
+def test_what_was_done_before_the_list_was_opened_is_begun_with(own: dict[str, Any], tmp_path: Path) -> None:
+    """A review, an accepted lesion and marks on the user's own nodes; those stay, and what is done now is apart."""
+    suggestions = add_suggestions(own["t1c"], tmp_path)
+    before = Review(suggestions, Scene(), Settings())
+    before.decide(ONE, Status.ACCEPTED, own["annotation"])
+    marks = Marks(own["t1c"], Scene(), Settings())
+    for mark in (POINT, LINE):
+        marks.add(mark)
+    [case] = sceneCases()
+    nodes = there()
+    chosen, opened = parameters(), work(case, tmp_path)
+    opened.open(chosen)
+    review = Review(chosen.suggestions, Scene(), Settings())
+    assert review.opinion(ONE).status is Status.ACCEPTED
+    ours = Marks(chosen.reference, Scene(), Settings())
+    assert [item.mark for item in ours.items()] == [POINT, LINE]
+    review.undo()
+    assert chosen.annotation.GetSegmentation().GetNumberOfSegments() == 1
+    ours.remove(ours.items()[0])
+    opened.save(ours)
+    ours.close()
+    opened.close()
+    assert there() == nodes
+    assert before.opinion(ONE).status is Status.ACCEPTED
+    assert own["annotation"].GetSegmentation().GetNumberOfSegments() == 2
+    assert [item.mark for item in marks.items()] == [POINT, LINE]
+    opened = work(case, tmp_path)
+    opened.open(chosen)
+    ours = Marks(chosen.reference, Scene(), Settings())
+    assert [item.mark for item in ours.items()] == [LINE], "from then on, what was kept counts"
+    ours.close()
+    marks.close()
+
+
+def test_a_second_reader_does_not_see_the_firsts_work(case: SceneCase, tmp_path: Path) -> None:
+    chosen, first, second = parameters(), work(case, tmp_path, "a"), work(case, tmp_path, "b")
+    first.open(chosen)
+    marks = Marks(chosen.reference, Scene(), Settings())
+    marks.add(POINT)
+    first.save(marks)
+    marks.close()
+    first.close()
+    second.open(chosen)
+    marks = Marks(chosen.reference, Scene(), Settings())
+    assert marks.items() == []
+    marks.close()
+
+
+def test_a_search_made_ahead_is_shown(case: SceneCase, own: dict[str, Any], tmp_path: Path) -> None:
+    made = add_suggestions(own["flair"], tmp_path)
+    slicer.mrmlScene.RemoveNode(made)
+    opened, chosen = work(case, tmp_path), parameters()
+    opened.folder.mkdir(parents=True)
+    (tmp_path / "result").rename(opened.folder / "ahead")
+    opened.open(chosen)
+    assert chosen.suggestions.GetSegmentation().GetNumberOfSegments() == 3
+    assert len(masks(chosen.annotation, chosen.reference)) == 1
+
+
+def test_a_volume_that_is_gone_or_missing_is_said_and_nothing_changes(case: SceneCase, tmp_path: Path) -> None:
+    other = SceneCase("Roe", "Roe", {"flair": case.sequences["flair"]})
+    slicer.mrmlScene.RemoveNode(case.sequences["flair"])
+    before = there()
+    for broken, sentence in (
+        (case, "Doe FLAIR is not in the scene any more"),
+        (other, "no volume's name says post-contrast T1"),
+    ):
+        with pytest.raises(RuntimeError, match=sentence):
+            work(broken, tmp_path).open(parameters())
+        assert there() == before
+    assert case.annotation.GetDisplayVisibility()
