@@ -425,3 +425,17 @@ def test_a_damaged_dataset_is_said_to_be(tmp_path: Path, study: Study) -> None:
     (tmp_path / "dataset.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"dataset\.json: is not what it should be"):
         export(tmp_path, study)
+
+
+def test_a_folder_has_a_digest_of_its_names_and_contents(tmp_path: Path) -> None:
+    """A series of DICOM files is a sequence too."""
+    for name in ("one", "two"):
+        (tmp_path / name / "series").mkdir(parents=True)
+        (tmp_path / name / "series" / "1.dcm").write_bytes(b"slice")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert store.digest(one) == store.digest(two) != store.digest(one / "series" / "1.dcm")
+    (two / "series" / "1.dcm").rename(two / "series" / "2.dcm")
+    assert store.digest(one) != store.digest(two)
+    (one / "series" / "1.dcm").write_bytes(b"another")
+    (one / "series" / "1.dcm").rename(one / "series" / "2.dcm")
+    assert store.digest(one) != store.digest(two)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from lopsided.errors import InputError
-from lopsided_training.config import FitConfig
+from lopsided_training.config import FitConfig, PatchConfig
 from lopsided_training.experiment import censor as censoring
 from lopsided_training.experiment.censor import compared, experiment, read_results
 from lopsided_training.experiment.censoring import censor
-from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing, read_experiment
+from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing, read_settings
 from lopsided_training.experiment.run import CaseRecord, RunRecord
 from lopsided_training.experiment.tables import rows, write_tables
 from lopsided_training.losses.settings import LopsidedConfig, WeightedCrossEntropyConfig
@@ -34,7 +34,15 @@ def make_cases(number: int = 4) -> list[PreparedCase]:
         image = np.zeros((1, *lesion.shape), np.float16)
         cases.append(
             PreparedCase(
-                str(n), image, lesion, ~lesion, np.zeros_like(lesion), centres_of(lesion), np.ones(1, bool), (1.0,) * 3
+                name=str(n),
+                image=image,
+                lesion=lesion,
+                trusted=~lesion,
+                hidden=np.zeros_like(lesion),
+                centres=centres_of(lesion),
+                bright=np.zeros((0, 3)),
+                present=np.ones(1, bool),
+                spacing_mm=(1.0,) * 3,
             )
         )
     return cases
@@ -96,6 +104,22 @@ def test_settings_are_chosen_once_and_used_everywhere(small: FitConfig) -> None:
     ]
 
 
+def test_the_main_losses_are_compared_further(small: FitConfig) -> None:
+    main = {"losses": ["standard"], "seeds": {"none": 2, "random-10": 1}}
+    plan = config(small, main=main, patches={"lopsided-hard": {"paste": 0.5}})
+    runs = [(run.condition, run.loss, run.seed) for run in comparing(plan, {"standard": 0, "lopsided-hard": 0})]
+    both = ("standard", "lopsided-hard")
+    assert runs == [
+        *(("none", loss, 1) for loss in both), *(("random-50", loss, 1) for loss in both), ("random-10", "standard", 1),
+        ("none", "standard", 2), *(("random-50", loss, 2) for loss in both),
+    ]  # fmt: skip
+    assert (plan.patches_of("standard"), plan.patches_of("lopsided-hard").paste) == (plan.fit.patches, 0.5)
+    with pytest.raises(ValueError, match=r"patches: lopsided is not among the losses"):
+        config(small, patches={"lopsided": {"paste": 0.5}})
+    with pytest.raises(ValueError, match=r"paste"):
+        config(small, patches={"standard": {"paste": 2.0}})
+
+
 @pytest.fixture
 def data(dataset: Path, tmp_path: Path) -> Path:
     for part in ("train", "validation", "test"):
@@ -147,7 +171,7 @@ def record(condition: str, loss: str, seed: int, scores: tuple[float, ...]) -> R
         CaseRecord(name=name, diameters=(4.0, 8.0), scores=scores, hits=((0,), (1,), (), ())) for name in ("a", "b")
     )
     return RunRecord(
-        condition=condition, loss=loss, setting=0, settings=STANDARD, seed=seed, steps=1, seconds=1, machine="m",
+        condition=condition, loss=loss, setting=0, settings=STANDARD, patches=PatchConfig(), seed=seed, steps=1, seconds=1, machine="m",
         memory=(), validation_froc=0, test=test,
     )  # fmt: skip
 
@@ -183,14 +207,14 @@ def test_a_table_by_hand() -> None:
 def test_wrong_experiments_are_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
     right = "choose_at = 'none'\nseeds = {random-50 = 1}\n[fit]\n[losses]\nstandard = [{kind = 'weighted-ce'}]\n"
     (tmp_path / "e.toml").write_text(right)
-    assert read_experiment(tmp_path / "e.toml").choose_at == "none"
+    assert read_settings(tmp_path / "e.toml", ExperimentConfig).choose_at == "none"
     (tmp_path / "e.toml").write_text(right.replace(*change))
     with pytest.raises(InputError, match=words):
-        read_experiment(tmp_path / "e.toml")
+        read_settings(tmp_path / "e.toml", ExperimentConfig)
 
 
 def test_the_experiments_that_ship_are_valid() -> None:
-    paths = list((Path(__file__).parents[2] / "training" / "experiments").glob("*/*.toml"))
+    paths = list((Path(__file__).parents[2] / "training" / "experiments").glob("censoring/*.toml"))
     assert paths
     for path in paths:
-        assert "standard" in read_experiment(path).losses
+        assert "standard" in read_settings(path, ExperimentConfig).losses

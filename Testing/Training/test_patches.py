@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from lopsided_training.augment import Change, ChannelChange, changed, draw_change, mirrored
 from lopsided_training.config import PatchConfig
-from lopsided_training.patches import PreparedCase, draw
+from lopsided_training.matching import sphere_diameter
+from lopsided_training.paste import paste, shrunk
+from lopsided_training.patches import PreparedCase, bright_places, centres_of, draw
 
 
 def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
@@ -19,10 +22,11 @@ def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
         ~lesion,
         np.zeros_like(lesion),
         np.array([[21.0, 21, 21]]),
+        np.array([[30, 8, 8]]),
         np.ones(4, bool),
         (1.0, 1.0, 1.0),
     )
-    config = PatchConfig(size=16, on_lesion=1.0, drop=0.5)
+    config = PatchConfig(size=16, on_lesion=1.0, on_bright=0.0, drop=0.5)
     first, second = (draw([case], config, 8, np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(first.images, second.images)
     assert first.labels.any(axis=(1, 2, 3, 4)).all(), "every patch around a lesion has it"
@@ -33,6 +37,63 @@ def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
     cut = {name: getattr(case, name)[:10] for name in ("lesion", "trusted", "hidden")}
     small = replace(case, image=case.image[:, :10], centres=np.zeros((0, 3)), **cut)
     assert draw([small], config, 1, rng).images.shape == (1, 4, 16, 16, 16)
+
+
+def make_case(size: int, diameter: float, amplitude: float) -> PreparedCase:
+    """One ball in its middle, brighter by ``amplitude``, in noise of 0.1."""
+    grid = np.stack(np.meshgrid(*[np.arange(size)] * 3, indexing="ij"), -1)
+    lesion = np.linalg.norm(grid - size // 2, axis=-1) <= diameter / 2
+    image = np.random.default_rng(0).normal(0, 0.1, (1, size, size, size)) + amplitude * lesion
+    return PreparedCase(
+        name="ball",
+        image=image.astype(np.float16),
+        lesion=lesion,
+        trusted=np.zeros_like(lesion),
+        hidden=np.zeros_like(lesion),
+        centres=centres_of(lesion),
+        bright=bright_places(image[0]),
+        present=np.ones(1, bool),
+        spacing_mm=(1.0, 1.0, 1.0),
+    )
+
+
+def test_some_patches_are_drawn_around_what_is_bright() -> None:
+    case = make_case(90, 5, 4.0)
+    assert len(case.bright)
+    assert case.lesion[tuple(case.bright.T)].all()
+    case = replace(case, centres=np.zeros((0, 3)))  # as if nobody had annotated it
+    shares = []
+    for on_bright in (0.0, 1.0):
+        config = PatchConfig(size=16, on_lesion=0.0, on_bright=on_bright, drop=0.0, perturb=False)
+        batch = draw([case], config, 40, np.random.default_rng(1))
+        shares.append(np.mean((batch.images > 2).any(axis=(1, 2, 3, 4))))
+    assert shares[0] < 0.2
+    assert shares[1] == 1
+    with pytest.raises(ValueError, match="together are at most 1"):
+        PatchConfig(on_lesion=0.8, on_bright=0.3)
+
+
+def test_a_copy_is_smaller_as_bright_and_in_the_label() -> None:
+    case, rng = make_case(64, 12, 1.9), np.random.default_rng(2)
+    copies = [shrunk(case.image, case.lesion, case.centres[0], rng) for _ in range(30)]
+    sizes = [float(sphere_diameter(copy.mask.sum())) for copy in copies if copy]
+    assert len(sizes) == 30
+    assert 1.5 < min(sizes) < 3.5
+    assert 5 < max(sizes) < 8.5
+    assert all(0.8 < copy.added.max() < 2.5 for copy in copies if copy)
+    image, lesion = np.zeros((1, 32, 32, 32), np.float32), np.zeros((32, 32, 32), bool)
+    copy = copies[0]
+    assert copy
+    assert paste(image, lesion, copy, rng)
+    assert lesion.sum() == copy.mask.sum()
+    assert image[0][lesion].mean() > 0.5 > np.abs(image[0][~lesion]).mean()
+    assert not paste(np.full_like(image, 9), np.zeros_like(lesion), copy, rng), "that is a vessel"
+    at_the_edge = case.image[:, :40], case.lesion[:40]
+    assert shrunk(*at_the_edge, case.centres[0], rng) is None
+    config = PatchConfig(size=24, on_lesion=0.0, on_bright=0.0, paste=1.0, drop=0.0, perturb=False)
+    with_copies = draw([case], config, 20, np.random.default_rng(1)).labels.any(axis=(1, 2, 3, 4)).mean()
+    without = draw([case], config.model_copy(update={"paste": 0.0}), 20, np.random.default_rng(1))
+    assert with_copies > 0.9 > without.labels.any(axis=(1, 2, 3, 4)).mean()
 
 
 def test_a_change_is_a_function_of_what_was_drawn() -> None:

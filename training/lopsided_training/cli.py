@@ -183,10 +183,31 @@ def censoring(
     Start it as often as there are processors to use, with the same --out.
     """
     from .experiment.censor import experiment
-    from .experiment.plan import read_experiment
+    from .experiment.plan import ExperimentConfig, read_settings
 
-    done = experiment(read_experiment(config), data, out, minutes=minutes, accelerator=accelerator, say=_say)
+    done = experiment(
+        read_settings(config, ExperimentConfig), data, out, minutes=minutes, accelerator=accelerator, say=_say
+    )
     console.print("All runs are done." if done else "Some runs are left; start it again.")
+
+
+@experiments.command()
+def rounds(
+    config: Annotated[Path, typer.Option(help="The experiment, TOML.")],
+    data: Annotated[Path, typer.Option(help="Folder with the datasets train and test, both with truth.")],
+    out: Annotated[Path, typer.Option(help="Where results, table and figure go; what is there is not done again.")],
+    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after these, to go on another time.")] = None,
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+) -> None:
+    """Suggest, let a simulated reader decide, retrain; with trusted negatives and without."""
+    from .experiment import rounds as experiment
+    from .experiment.plan import read_settings
+    from .experiment.rounds_table import write_table
+
+    settings = read_settings(config, experiment.RoundsConfig)
+    done = experiment.rounds(settings, data, out, minutes=minutes, accelerator=accelerator, say=_say)
+    write_table(experiment.read_results(settings, out), out)
+    console.print("All rounds are done." if done else "Some rounds are left; start it again.")
 
 
 @experiments.command()
@@ -196,10 +217,10 @@ def tables(
 ) -> None:
     """Tables and figures of an experiment, from its result files alone."""
     from .experiment.censor import compared
-    from .experiment.plan import read_experiment
+    from .experiment.plan import ExperimentConfig, read_settings
     from .experiment.tables import write_tables
 
-    write_tables(compared(read_experiment(config), out), out)
+    write_tables(compared(read_settings(config, ExperimentConfig), out), out)
     console.print(f"tables and figures in {out}", soft_wrap=True)
 
 

@@ -20,14 +20,24 @@ class _Section(BaseModel):
 
 
 class PatchConfig(_Section):
-    """``size`` voxels a side; ``on_lesion``: the share drawn around an annotated lesion; ``drop``: how often each
-    optional sequence is withheld (Grøvik et al., npj Digital Medicine 2021); ``perturb``: whether intensities are
-    perturbed. All patches are mirrored at random."""
+    """``size`` voxels a side; ``on_lesion``: the share drawn around an annotated lesion; ``on_bright``: that around
+    something bright, for what is mistaken for lesions is bright and rare; ``paste``: the share into which a smaller copy
+    of an annotated lesion is pasted (:mod:`lopsided_training.paste`); ``drop``: how often each optional sequence is
+    withheld (Grøvik et al., npj Digital Medicine 2021); ``perturb``: whether intensities are perturbed. All patches are
+    mirrored at random."""
 
     size: int = Field(64, gt=0)
     on_lesion: float = Field(0.5, ge=0, le=1)
+    on_bright: float = Field(0.0, ge=0, le=1)
+    paste: float = Field(0.0, ge=0, le=1)
     drop: float = Field(0.4, ge=0, le=1)
     perturb: bool = True
+
+    @model_validator(mode="after")
+    def _shares(self) -> PatchConfig:
+        if self.on_lesion + self.on_bright > 1:
+            raise ValueError("on_lesion and on_bright together are at most 1")
+        return self
 
 
 class ValidationConfig(_Section):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lopsided.dataset import store
 from lopsided.dataset.cases import CaseFiles, find_cases
 from lopsided.dataset.records import (
     DATASET,
@@ -25,7 +26,6 @@ from lopsided.dataset.records import (
     image_path,
     read_record,
 )
-from lopsided.dataset.store import recover
 from lopsided.errors import InputError
 from lopsided.model import SEQUENCES
 from lopsided.reading import read_array, read_study
@@ -108,7 +108,7 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
     """
     declared: set[int] = set()
     if source.is_dir() and (source / DATASET).exists():
-        recover(source)
+        store.recover(source)
         if not any((source / LABELS).glob(f"*{SUFFIX}")):
             raise InputError(f"{source / LABELS}: no labels (*{SUFFIX}) here; give a dataset that has them")
         for value in read_record(source / DATASET, DatasetRecord).labels.values():
@@ -155,8 +155,5 @@ def digest(cases: list[Case]) -> str:
     total = hashlib.sha256()
     for case in cases:
         for path in [*case.images.values(), case.label, *([case.trust] if case.trust else [])]:
-            total.update(f"{case.name} {path.name}".encode())
-            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                with file.open("rb") as content:
-                    total.update(hashlib.file_digest(content, "sha256").digest())
+            total.update(f"{case.name} {path.name} {store.digest(path)}\n".encode())
     return total.hexdigest()

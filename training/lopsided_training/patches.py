@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,15 +22,18 @@ from .augment import changed, draw_change, mirrored
 from .config import FitConfig, PatchConfig
 from .dataset import Case
 from .matching import lesions_of
+from .paste import paste, shrunk
 
+_BRIGHT = 2.0  # of the units that lopsided.intensity gives
+_EVERY = 3  # voxels: places enough
 _LAST = "trusted.npy"  # of a case's files, so that where it is the others are whole
 
 
 @dataclass(frozen=True)
 class PreparedCase:
     """On the network's grid: ``image`` float16 (sequence, k, j, i), ``lesion`` and ``trusted`` bool (k, j, i),
-    ``centres`` (lesion, 3) k, j, i, and ``present`` bool by sequence. ``hidden`` bool (k, j, i): lesions that an
-    experiment took out of the labels. ``spacing_mm`` along i, j, k."""
+    ``centres`` (lesion, 3) and ``bright`` (place, 3), k, j, i, and ``present`` bool by sequence. ``hidden`` bool
+    (k, j, i): lesions that an experiment took out of the labels. ``spacing_mm`` along i, j, k."""
 
     name: str
     image: np.ndarray
@@ -37,6 +41,7 @@ class PreparedCase:
     trusted: np.ndarray
     hidden: np.ndarray
     centres: np.ndarray
+    bright: np.ndarray
     present: np.ndarray
     spacing_mm: tuple[float, float, float]
 
@@ -87,6 +92,7 @@ def prepare(
                 trusted=trusted,
                 hidden=np.zeros(lesion.shape, bool),
                 centres=centres_of(lesion),
+                bright=bright_places(image[0]),
                 present=present,
                 spacing_mm=spec.spacing_mm,
             )
@@ -99,6 +105,11 @@ def centres_of(lesion: np.ndarray) -> np.ndarray:
     """Centres (lesion, 3), k, j, i, of the 26-connected components of a bool mask."""
     numbered, lesions = lesions_of(lesion)
     return np.reshape(ndimage.center_of_mass(lesion, numbered, range(1, len(lesions) + 1)) if lesions else [], (-1, 3))
+
+
+def bright_places(image: np.ndarray) -> np.ndarray:
+    """Places (place, 3), k, j, i, as bright as a lesion: vessels, dura, and lesions too, annotated or not."""
+    return np.argwhere(image[::_EVERY, ::_EVERY, ::_EVERY] > _BRIGHT).astype(np.int32) * _EVERY
 
 
 def _version(case: Case, spec: InputSpec, stride: int) -> str:
@@ -121,25 +132,28 @@ def _prepare(case: Case, spec: InputSpec, stride: int, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {"image": seen.array.astype(np.float16), "lesion": lesion, "trusted": trusted}
     for name, array in arrays.items():
-        partial = folder / f"{name}.partial.npy"
+        partial = folder / f"{name}.{os.getpid()}.partial.npy"  # two processes may prepare the same case
         np.save(partial, array)
         partial.replace(folder / f"{name}.npy")
     return sum(array.nbytes for array in arrays.values())
 
 
 def draw(cases: list[PreparedCase], config: PatchConfig, number: int, rng: np.random.Generator) -> Batch:
-    """``number`` patches, each around a lesion or anywhere, changed as :mod:`lopsided_training.augment` says."""
-    drawn = [_one(cases[rng.integers(len(cases))], config, rng) for _ in range(number)]
+    """``number`` patches, each around a lesion, around something bright, or anywhere, changed as :mod:`lopsided_training.augment` says."""
+    drawn = [_one(cases, config, rng) for _ in range(number)]
     images, *masks = (np.stack(parts) for parts in zip(*drawn, strict=True))
     labels, trust, hidden = (mask[:, None].astype(np.float32) for mask in masks)
     return Batch(images, labels, trust, hidden)
 
 
-def _one(case: PreparedCase, config: PatchConfig, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def _one(cases: list[PreparedCase], config: PatchConfig, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Image (sequence, k, j, i), and lesion, trusted and hidden bool (k, j, i)."""
+    case = cases[rng.integers(len(cases))]
     shape, size = np.array(case.lesion.shape), config.size
-    if len(case.centres) and rng.random() < config.on_lesion:
-        middle = case.centres[rng.integers(len(case.centres))] + rng.uniform(-0.4, 0.4, 3) * size
+    kind = rng.random()
+    places = case.centres if kind < config.on_lesion else case.bright
+    if len(places) and kind < config.on_lesion + config.on_bright:
+        middle = places[rng.integers(len(places))] + rng.uniform(-0.4, 0.4, 3) * size
     else:
         middle = rng.uniform(0, 1, 3) * shape
     low = np.clip(np.round(middle - size / 2).astype(int), 0, np.maximum(shape - size, 0))
@@ -147,5 +161,15 @@ def _one(case: PreparedCase, config: PatchConfig, rng: np.random.Generator) -> t
     short = [(0, max(0, size - n)) for n in shape]  # a study smaller than a patch
     image = np.pad(case.image[(slice(None), *box)].astype(np.float32), [(0, 0), *short], mode="edge")
     masks = [np.pad(mask[box], short) for mask in (case.lesion, case.trusted, case.hidden)]
+    if config.paste and rng.random() < config.paste:
+        _paste(image, masks[0], cases, rng)
     change = draw_change(case.present, config.drop, config.perturb, rng)
     return changed(image, change), *(mirrored(mask, change) for mask in masks)
+
+
+def _paste(image: np.ndarray, lesion: np.ndarray, cases: list[PreparedCase], rng: np.random.Generator) -> None:
+    donor = cases[rng.integers(len(cases))]
+    if len(donor.centres):
+        copy = shrunk(donor.image, donor.lesion, donor.centres[rng.integers(len(donor.centres))], rng)
+        if copy:
+            paste(image, lesion, copy, rng)

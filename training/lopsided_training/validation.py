@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from lopsided.candidates import find_candidates
+from lopsided.candidates import Candidate, find_candidates
 from lopsided.errors import InputError
 from lopsided.networks import Network
 from lopsided.predict import tiled_logits
@@ -40,25 +40,30 @@ def hold_out(cases: list[Case], config: ValidationConfig, seed: int) -> tuple[li
     return [c for c in cases if c.patient not in held], [c for c in cases if c.patient in held]
 
 
-def search(network: Network, case: PreparedCase, truth: np.ndarray) -> CaseResult:
-    """Candidates in a prepared case, all in one piece, ranked by their peak probability, against ``truth``.
-
-    ``truth``: bool (k, j, i), on the case's grid. A lesion is hit as :func:`lopsided_training.matching.hits` says.
-    """
+def find(network: Network, case: PreparedCase) -> list[Candidate]:
+    """Candidates in a prepared case, all in one piece, ranked by their peak probability; on the case's grid."""
     image = torch.from_numpy(case.image.astype(np.float32))[None]
-    logits = tiled_logits(network, image, max(image.shape[2:]))
-    k, j, i = truth.shape
+    logits = tiled_logits(network, image, max(image.shape[2:]))  # float32, whatever autocast says
+    k, j, i = case.lesion.shape
     grid = Geometry((i, j, k), case.spacing_mm, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
     probability = Volume(torch.sigmoid(logits)[0, 0].numpy(), grid)
-    nothing = np.zeros(truth.shape, bool)
-    candidates = find_candidates(probability, nothing, UNCALIBRATED, floor=FLOOR).missed
+    nothing = np.zeros(case.lesion.shape, bool)
+    return list(find_candidates(probability, nothing, UNCALIBRATED, floor=FLOOR).missed)
+
+
+def search(network: Network, case: PreparedCase, truth: np.ndarray) -> CaseResult:
+    """The candidates of :func:`find` against ``truth``, bool (k, j, i), on the case's grid.
+
+    A lesion is hit as :func:`lopsided_training.matching.hits` says.
+    """
+    candidates = find(network, case)
     numbered, lesions = lesions_of(truth)
-    volumes = np.array([lesion.mask.sum() for lesion in lesions]) * grid.voxel_volume
+    voxels = np.array([lesion.mask.sum() for lesion in lesions])
     return CaseResult(
         name=case.name,
         scores=np.array([c.peak_probability for c in candidates]),
         hits=tuple(hits(Region(c.box, c.mask), numbered) for c in candidates),
-        diameters=sphere_diameter(volumes),
+        diameters=sphere_diameter(voxels * np.prod(case.spacing_mm)),
     )
 
 

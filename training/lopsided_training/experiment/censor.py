@@ -89,7 +89,8 @@ def read_results(config: ExperimentConfig, out: Path) -> list[RunRecord]:
                 f"{path}: is no result of this version ({error.errors()[0]['msg']}); move it away"
             ) from None
         offered = config.losses.get(record.loss, ())
-        if record.setting >= len(offered) or offered[record.setting] != record.settings:
+        same = record.setting < len(offered) and offered[record.setting] == record.settings
+        if not same or config.patches_of(record.loss) != record.patches:
             raise InputError(
                 f"{path}: was made with other settings of {record.loss}; move it away, or use another --out"
             )

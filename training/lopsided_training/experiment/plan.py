@@ -6,34 +6,69 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeVar
 
 from lopsided.errors import InputError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..config import FitConfig
+from ..config import FitConfig, PatchConfig
 from ..losses.settings import LossConfig
 from .censoring import CONDITION
 
 
-class ExperimentConfig(BaseModel):
-    """``fit``: what all runs share. ``losses``: by name, the settings to choose from. ``seeds``: by condition, how many
-    (training and censoring both follow the seed). The settings are chosen at ``choose_at`` with the first seed, by the
-    mean of the FROC on validation cases whose labels are censored in the same way, as a user would have to."""
+def _known(seeds: dict[str, int]) -> dict[str, int]:
+    for condition, number in seeds.items():
+        if not CONDITION.match(condition) or number < 1:
+            raise ValueError(f"{condition} = {number}: use none, random-P, smallest-P or readers-P, and 1 or more")
+    return seeds
 
+
+Seeds = Annotated[dict[str, int], AfterValidator(_known)]
+"""By condition, how many."""
+
+
+class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MainConfig(_Settings):
+    """``losses`` that are compared at more conditions, or with more seeds, than the others."""
+
+    losses: tuple[str, ...] = ()
+    seeds: Seeds = {}
+
+
+class ExperimentConfig(_Settings):
+    """``fit``: what all runs share. ``losses``: by name, the settings to choose from; of some, ``patches`` are drawn in
+    another way than ``fit`` says. ``seeds``: of every loss (training and censoring both follow the seed), and of the
+    ``main`` ones beyond that. The settings are chosen at ``choose_at`` with the first seed, by the mean of the FROC on
+    validation cases whose labels are censored in the same way, as a user would have to."""
 
     fit: FitConfig
     losses: dict[str, tuple[LossConfig, ...]] = Field(min_length=1)
-    seeds: dict[str, int] = Field(min_length=1)
+    patches: dict[str, dict[str, float]] = {}
+    seeds: Seeds = Field(min_length=1)
+    main: MainConfig = MainConfig()
     choose_at: str
 
-    @field_validator("seeds")
-    @classmethod
-    def _known(cls, seeds: dict[str, int]) -> dict[str, int]:
-        for condition, number in seeds.items():
-            if not CONDITION.match(condition) or number < 1:
-                raise ValueError(f"{condition} = {number}: use none, random-P, smallest-P or readers-P, and 1 or more")
-        return seeds
+    def patches_of(self, loss: str) -> PatchConfig:
+        """How patches are drawn for a loss."""
+        return PatchConfig.model_validate(self.fit.patches.model_dump() | self.patches.get(loss, {}))
+
+    def number(self, condition: str, loss: str) -> int:
+        """How many seeds."""
+        more = self.main.seeds.get(condition, 0) if loss in self.main.losses else 0
+        return max(self.seeds.get(condition, 0), more)
+
+    @model_validator(mode="after")
+    def _of_these_losses(self) -> ExperimentConfig:
+        for where, names in (("patches", self.patches), ("main.losses", self.main.losses)):
+            for name in names:
+                if name not in self.losses:
+                    raise ValueError(f"{where}: {name} is not among the losses")
+        for name in self.patches:
+            self.patches_of(name)
+        return self
 
     @field_validator("choose_at")
     @classmethod
@@ -43,14 +78,17 @@ class ExperimentConfig(BaseModel):
         return choose_at
 
 
-def read_experiment(path: Path) -> ExperimentConfig:
+_S = TypeVar("_S", bound=BaseModel)
+
+
+def read_settings(path: Path, kind: type[_S]) -> _S:
     """The settings in a TOML file.
 
     Raises:
         InputError: an unreadable file, an unknown setting, or a value out of range, by name.
     """
     try:
-        return ExperimentConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as TOML ({error})") from None
     except ValidationError as error:
@@ -97,8 +135,9 @@ def chosen(config: ExperimentConfig, scores: dict[str, float]) -> dict[str, int]
 
 def comparing(config: ExperimentConfig, settings: dict[str, int]) -> Iterator[Run]:
     """The runs of the comparison, first seeds first, of the losses whose settings are chosen."""
-    for seed in range(1, max(config.seeds.values()) + 1):
-        for condition, number in config.seeds.items():
-            if seed <= number:
-                for loss, setting in settings.items():
+    conditions = [*config.seeds, *(c for c in config.main.seeds if c not in config.seeds)]
+    for seed in range(1, max([*config.seeds.values(), *config.main.seeds.values()]) + 1):
+        for condition in conditions:
+            for loss, setting in settings.items():
+                if seed <= config.number(condition, loss):
                     yield Run(condition, loss, setting, seed)

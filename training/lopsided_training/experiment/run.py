@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lopsided.errors import InputError
-from lopsided.networks import build_network
+from lopsided.networks import Network, build_network
 from pydantic import BaseModel, ConfigDict
 
+from ..config import FitConfig, PatchConfig
 from ..froc import CaseResult, froc_mean
 from ..losses.settings import LossConfig
 from ..machine import machine
 from ..matching import lesions_of
 from ..patches import PreparedCase
-from ..train import train
+from ..train import Look, Trained, train
 from ..validation import search
 from .censoring import censor
 from .plan import ExperimentConfig, Run
@@ -53,6 +54,7 @@ class RunRecord(_Record):
     loss: str
     setting: int
     settings: LossConfig
+    patches: PatchConfig
     seed: int
     steps: int
     seconds: float
@@ -87,34 +89,69 @@ def perform(
         None where ``stop`` ended it early.
     """
     settings = config.losses[run.loss][run.setting]
-    fit = config.fit.model_copy(update={"seed": run.seed, "loss": settings})
+    patches = config.patches_of(run.loss)
+    fit = config.fit.model_copy(update={"seed": run.seed, "loss": settings, "patches": patches})
     cases = censor(data.training, run.condition, run.seed)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=fit.precision)
-    fabric.launch()
-    fabric.seed_everything(run.seed, verbose=False)
-    network = build_network(len(fit.input.sequences), fit.network)
-    folder.mkdir(parents=True, exist_ok=True)
     watch = memory_of(cases, fit.patches.size)
-    trained = train(fabric, network, cases, fit, folder, look=watch, stop=stop, say=say)
+    network = begin(fit)
+    trained = go_on(network, cases, fit, folder, accelerator=accelerator, look=watch, stop=stop, say=say)
     if trained is None:
         return None
-    network.eval()
-    validation = [search(network, case, case.lesion) for case in censor(data.validation, run.condition, run.seed)]
-    test = [search(network, case, case.lesion) for case in data.test]
+    validation = searched(network, censor(data.validation, run.condition, run.seed), fit)
+    test = searched(network, data.test, fit)
     shutil.rmtree(folder)
     return RunRecord(
         condition=run.condition,
         loss=run.loss,
         setting=run.setting,
         settings=settings,
+        patches=patches,
         seed=run.seed,
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
-        machine=machine(fabric.device),
+        machine=machine(next(network.parameters()).device),
         memory=tuple(trained.history),
         validation_froc=froc_mean(validation),
-        test=tuple(_shortened(result) for result in test),
+        test=tuple(shortened(result) for result in test),
     )
+
+
+def begin(fit: FitConfig) -> Network:
+    """A network with the weights that the seed gives it."""
+    torch.manual_seed(fit.seed)
+    return build_network(len(fit.input.sequences), fit.network)
+
+
+def go_on(
+    network: Network,
+    cases: list[PreparedCase],
+    fit: FitConfig,
+    folder: Path,
+    *,
+    accelerator: str,
+    stop: Callable[[], bool],
+    say: Callable[[str], None] = lambda line: None,
+    look: Look | None = None,
+) -> Trained | None:
+    """Train a network to the end, from the last checkpoint in ``folder`` where there is one; it is then in ``eval`` mode.
+
+    Returns:
+        None where ``stop`` ended it early.
+    """
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=fit.precision)
+    fabric.launch()
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = train(fabric, network, cases, fit, folder, look=look, stop=stop, say=say)
+    network.eval()
+    return trained
+
+
+def searched(network: Network, cases: list[PreparedCase], fit: FitConfig) -> list[CaseResult]:
+    """What a network finds, against the cases' labels, at the precision that it was trained with."""
+    device = next(network.parameters()).device.type
+    kind = torch.float16 if fit.precision == "16-mixed" else torch.bfloat16
+    with torch.autocast(device, kind, enabled=fit.precision != "32-true"):
+        return [search(network, case, case.lesion) for case in cases]
 
 
 def memory_of(cases: list[PreparedCase], size: int) -> Callable[[torch.nn.Module], dict[str, float]]:
@@ -151,7 +188,7 @@ def memory_of(cases: list[PreparedCase], size: int) -> Callable[[torch.nn.Module
     return look
 
 
-def _shortened(result: CaseResult) -> CaseRecord:
+def shortened(result: CaseResult) -> CaseRecord:
     """Without false candidates beyond those that any figure needs."""
     order = np.argsort(-result.scores, kind="stable")
     false = 0
