@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed, so there is no MRML")
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed, so there is no Qt")
 sys.path.insert(0, str(Path(__file__).parents[1] / "Widget"))
-from offscreen import click, new_logic, new_panel, until  # isort: split
+from offscreen import click, new_logic, new_panel, until, watched  # isort: split
 
 import qt
 import slicer
@@ -49,11 +49,7 @@ def panel() -> Iterator[Any]:
 
 
 def search(panel: Any) -> list[str]:
-    """Click, and wait; what the status line said meanwhile."""
-    said: list[str] = []
-    click(panel.ui.suggestButton)
-    until(lambda: said.append(panel.ui.statusLabel.text) or not panel.logic.busy, seconds=300)
-    return list(dict.fromkeys(said))
+    return watched(panel, panel.ui.suggestButton, 300)
 
 
 def statuses(panel: Any) -> list[str]:

@@ -25,7 +25,7 @@ from lopsided.predict import Predictor
 from lopsided.regions import Region
 from lopsided.study import Study
 from lopsided.volume import Volume, geometry_of
-from lopsided_training.froc import CaseResult, interval, patient_weights, sensitivities
+from lopsided_training.froc import CaseResult, counts_at, interval, patient_weights, ratio, sensitivities
 from lopsided_training.matching import hits
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -117,8 +117,8 @@ def report(results: list[CaseResult], placed: list[Inserted], default: float, ou
         limits = (0.0, 1e6)
         values = sensitivities(chosen, BUDGETS, limits)[0]
         low, high = interval(sensitivities(chosen, BUDGETS, limits, patient_weights(chosen)))
-        best = np.concatenate([r.best() for r in results])[wanted]
-        at_default = float((best >= default).mean()) if wanted.any() else float("nan")
+        counts = counts_at(chosen, default, limits)
+        at_default = float(ratio(counts.found.sum(), counts.lesions.sum()))
         cells = [f"{v:.2f} ({a:.2f}-{b:.2f})" for v, a, b in zip(values, low, high, strict=True)]
         table.add_row(name, str(int(wanted.sum())), *cells, f"{at_default:.2f}")
         rows.append(
@@ -129,12 +129,12 @@ def report(results: list[CaseResult], placed: list[Inserted], default: float, ou
                 "default": at_default,
             }
         )
-    false = np.mean([sum(s >= default and not h for s, h in zip(r.scores, r.hits, strict=True)) for r in results])
-    by_scan = {
-        r.name: sum(bool(s >= default and not h) for s, h in zip(r.scores, r.hits, strict=True)) for r in results
-    }
+    false = counts_at(results, default).false
+    by_scan = dict(zip((r.name for r in results), false.tolist(), strict=True))
     Console().print(table)
-    Console().print(f"{len(results)} scans, seed {seed}; {false:.2f} false positives a scan at the default: {by_scan}")
+    Console().print(
+        f"{len(results)} scans, seed {seed}; {false.mean():.2f} false positives a scan at the default: {by_scan}"
+    )
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "seed": seed,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lopsided.errors import InputError
 from lopsided_training.config import FitConfig, PatchConfig
-from lopsided_training.experiment import censor as censoring
+from lopsided_training.experiment import results
 from lopsided_training.experiment.censor import compared, experiment, read_results
 from lopsided_training.experiment.censoring import censor
 from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing, read_settings
@@ -40,7 +40,6 @@ def make_cases(number: int = 4) -> list[PreparedCase]:
                 trusted=~lesion,
                 hidden=np.zeros_like(lesion),
                 centres=centres_of(lesion),
-                bright=np.zeros((0, 3)),
                 present=np.ones(1, bool),
                 spacing_mm=(1.0,) * 3,
             )
@@ -138,7 +137,7 @@ def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
     assert list((pieces / "results").iterdir()) == [], "there was no time to start anything"
     clock = iter([0.0, 0.0, *[1e9] * 9])  # time is over after the first checkpoint
     with monkeypatch.context() as patch:
-        patch.setattr(censoring, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        patch.setattr(results, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         assert not experiment(plan, data, pieces, minutes=1, accelerator="cpu", say=lambda line: None)
     assert (pieces / "work" / "readers-27_standard_0_seed1" / "checkpoint.ckpt").exists()
     lines: list[str] = []

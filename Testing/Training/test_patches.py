@@ -8,7 +8,7 @@ from lopsided_training.augment import Change, ChannelChange, changed, draw_chang
 from lopsided_training.config import PatchConfig
 from lopsided_training.matching import sphere_diameter
 from lopsided_training.paste import paste, shrunk
-from lopsided_training.patches import PreparedCase, bright_places, centres_of, draw
+from lopsided_training.patches import PreparedCase, centres_of, draw
 
 
 def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
@@ -22,7 +22,6 @@ def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
         ~lesion,
         np.zeros_like(lesion),
         np.array([[21.0, 21, 21]]),
-        np.array([[30, 8, 8]]),
         np.ones(4, bool),
         (1.0, 1.0, 1.0),
     )
@@ -51,7 +50,6 @@ def make_case(size: int, diameter: float, amplitude: float) -> PreparedCase:
         trusted=np.zeros_like(lesion),
         hidden=np.zeros_like(lesion),
         centres=centres_of(lesion),
-        bright=bright_places(image[0]),
         present=np.ones(1, bool),
         spacing_mm=(1.0, 1.0, 1.0),
     )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lopsided.errors import InputError
 from lopsided_training.config import FitConfig
+from lopsided_training.experiment import results
 from lopsided_training.experiment import rounds as experiment
 from lopsided_training.experiment.plan import read_settings
 from lopsided_training.experiment.rounds import ReaderConfig, RoundsConfig, read_results, review
@@ -47,7 +48,6 @@ def case() -> PreparedCase:
         trusted=np.zeros_like(masks[0]),
         hidden=masks[1],
         centres=centres_of(masks[0]),
-        bright=np.zeros((0, 3)),
         present=np.ones(1, bool),
         spacing_mm=(1.0, 1.0, 1.0),
     )
@@ -99,18 +99,18 @@ def test_rounds_go_on_where_they_were_stopped(
     assert len(lines) == 4, "two rounds, with trusted negatives and without"
     clock = iter([0.0, 0.0, 0.0, *[1e9] * 9])  # time is over in the second training
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        patch.setattr(results, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         assert not experiment.rounds(config, data, pieces, minutes=1, accelerator="cpu", say=lines.append)
     assert experiment.rounds(config, data, pieces, accelerator="cpu", say=lines.append)
-    results = read_results(config, whole)
-    assert results == read_results(config, pieces)
-    assert [record.trusted for record in results] == [True, False]
-    assert results[0].rounds[0] == results[1].rounds[0], "both begin alike"
-    table = rows(results)
+    records = read_results(config, whole)
+    assert records == read_results(config, pieces)
+    assert [record.trusted for record in records] == [True, False]
+    assert records[0].rounds[0] == records[1].rounds[0], "both begin alike"
+    table = rows(records)
     assert [(row["rejected"], row["round"]) for row in table] == [
         ("trusted", 0), ("trusted", 1), ("forgotten", 0), ("forgotten", 1)
     ]  # fmt: skip
-    write_table(results, whole)
+    write_table(records, whole)
     assert (whole / "rounds.png").exists()
     assert (whole / "table.md").read_text(encoding="utf-8").count("\n") == 6
     with pytest.raises(InputError, match="was made with other settings"):

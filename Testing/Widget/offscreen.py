@@ -60,6 +60,14 @@ def click(widget: Any) -> None:
     QTest.mouseClick(widget, qt.Qt.MouseButton.LeftButton)
 
 
+def watched(panel: Any, button: Any, seconds: float) -> list[str]:
+    """Click, and wait until nothing is under way; what the status line said meanwhile."""
+    said: list[str] = []
+    click(button)
+    until(lambda: said.append(panel.ui.statusLabel.text) or not panel.logic.busy, seconds)
+    return list(dict.fromkeys(said))
+
+
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Let Qt work until it is so."""
     end = time.monotonic() + seconds

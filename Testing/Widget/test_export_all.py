@@ -17,7 +17,7 @@ from lopsided.marks import Point
 from LopsidedSegLib.Export import Export
 from LopsidedSegLib.ExportAll import ExportAll
 from LopsidedSegLib.Worker import Callbacks
-from offscreen import click, new_panel, until
+from offscreen import click, new_panel, until, watched
 
 Fake = Callable[[str], list[str]]
 REAL = [sys.executable, "-m", "lopsided.worker"]
@@ -50,11 +50,7 @@ def panel(logic: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 def export_all(panel: Any) -> list[str]:
-    """Click, and wait; what the status line said meanwhile."""
-    said: list[str] = []
-    click(panel.ui.exportAllButton)
-    until(lambda: said.append(panel.ui.statusLabel.text) or not panel.logic.busy, 120)
-    return list(dict.fromkeys(said))
+    return watched(panel, panel.ui.exportAllButton, 120)
 
 
 def readings(dataset: Path) -> list[CaseRecord]:

@@ -170,13 +170,18 @@ def export(
     console.print(f"model in {out}", soft_wrap=True)
 
 
+_Experiment = Annotated[Path, typer.Option(help="The experiment, TOML.")]
+_Minutes = Annotated[float | None, typer.Option(min=0, help="Stop after these, to go on another time.")]
+_Accelerator = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
+
+
 @experiments.command()
 def censoring(
-    config: Annotated[Path, typer.Option(help="The experiment, TOML.")],
+    config: _Experiment,
     data: Annotated[Path, typer.Option(help="Folder with the datasets train, validation and test, all with truth.")],
     out: Annotated[Path, typer.Option(help="Where results go; what is there already is not done again.")],
-    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after these, to go on another time.")] = None,
-    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    minutes: _Minutes = None,
+    accelerator: _Accelerator = "auto",
 ) -> None:
     """Train with every loss on labels from which lesions were taken out, and test on the truth.
 
@@ -193,11 +198,11 @@ def censoring(
 
 @experiments.command()
 def rounds(
-    config: Annotated[Path, typer.Option(help="The experiment, TOML.")],
+    config: _Experiment,
     data: Annotated[Path, typer.Option(help="Folder with the datasets train and test, both with truth.")],
     out: Annotated[Path, typer.Option(help="Where results, table and figure go; what is there is not done again.")],
-    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after these, to go on another time.")] = None,
-    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    minutes: _Minutes = None,
+    accelerator: _Accelerator = "auto",
 ) -> None:
     """Suggest, let a simulated reader decide, retrain; with trusted negatives and without."""
     from .experiment import rounds as experiment
@@ -212,7 +217,7 @@ def rounds(
 
 @experiments.command()
 def tables(
-    config: Annotated[Path, typer.Option(help="The experiment, TOML.")],
+    config: _Experiment,
     out: Annotated[Path, typer.Option(help="The folder with its results; tables and figures go there too.")],
 ) -> None:
     """Tables and figures of an experiment, from its result files alone."""

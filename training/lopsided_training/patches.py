@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ _LAST = "trusted.npy"  # of a case's files, so that where it is the others are w
 @dataclass(frozen=True)
 class PreparedCase:
     """On the network's grid: ``image`` float16 (sequence, k, j, i), ``lesion`` and ``trusted`` bool (k, j, i),
-    ``centres`` (lesion, 3) and ``bright`` (place, 3), k, j, i, and ``present`` bool by sequence. ``hidden`` bool
-    (k, j, i): lesions that an experiment took out of the labels. ``spacing_mm`` along i, j, k."""
+    ``centres`` (lesion, 3) k, j, i, and ``present`` bool by sequence. ``hidden`` bool (k, j, i): lesions that an
+    experiment took out of the labels. ``spacing_mm`` along i, j, k."""
 
     name: str
     image: np.ndarray
@@ -41,9 +42,13 @@ class PreparedCase:
     trusted: np.ndarray
     hidden: np.ndarray
     centres: np.ndarray
-    bright: np.ndarray
     present: np.ndarray
     spacing_mm: tuple[float, float, float]
+
+    @cached_property
+    def bright(self) -> np.ndarray:
+        """Places (place, 3), k, j, i, as bright as a lesion: vessels, dura, and lesions too, annotated or not."""
+        return np.argwhere(self.image[0, ::_EVERY, ::_EVERY, ::_EVERY] > _BRIGHT).astype(np.int32) * _EVERY
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,6 @@ def prepare(
                 trusted=trusted,
                 hidden=np.zeros(lesion.shape, bool),
                 centres=centres_of(lesion),
-                bright=bright_places(image[0]),
                 present=present,
                 spacing_mm=spec.spacing_mm,
             )
@@ -105,11 +109,6 @@ def centres_of(lesion: np.ndarray) -> np.ndarray:
     """Centres (lesion, 3), k, j, i, of the 26-connected components of a bool mask."""
     numbered, lesions = lesions_of(lesion)
     return np.reshape(ndimage.center_of_mass(lesion, numbered, range(1, len(lesions) + 1)) if lesions else [], (-1, 3))
-
-
-def bright_places(image: np.ndarray) -> np.ndarray:
-    """Places (place, 3), k, j, i, as bright as a lesion: vessels, dura, and lesions too, annotated or not."""
-    return np.argwhere(image[::_EVERY, ::_EVERY, ::_EVERY] > _BRIGHT).astype(np.int32) * _EVERY
 
 
 def _version(case: Case, spec: InputSpec, stride: int) -> str:
@@ -151,8 +150,12 @@ def _one(cases: list[PreparedCase], config: PatchConfig, rng: np.random.Generato
     case = cases[rng.integers(len(cases))]
     shape, size = np.array(case.lesion.shape), config.size
     kind = rng.random()
-    places = case.centres if kind < config.on_lesion else case.bright
-    if len(places) and kind < config.on_lesion + config.on_bright:
+    places: np.ndarray | tuple[()] = ()
+    if kind < config.on_lesion:
+        places = case.centres
+    elif kind < config.on_lesion + config.on_bright:
+        places = case.bright
+    if len(places):
         middle = places[rng.integers(len(places))] + rng.uniform(-0.4, 0.4, 3) * size
     else:
         middle = rng.uniform(0, 1, 3) * shape

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 from lopsided.errors import InputError
-from pydantic import ValidationError
 
-from ..dataset import read_dataset
-from ..patches import prepare
 from .plan import ExperimentConfig, Run, choosing, chosen, comparing
+from .results import deadline, keep, kept, path_of, prepared
 from .run import Data, RunRecord, check, perform
 
 PARTS = ("train", "validation", "test")
@@ -43,14 +40,9 @@ def experiment(
     Raises:
         InputError: a dataset that cannot be used, or a result file that is not of this experiment.
     """
-    began = time.monotonic()
-    prepared = [prepare(read_dataset(data / p), config.fit, data / "cache", lambda done, of: None) for p in PARTS]
-    cases = Data(*prepared)
+    over = deadline(minutes)
+    cases = Data(*(prepared(data, part, config.fit) for part in PARTS))
     check(cases, data)
-
-    def over() -> bool:
-        return minutes is not None and time.monotonic() - began > 60 * minutes
-
     (out / "results").mkdir(parents=True, exist_ok=True)
     (out / "work").mkdir(exist_ok=True)
     while not over():
@@ -64,14 +56,11 @@ def experiment(
             record = perform(run, config, cases, work, accelerator=accelerator, stop=over, say=lambda line: None)
             if record is None:
                 return False
-            path = _path(out, run)
-            partial = path.with_suffix(".partial")
-            partial.write_text(record.model_dump_json() + "\n", encoding="utf-8")
-            partial.replace(path)
+            keep(record, path_of(out, run.name))
             say(f"{run.name}: {record.seconds:.0f} s, validation FROC {record.validation_froc:.3f}")
         finally:
             lock.release()
-    return all(_path(out, run).exists() for run in _wanted(config, out))
+    return all(path_of(out, run.name).exists() for run in _wanted(config, out))
 
 
 def read_results(config: ExperimentConfig, out: Path) -> list[RunRecord]:
@@ -81,13 +70,7 @@ def read_results(config: ExperimentConfig, out: Path) -> list[RunRecord]:
         InputError: a file that is no result, or that was made with other settings than ``config`` says.
     """
     found = []
-    for path in sorted((out / "results").glob("*.json")):
-        try:
-            record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValidationError as error:
-            raise InputError(
-                f"{path}: is no result of this version ({error.errors()[0]['msg']}); move it away"
-            ) from None
+    for path, record in kept(out, RunRecord):
         offered = config.losses.get(record.loss, ())
         same = record.setting < len(offered) and offered[record.setting] == record.settings
         if not same or config.patches_of(record.loss) != record.patches:
@@ -123,16 +106,12 @@ def _take(config: ExperimentConfig, out: Path) -> tuple[Run, BaseFileLock] | Non
     """A run that is neither done nor being done, and its lock, held."""
     for run in _wanted(config, out):
         lock = FileLock(out / "work" / f"{run.name}.lock")
-        if not _path(out, run).exists():
+        if not path_of(out, run.name).exists():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
-            if not _path(out, run).exists():  # another process may just have finished it
+            if not path_of(out, run.name).exists():  # another process may just have finished it
                 return run, lock
             lock.release()
     return None
-
-
-def _path(out: Path, run: Run) -> Path:
-    return out / "results" / f"{run.name}.json"

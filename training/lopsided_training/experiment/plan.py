@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 from lopsided.errors import InputError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ..config import FitConfig, PatchConfig
 from ..losses.settings import LossConfig
 from .censoring import CONDITION
+from .results import Record
 
 
 def _known(seeds: dict[str, int]) -> dict[str, int]:
@@ -27,18 +28,14 @@ Seeds = Annotated[dict[str, int], AfterValidator(_known)]
 """By condition, how many."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MainConfig(_Settings):
+class MainConfig(Record):
     """``losses`` that are compared at more conditions, or with more seeds, than the others."""
 
     losses: tuple[str, ...] = ()
-    seeds: Seeds = {}
+    seeds: Seeds = Field({})
 
 
-class ExperimentConfig(_Settings):
+class ExperimentConfig(Record):
     """``fit``: what all runs share. ``losses``: by name, the settings to choose from; of some, ``patches`` are drawn in
     another way than ``fit`` says. ``seeds``: of every loss (training and censoring both follow the seed), and of the
     ``main`` ones beyond that. The settings are chosen at ``choose_at`` with the first seed, by the mean of the FROC on
@@ -46,7 +43,7 @@ class ExperimentConfig(_Settings):
 
     fit: FitConfig
     losses: dict[str, tuple[LossConfig, ...]] = Field(min_length=1)
-    patches: dict[str, dict[str, float]] = {}
+    patches: dict[str, dict[str, float]] = Field({})
     seeds: Seeds = Field(min_length=1)
     main: MainConfig = MainConfig()
     choose_at: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,24 +10,20 @@ from pathlib import Path
 import numpy as np
 from lopsided.errors import InputError
 from lopsided.networks import Network
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from safetensors.torch import load_file
 
 from ..config import FitConfig
-from ..dataset import read_dataset
 from ..matching import lesions_of
-from ..patches import PreparedCase, centres_of, prepare
+from ..patches import PreparedCase, centres_of
 from ..train import LAST
 from ..validation import find
 from .censoring import CONDITION, censor
+from .results import Record, deadline, keep, kept, path_of, prepared
 from .run import CaseRecord, begin, go_on, searched, shortened
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ReaderConfig(_Record):
+class ReaderConfig(Record):
     """Decides on the ``shown`` most confident suggestions of a case. Accepts a lesion with the probability
     ``accepts_lesion``, and anything else with ``accepts_other``; what they do not accept they reject."""
 
@@ -37,7 +32,7 @@ class ReaderConfig(_Record):
     accepts_other: float = Field(0.05, ge=0, le=1)
 
 
-class RoundsConfig(_Record):
+class RoundsConfig(Record):
     """``fit``: of every training. ``condition``: how lesions are missing at the beginning, as in the censoring
     experiment. ``rounds`` of suggestions and retraining, with every one of ``seeds``."""
 
@@ -48,7 +43,7 @@ class RoundsConfig(_Record):
     reader: ReaderConfig = ReaderConfig()
 
 
-class Decided(_Record):
+class Decided(Record):
     """Of one round, over all cases. ``recovered``: lesions missing before it that an accepted suggestion hit."""
 
     accepted_lesions: int = 0
@@ -63,7 +58,7 @@ class Decided(_Record):
         return self.accepted_lesions + self.accepted_others + self.rejected_lesions + self.rejected_others
 
 
-class RoundRecord(_Record):
+class RoundRecord(Record):
     """``decided``: what the labels that this network was trained on owe to the round before it; None in the first.
     ``missing``: lesions that these labels still miss. ``test``: the network against the truth."""
 
@@ -72,7 +67,7 @@ class RoundRecord(_Record):
     test: tuple[CaseRecord, ...]
 
 
-class RoundsRecord(_Record):
+class RoundsRecord(Record):
     """One result file. ``trusted``: whether rejected suggestions became trusted negatives."""
 
     config: RoundsConfig
@@ -106,27 +101,18 @@ def rounds(
     Raises:
         InputError: a dataset that cannot be used.
     """
-    began = time.monotonic()
-    training, test = (
-        prepare(read_dataset(data / p), config.fit, data / "cache", lambda done, of: None) for p in ("train", "test")
-    )
-
-    def over() -> bool:
-        return minutes is not None and time.monotonic() - began > 60 * minutes
-
-    (out / "results").mkdir(parents=True, exist_ok=True)
+    over = deadline(minutes)
+    training, test = (prepared(data, part, config.fit) for part in ("train", "test"))
     for seed in range(1, config.seeds + 1):
         for trusted in (True, False):
             name = f"{'trusted' if trusted else 'untrusted'}_seed{seed}"
-            path = out / "results" / f"{name}.json"
+            path = path_of(out, name)
             if path.exists():
                 continue
             record = _perform(config, seed, trusted, training, test, out / "work" / name, accelerator, over, say)
             if record is None:
                 return False
-            partial = path.with_suffix(".partial")
-            partial.write_text(record.model_dump_json() + "\n", encoding="utf-8")
-            partial.replace(path)
+            keep(record, path)
             shutil.rmtree(out / "work" / name)
     return True
 
@@ -138,13 +124,7 @@ def read_results(config: RoundsConfig, out: Path) -> list[RoundsRecord]:
         InputError: a file that is no result, or that was made with other settings.
     """
     found = []
-    for path in sorted((out / "results").glob("*.json")):
-        try:
-            record = RoundsRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValidationError as error:
-            raise InputError(
-                f"{path}: is no result of this version ({error.errors()[0]['msg']}); move it away"
-            ) from None
+    for path, record in kept(out, RoundsRecord):
         if record.config.model_copy(update={"seeds": config.seeds}) != config:
             raise InputError(f"{path}: was made with other settings; move it away, or use another --out")
         found.append(record)

@@ -12,7 +12,6 @@ import torch
 from lightning.fabric import Fabric
 from lopsided.errors import InputError
 from lopsided.networks import Network, build_network
-from pydantic import BaseModel, ConfigDict
 
 from ..config import FitConfig, PatchConfig
 from ..froc import CaseResult, froc_mean
@@ -24,16 +23,13 @@ from ..train import Look, Trained, train
 from ..validation import search
 from .censoring import censor
 from .plan import ExperimentConfig, Run
+from .results import Record
 
 _KEPT_FALSE = 60  # false candidates kept a case, the most confident: enough for 8 a scan on average
 _WATCHED = 60  # lesions, annotated and hidden each, that memory is watched on
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CaseRecord(_Record):
+class CaseRecord(Record):
     """``diameters`` mm by lesion. By candidate: ``scores``, and ``hits``, the lesions that it hits, from 0."""
 
     name: str
@@ -46,7 +42,7 @@ class CaseRecord(_Record):
         return CaseResult(self.name, np.array(self.scores), self.hits, np.array(self.diameters))
 
 
-class RunRecord(_Record):
+class RunRecord(Record):
     """One result file. ``memory``: over steps, the share of training lesions, annotated and hidden, with p ≥ ½
     somewhere. ``validation_froc``: against labels that are censored as those of training. ``test``: against the truth."""
 
