@@ -40,7 +40,7 @@ class ResidualUNetSizes(_Sizes):
         reach = 0
         for level, blocks in enumerate(self.decoder_blocks):  # from the output down
             coarser = 2 ** (level + 1)
-            reach = math.ceil((reach + 2 * blocks * 2**level) / coarser) * coarser
+            reach = math.ceil((reach + (1 + 2 * blocks) * 2**level) / coarser) * coarser  # one merges
         for level in reversed(range(len(self.channels))):
             reach += 2 * self.encoder_blocks[level] * 2**level
         reach += 1  # the stem

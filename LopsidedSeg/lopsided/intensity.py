@@ -1,4 +1,4 @@
-"""Where the patient is in an image, and intensities that mean the same in every scan.
+"""Where the brain or the patient is in an image, and intensities that mean the same in every scan.
 
 Both must hold for full heads and skull-stripped brains, for raw and z-scored intensities, and for padding of any
 value. So tissue is measured *deep* inside whatever is in the image: in a head and in a stripped brain alike, that
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from .volume import Volume
+from .volume import Geometry, Volume, covered
 
 COARSE_MM = 3.0  # the patient's outline is found on a grid of about this spacing
 # of the way from the 2nd to the 98th percentile, as BET (Smith, Human Brain Mapping 2002); Otsu's threshold would
@@ -20,15 +20,18 @@ COARSE_MM = 3.0  # the patient's outline is found on a grid of about this spacin
 AIR = 0.1
 GAP_MM = 9.0  # of skull, sinus or cerebrospinal fluid, closed between scalp and brain
 DEEP = 0.4  # "deep": at least this part of the greatest depth below the surface
+# Of the way from fluid to tissue: about the robust standard deviation of tissue in real post-contrast T1. Measured in the
+# tissue itself it would depend on how much grey matter, fluid and tumour happen to lie deep.
+SPREAD = 0.25
 PADDED = 0.5  # an exact value on this share of the faces is padding, not measured air
 
 
 @dataclass(frozen=True)
 class Foreground:
-    """The patient in a volume.
+    """The brain, or else the patient, in a volume.
 
-    ``low`` and ``high``: first and last voxel (k, j, i) of the bounding box. ``centre`` and ``scale``: median and
-    robust standard deviation of deep tissue, in the volume's units. ``padding``: the exact value that fills the
+    ``low`` and ``high``: first and last voxel (k, j, i) of the bounding box. ``centre``: median of deep
+    tissue, and ``scale``: a quarter of its distance from fluid, in the volume's units. ``padding``: the exact value that fills the
     outside, if there is one, and ``dark``: the value to read it as.
     """
 
@@ -40,27 +43,25 @@ class Foreground:
     dark: float
 
 
-def find_foreground(volume: Volume, margin_mm: float = 6.0) -> Foreground:
-    """The patient's bounding box, widened by ``margin_mm``, and the intensities of deep tissue."""
+def find_foreground(volume: Volume, brain: Volume | None = None, margin_mm: float = 6.0) -> Foreground:
+    """The bounding box of ``brain`` (a mask on a grid of its own), else that of the patient widened by ``margin_mm``; and the
+    intensities of tissue deep in it."""
     array, spacing = volume.array, np.asarray(volume.geometry.spacing)[::-1]
     step = np.maximum(1, np.round(COARSE_MM / spacing)).astype(int)
     step = np.minimum(step, np.maximum(1, np.array(array.shape) // 8))
     coarse = np.ascontiguousarray(array[:: step[0], :: step[1], :: step[2]], np.float32)
-    padding = _padding(array)
-    if padding is not None:
-        mask = coarse != padding
-    else:
-        low, high = np.percentile(coarse, (2, 98))
-        mask = coarse > low + AIR * (high - low)
-    mask = _one_solid_body(mask, spacing * step)
+    padding = padding_of(array)
+    mask = _on_lattice(brain, volume, step, coarse.shape) if brain else np.zeros(coarse.shape, bool)
+    if not mask.any():
+        mask = _patient(coarse, padding, spacing * step)
     depth = _depth(mask, spacing * step)
     deep = coarse[depth >= DEEP * depth.max()]
-    quarter, centre, three_quarters = np.percentile(deep, (25, 50, 75))
-    scale = (three_quarters - quarter) / 1.349  # of a normal distribution: its standard deviation
+    fluid, centre = np.percentile(deep, (2, 50))
+    scale = (centre - fluid) * SPREAD
     if scale <= 0:
         scale = float(deep.std()) or float(coarse.std()) or 1.0
     where = np.argwhere(mask)
-    reach = np.ceil(margin_mm / spacing).astype(int)
+    reach = np.ceil((0 if brain else margin_mm) / spacing).astype(int)
     low_corner = np.maximum(where.min(0) * step - step - reach, 0)
     high_corner = np.minimum(where.max(0) * step + step + reach, np.array(array.shape) - 1)
     dark = float(np.percentile(coarse[mask], 0.5))
@@ -68,7 +69,7 @@ def find_foreground(volume: Volume, margin_mm: float = 6.0) -> Foreground:
 
 
 def normalise(volume: Volume, foreground: Foreground, clip: tuple[float, float]) -> Volume:
-    """Intensities in robust standard deviations of deep tissue around its median, clipped to ``clip``. float32."""
+    """Intensities around deep tissue's, in units of ``foreground.scale``, clipped to ``clip``. float32."""
     array = volume.array.astype(np.float32)
     if foreground.padding is not None:
         array[volume.array == foreground.padding] = foreground.dark
@@ -77,11 +78,28 @@ def normalise(volume: Volume, foreground: Foreground, clip: tuple[float, float])
     return Volume(np.clip(array, *clip, out=array), volume.geometry, volume.name)
 
 
-def _padding(array: np.ndarray) -> float | None:
+def padding_of(array: np.ndarray) -> float | None:
+    """The exact value that fills most of the faces of an image, if one does."""
     faces = [array.take(n, axis).ravel() for axis in range(3) for n in (0, -1)]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
     most = counts.argmax()
     return float(values[most]) if counts[most] >= PADDED * counts.sum() else None
+
+
+def _on_lattice(mask: Volume, volume: Volume, step: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``mask`` at every ``step``-th voxel of ``volume``."""
+    g = volume.geometry
+    i, j, k = (int(n) for n in shape[::-1])
+    a, b, c = (float(s) for s in g.spacing * step[::-1])
+    lattice = Geometry((i, j, k), (a, b, c), g.origin, g.direction)
+    return covered(mask, lattice)
+
+
+def _patient(coarse: np.ndarray, padding: float | None, spacing_kji: np.ndarray) -> np.ndarray:
+    if padding is not None:
+        return _one_solid_body(coarse != padding, spacing_kji)
+    low, high = np.percentile(coarse, (2, 98))
+    return _one_solid_body(coarse > low + AIR * (high - low), spacing_kji)
 
 
 def _one_solid_body(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ from itertools import product
 import numpy as np
 import torch
 
+from .brain import find_brain
 from .errors import InputError
 from .model import Model
-from .networks import Network, build_network
+from .networks import Network, autocast, build_network, fold
 from .study import Study, network_input
 from .volume import Volume, resample
 
@@ -66,6 +67,7 @@ class Predictor:
                 )
         network.load_state_dict(weights)
         self.network = network.eval().to(self.device)
+        fold(self.network)
 
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
         """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 away from the patient.
@@ -75,7 +77,8 @@ class Predictor:
             Exception: whatever ``progress`` raises, :class:`Cancelled` for one.
         """
         progress("Preparing the images", 0.0)
-        seen = network_input(study, self.model.card.input, self.network.stride)
+        brain = find_brain(study.reference, self.device)
+        seen = network_input(study, self.model.card.input, self.network.stride, brain)
         progress("Searching for lesions", 0.1)
         logits = self._logits(torch.from_numpy(seen.array)[None], progress)
         probability = Volume(torch.sigmoid(logits)[0, 0].numpy(), seen.geometry, "probability")
@@ -90,7 +93,10 @@ class Predictor:
         core = max(shape)
         while True:
             try:
-                return tiled_logits(self.network, images, core, lambda part: progress("Searching for lesions", part))
+                with autocast(self.device):
+                    return tiled_logits(
+                        self.network, images, core, lambda part: progress("Searching for lesions", part)
+                    )
             except (torch.OutOfMemoryError, MemoryError):
                 core = core // 2 // self.network.stride * self.network.stride
             if core < 4 * self.network.stride:

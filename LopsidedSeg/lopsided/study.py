@@ -9,7 +9,7 @@ import numpy as np
 from .errors import InputError
 from .intensity import find_foreground, normalise
 from .model import SEQUENCES, InputSpec
-from .volume import Geometry, Volume, oriented, resample
+from .volume import Geometry, Volume, covered, oriented, resample
 
 MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
 
@@ -49,23 +49,25 @@ class NetworkInput:
     geometry: Geometry
 
 
-def network_input(study: Study, spec: InputSpec, multiple: int) -> NetworkInput:
+def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | None = None) -> NetworkInput:
     """Normalise each sequence on its own grid, then resample it once, onto the network's.
 
-    That grid covers the patient in the reference volume, along its axes turned to be nearest to L, P, S; its sizes
-    are multiples of ``multiple``. How the files were stored makes no difference.
+    That grid covers ``brain`` (a mask on a grid of its own), or the whole patient, in the reference volume, along its axes
+    turned to be nearest to L, P, S; its sizes are multiples of ``multiple``. What lies outside of the brain is made dark.
+    How the files were stored makes no difference.
 
     Raises:
         InputError: a sequence that the model requires is missing, or a spacing no patient could have.
     """
     reference = oriented(study.reference)
-    foreground = find_foreground(reference)
+    foreground = find_foreground(reference, brain)
     grid = reference.geometry.covering(spec.spacing_mm, foreground.low, foreground.high, multiple)
     if np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS:
         raise InputError(
             f"{reference.name}: covers {reference.geometry.describe()}, more than a head; "
             "check the spacing in its header"
         )
+    outside = ~covered(brain, grid) if brain else np.zeros(grid.shape, bool)
     array = np.zeros((len(spec.sequences), *grid.shape), np.float32)
     for channel, wanted in zip(array, spec.sequences, strict=True):
         volume = study.sequence(wanted.name)
@@ -77,8 +79,9 @@ def network_input(study: Study, spec: InputSpec, multiple: int) -> NetworkInput:
                 )
             continue
         volume = reference if volume is study.reference else oriented(volume)
-        own = foreground if volume is reference else find_foreground(volume)
+        own = foreground if volume is reference else find_foreground(volume, brain)
         dark = float(np.clip((own.dark - own.centre) / own.scale, *spec.clip))
         # outside of what was imaged there is air, not a slab of average tissue
         channel[:] = resample(normalise(volume, own, spec.clip), grid, fill=dark).array
+        channel[outside] = dark
     return NetworkInput(array, grid)

@@ -10,6 +10,8 @@ import SimpleITK as sitk
 
 Vector = tuple[float, float, float]
 
+_HALF = 0.501  # and a little, so that no exact half is left to rounding
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -172,6 +174,14 @@ def resample(volume: Volume, target: Geometry, *, nearest: bool = False, fill: f
         image.GetPixelID(),
     )
     return Volume(sitk.GetArrayFromImage(moved), target, volume.name)
+
+
+def covered(mask: Volume, target: Geometry) -> np.ndarray:
+    """Bool (k, j, i): where ``target`` lies in ``mask``, 0 or 1 on a grid that is not finer.
+
+    Not by the nearest voxel: which of two equally near ones that is, rounding in a header would decide.
+    """
+    return resample(Volume(mask.array.astype(np.float32), mask.geometry), target).array > _HALF
 
 
 def _antialias(image: sitk.Image, target: Geometry) -> sitk.Image:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from lopsided.architectures import Architecture, DeepLabSizes, ResidualUNetSizes
-from lopsided.networks import DeepLab25D, Network, build_network, deeplab
+from lopsided.networks import DeepLab25D, Network, build_network, deeplab, fold
 from lopsided.predict import tiled_logits
+from torch import nn
 from torch.nn.functional import pad
 
 UNETS = {
@@ -36,9 +37,14 @@ def deeplab_sizes(request: pytest.FixtureRequest) -> DeepLabSizes:
 
 
 def new(sizes: Architecture, inputs: int = 2) -> Network:
-    """With weights that leave no path unused."""
+    """With weights that leave no path unused, and statistics of noise."""
     torch.manual_seed(1)
-    return build_network(inputs, sizes).eval()
+    network = build_network(inputs, sizes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            module.momentum = 1.0
+    network(torch.randn(2, inputs, 16, 32, 32))
+    return network.eval()
 
 
 def reached(network: Network, images: torch.Tensor, block: tuple[slice, slice, slice]) -> torch.Tensor:
@@ -65,6 +71,16 @@ def test_tiles_agree_with_the_whole_volume(sizes: Architecture) -> None:
     # and it is the halo that makes it so
     network.halo -= sizes.stride * 2
     assert (tiled_logits(network, images, 16) - whole).abs().max() > 1e-4
+
+
+def test_folded_it_is_the_same_function(sizes: Architecture) -> None:
+    network, images = new(sizes).double(), torch.randn(1, 2, 16, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        before = network(images)
+        fold(network)
+        after = network(images)
+    assert not any(isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) for module in network.modules())
+    assert (after - before).abs().max() < 1e-12
 
 
 def test_tiles_agree_exactly(sizes: Architecture) -> None:

@@ -36,8 +36,8 @@ class Change:
 def draw_change(present: np.ndarray, drop: float, perturb: bool, rng: np.random.Generator) -> Change:
     """Draw a change.
 
-    The spread of deep tissue that intensities are normalised by differs by a factor of four between scans, hence
-    the wide scale.
+    Small changes: simulated scanners differ enough. With a scale of exp(N(0, 0.35)) a network that found a sixth of the
+    lesions after a thousand steps found a thirtieth.
 
     Args:
         present: bool, which sequences the case has; the first is never withheld.
@@ -53,8 +53,8 @@ def draw_change(present: np.ndarray, drop: float, perturb: bool, rng: np.random.
 def _draw_channel(rng: np.random.Generator) -> ChannelChange:
     x, y, z = (float(v) for v in rng.uniform(0.3, 0.9, 3))
     return ChannelChange(
-        scale=float(np.exp(rng.normal(0, 0.35))),
-        shift=float(rng.normal(0, 0.3)),
+        scale=float(np.exp(rng.normal(0, 0.15))),
+        shift=float(rng.normal(0, 0.2)),
         power=float(rng.uniform(0.8, 1.25)) if rng.random() < 0.3 else 1.0,
         blur=(x, y, z) if rng.random() < 0.2 else None,
         noise=float(rng.uniform(0.0, 0.5)) if rng.random() < 0.3 else 0.0,

@@ -54,6 +54,29 @@ def simulate(
     console.print(f"{studies} studies in {out}", soft_wrap=True)
 
 
+@app.command()
+def brain(
+    anatomies: Annotated[list[Path], typer.Argument(help="Label maps of whole heads.")],
+    out: Annotated[Path, typer.Option(help="The weights, safetensors.")],
+    steps: Annotated[int, typer.Option(min=1, help="Heads to draw.")] = 900,
+    seed: int = 1,
+) -> None:
+    """The network that finds the brain in any scan, so that lesions are searched nowhere else."""
+    from safetensors.torch import save_file
+
+    from .heads import read_head, train
+
+    network = train(
+        [read_head(path) for path in anatomies],
+        steps,
+        seed,
+        lambda step, dice: console.print(f"{step}/{steps} Dice {dice:.2f}  ", end="\r"),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, out)
+    console.print(f"weights in {out}", soft_wrap=True)
+
+
 @app.command(name="contact-sheet")
 def contact_sheet(
     dataset: Annotated[Path, typer.Argument(help="Any dataset that can be trained on.")],

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from lopsided import intensity, study, volume
+from lopsided import brain, intensity, study, volume
+from lopsided.brain import find_brain
 from lopsided.dataset.records import NEGATIVE
 from lopsided.errors import InputError
 from lopsided.model import InputSpec
@@ -115,7 +116,8 @@ def _version(case: Case, spec: InputSpec, stride: int) -> str:
     """Of everything that a prepared case is made from: settings, files, and the code that does it."""
     files = [*case.images.values(), case.label, *([case.trust] if case.trust else [])]
     stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (intensity, study, volume))
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (brain, intensity, study, volume))
+    code += brain.weights_file().read_bytes()
     return hashlib.sha256(f"{spec.model_dump_json()}{stride}{stamps}".encode() + code).hexdigest()[:12]
 
 
@@ -123,7 +125,7 @@ def _prepare(case: Case, spec: InputSpec, stride: int, folder: Path) -> int:
     """The bytes written."""
     study = case.study()
     truth, trust = case.truth(study.reference), case.trusted(study.reference)
-    seen = network_input(study, spec, stride)
+    seen = network_input(study, spec, stride, find_brain(study.reference))
     lesion = resample(replace(truth, array=truth.array.astype(np.uint8)), seen.geometry, nearest=True).array > 0
     trusted = np.zeros(lesion.shape, bool)
     if trust:

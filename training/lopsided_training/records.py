@@ -3,7 +3,8 @@
 All randomness of the simulator is here: :func:`sample` draws a :class:`StudyRecord`, and
 :mod:`lopsided_training.rendering` is a function of that record and the anatomy. Distributions follow the field's
 figures: heavy-tailed numbers of lesions, log-normal diameters (median 5.5 mm, σ 0.65, 2 to 40 mm, about a fifth
-below 3 mm), enhancement of +1.5 to +6 robust standard deviations, rings above about 8 mm.
+below 3 mm), enhancement of +1.5 to +8 robust standard deviations, rings above about 8 mm. Enhancement is measured in
+images, where blur has taken its part of a small lesion's, so that is what is drawn, and the lesion is made brighter.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import erf
 
 from .anatomy import CSF, GREY, PLEXUS, WHITE, Anatomy
 
@@ -24,6 +26,7 @@ _TISSUE = {
     "flair": {WHITE: 0.8, GREY: 1.0, CSF: 0.25, PLEXUS: 0.8},
 }
 _MEDIAN_MM, _SIGMA, _SMALLEST_MM, _LARGEST_MM = 5.5, 0.65, 2.0, 40.0
+_LEFT = 0.4  # at least, of a lesion's contrast after blur: enhancement has its limits
 _GAP_MM = 3.0  # between two lesions, so that each is one connected component
 
 
@@ -114,7 +117,7 @@ def sample(
     acquisitions = {name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences}
     if one_protocol:
         acquisitions = {name: _usual(how, anatomy, rng, name) for name, how in acquisitions.items()}
-        lesions = tuple(replace(lesion, contrast=2 * lesion.contrast) for lesion in lesions)
+    lesions = tuple(_as_seen(lesion, acquisitions["t1c"]) for lesion in lesions)
     return StudyRecord(
         anatomy=anatomy.name,
         seed=seed,
@@ -204,6 +207,16 @@ def _lesions(anatomy: Anatomy, rng: np.random.Generator, mean: float) -> tuple[L
     return tuple(lesions)
 
 
+def _as_seen(lesion: Lesion, how: Acquisition) -> Lesion:
+    """The lesion, so bright that after blur its centre has the contrast that was drawn (where it can be had)."""
+    through = how.blur_mm**2 + (how.thickness_mm**2 - 1) / 2.355**2
+    width = np.sqrt((2 * how.blur_mm**2 + through) / 3)
+    beside = lesion.diameter_mm / 2 / width
+    # of a ball under a Gaussian of that standard deviation, at its centre
+    left = erf(beside / np.sqrt(2)) - np.sqrt(2 / np.pi) * beside * np.exp(-(beside**2) / 2)
+    return replace(lesion, contrast=float(lesion.contrast / max(left, _LEFT)))
+
+
 def _lesion(rng: np.random.Generator, centre: np.ndarray, diameter: float) -> Lesion:
     stretch = np.exp(rng.normal(0, 0.12, 3))
     radii = diameter / 2 * stretch / np.prod(stretch) ** (1 / 3)
@@ -216,7 +229,7 @@ def _lesion(rng: np.random.Generator, centre: np.ndarray, diameter: float) -> Le
         centre=(x, y, z),
         radii=(a, b, c),
         rotation=tuple(float(v) for v in rotation.ravel()),
-        contrast=float(np.clip(np.exp(rng.normal(np.log(3.5), 0.45)), 1.2, 10)),
+        contrast=float(np.clip(np.exp(rng.normal(np.log(4.0), 0.45)), 1.5, 10)),
         core=float(rng.uniform(0.4, 0.85)) if ring else 0.0,
         core_contrast=float(rng.uniform(-2.5, 1.5)),
         oedema_mm=float(rng.uniform(2, 4 + diameter)) if oedema else 0.0,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from lopsided.dataset.records import ANNOTATED, NEGATIVE, NOT_LOOKED_AT
+from lopsided.dataset.records import ANNOTATED, NEGATIVE
 from lopsided.errors import InputError
 from lopsided.volume import Geometry, to_sitk
 
@@ -38,7 +38,8 @@ def simulate(
     """Write ``studies`` simulated studies to ``out``; study n uses background n modulo their number.
 
     Args:
-        backgrounds: label maps (FreeSurfer-style), real skull-stripped post-contrast T1 images, or ``mni152``.
+        backgrounds: label maps (FreeSurfer-style), real skull-stripped post-contrast T1 images without any lesion, or
+            ``mni152``.
         out: the dataset's folder; made if absent.
         studies: how many.
         seed: of the first study; each next adds one.
@@ -97,9 +98,7 @@ def _write_study(
         if sequence in rendered.images:
             _save(rendered.images[sequence], anatomy.geometry, out / "imagesTr" / f"{case}_{number:04d}.nii.gz")
     lesion = (rendered.truth > 0).astype(np.uint8)
-    # a simulated background has no lesion but those drawn; of a real one nobody can say so
-    elsewhere = NEGATIVE if anatomy.image is None else NOT_LOOKED_AT
-    trust = np.where(lesion, ANNOTATED, elsewhere).astype(np.uint8)
+    trust = np.where(lesion, ANNOTATED, NEGATIVE).astype(np.uint8)  # no background has a lesion but those drawn
     _save(lesion, anatomy.geometry, out / "labelsTr" / f"{case}.nii.gz")
     _save(trust, anatomy.geometry, out / "trust" / f"{case}.nii.gz")
     (out / "records" / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from ..architectures import Architecture, DeepLabSizes
 from .deeplab import DeepLab25D
+from .layers import fold
+from .precision import autocast
 from .residual_unet import ResidualUNet
+
+__all__ = ["DeepLab25D", "Network", "ResidualUNet", "autocast", "build_network", "fold"]
 
 Network = DeepLab25D | ResidualUNet
 """Takes ``(batch, sequence, k, j, i)`` float, each spatial size a multiple of its ``stride``; gives logits

@@ -4,9 +4,8 @@ After DeepLabV3 (Chen et al., arXiv 1706.05587) with the skip to fine features o
 1802.02611), on the slices around the one that is asked for, as Grøvik et al. (JMRI 2020, arXiv 1903.07988) and Yi et
 al. (MIDL 2020, arXiv 2001.09501) find brain metastases. It differs from them in this:
 
-- The pyramid has no branch that pools the whole image, and voxels are normalised one by one, not by batch: a voxel's
-  value depends on its receptive field alone, so that inference in tiles equals inference in one piece. Both would also
-  make what is found here depend on what else is in the image.
+- The pyramid has no branch that pools the whole image: a voxel's value depends on its receptive field alone, so that
+  inference in tiles equals inference in one piece, and what is found here does not depend on what else is in the image.
 - The skip is from full resolution. Lesions are a few voxels wide; at a quarter of it, they are one.
 - It is small, and its weights start at random, not from photographs.
 """
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from ..architectures import DeepLabSizes
-from .layers import LESIONS_ARE_RARE, ResidualBlock, VoxelNorm
+from .layers import LESIONS_ARE_RARE, ResidualBlock, at_full_precision, layer
 
 _SLICES_AT_ONCE = 8  # more are no faster on a CPU, and take more memory
 
@@ -35,13 +34,13 @@ class DeepLab25D(nn.Module):
         self.stride = sizes.stride
         self.halo = sizes.halo
         self.reach = sizes.slices // 2
-        self.stem = nn.Sequential(nn.Conv2d(inputs * sizes.slices, finest, 3, padding=1), nn.ReLU(inplace=True))
+        self.stem = layer(inputs * sizes.slices, finest, 2)
         self.levels = nn.ModuleList(_level(sizes, level) for level in range(len(widths)))
         pyramid = sizes.pyramid_channels
         self.pyramid = nn.ModuleList(
-            [_branch(widths[-1], pyramid, 1), *(_branch(widths[-1], pyramid, 3, rate) for rate in sizes.atrous_rates)]
+            [layer(widths[-1], pyramid, 2, 1), *(layer(widths[-1], pyramid, 2, rate=r) for r in sizes.atrous_rates)]
         )
-        self.merge = _branch(pyramid * len(self.pyramid), pyramid, 1)
+        self.merge = layer(pyramid * len(self.pyramid), pyramid, 2, 1)
         self.up = nn.Sequential(
             nn.Conv2d(pyramid, finest, 1), nn.Upsample(scale_factor=sizes.output_stride, mode="bilinear")
         )
@@ -71,24 +70,13 @@ class DeepLab25D(nn.Module):
         for level in self.levels[1:]:
             x = level(x)
         x = self.merge(torch.cat([branch(x) for branch in self.pyramid], 1))
-        return self.head(self.decoder(fine + self.up(x)))
+        return at_full_precision(self.head, self.decoder(fine + self.up(x)))
 
 
 def _level(sizes: DeepLabSizes, level: int) -> nn.Sequential:
     """Half the resolution of the level before, or its resolution and blocks of twice the atrous rate."""
     width, strided = sizes.channels[level], 2**level <= sizes.output_stride
-    into: list[nn.Module] = []
-    if level:
-        size = 2 if strided else 1
-        into = [nn.Conv2d(sizes.channels[level - 1], width, size, stride=size), nn.ReLU(inplace=True)]
+    size = 2 if strided else 1
+    into = layer(sizes.channels[level - 1], width, 2, size, stride=size) if level else nn.Sequential()
     rate = 1 if strided else 2**level // sizes.output_stride
     return nn.Sequential(*into, *(ResidualBlock(width, 2, rate) for _ in range(sizes.blocks[level])))
-
-
-def _branch(inputs: int, outputs: int, size: int, rate: int = 1) -> nn.Sequential:
-    padding = rate * (size // 2)
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, padding=padding, dilation=rate, bias=False),
-        VoxelNorm(outputs),
-        nn.ReLU(inplace=True),
-    )

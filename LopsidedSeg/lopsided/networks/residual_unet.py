@@ -1,9 +1,7 @@
 """The residual 3D U-Net. Its sizes come from ``model.json``.
 
-Nothing in it looks at a whole tile at once (each voxel is normalised by itself, over channels; there is no instance
-normalisation and no global pooling), so a voxel's value depends on its receptive field alone: inference in tiles with
-that halo equals inference in one piece. Batch normalisation would do that too, but learns badly from a few patches
-that have as little in common as air and brain.
+Nothing in it looks at a whole tile at once (there is no instance normalisation and no global pooling), so a voxel's
+value depends on its receptive field alone: inference in tiles with that halo equals inference in one piece.
 """
 
 from __future__ import annotations
@@ -14,11 +12,11 @@ import torch
 from torch import nn
 
 from ..architectures import ResidualUNetSizes
-from .layers import LESIONS_ARE_RARE, ResidualBlock
+from .layers import LESIONS_ARE_RARE, ResidualBlock, at_full_precision, layer
 
 
 class ResidualUNet(nn.Module):
-    """Encoder and decoder of residual blocks; skips are added.
+    """Encoder and decoder of residual blocks; skips are added, and merged by a convolution.
 
     Takes ``(batch, sequence, k, j, i)`` float, each spatial size a multiple of ``stride``; gives logits
     ``(batch, 1, k, j, i)``.
@@ -29,14 +27,13 @@ class ResidualUNet(nn.Module):
         widths = sizes.channels
         self.stride = sizes.stride
         self.halo = sizes.halo
-        self.stem = nn.Sequential(nn.Conv3d(inputs, widths[0], 3, padding=1), nn.ReLU(inplace=True))
+        self.stem = layer(inputs, widths[0], 3)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, sizes.encoder_blocks, strict=True))
-        self.downs = nn.ModuleList(
-            nn.Sequential(nn.Conv3d(a, b, 2, stride=2), nn.ReLU(inplace=True)) for a, b in pairwise(widths)
-        )
+        self.downs = nn.ModuleList(layer(a, b, 3, 2, stride=2) for a, b in pairwise(widths))
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv3d(b, a, 1), nn.Upsample(scale_factor=2)) for a, b in pairwise(widths)
         )
+        self.merges = nn.ModuleList(layer(w, w, 3) for w in widths[:-1])
         self.decoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, sizes.decoder_blocks, strict=False))
         self.head = nn.Conv3d(widths[0], 1, 1)
         nn.init.constant_(self.head.bias, LESIONS_ARE_RARE)  # type: ignore[arg-type]
@@ -52,8 +49,8 @@ class ResidualUNet(nn.Module):
                 skips.append(x)
                 x = self.downs[level](x)
         for level in reversed(range(len(self.ups))):
-            x = self.decoders[level](skips[level] + self.ups[level](x))
-        return self.head(x)
+            x = self.decoders[level](self.merges[level](skips[level] + self.ups[level](x)))
+        return at_full_precision(self.head, x)
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:

@@ -26,7 +26,7 @@ def make_teacher(config: LossConfig, network: nn.Module) -> AveragedModel | None
     """
     if not isinstance(config, TaughtConfig):
         return None
-    teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.decay))
+    teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.decay), use_buffers=True)
     return teacher.requires_grad_(False).eval()
 
 

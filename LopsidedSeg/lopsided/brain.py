@@ -1,0 +1,97 @@
+"""Where the brain is: a small network at 3 mm, so that nothing is searched in scalp, orbits or neck.
+
+Trained on label maps alone, rendered with contrasts drawn at random (Hoopes et al., SynthStrip, NeuroImage 2022), by
+``lopsided-train brain``. Skull-stripped images are among what it was trained on, and stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from safetensors.torch import load_file
+
+from .architectures import ResidualUNetSizes
+from .intensity import padding_of
+from .networks import Network, autocast, build_network
+from .resources import resource_folder
+from .volume import Volume, oriented, resample
+
+SPACING_MM = 3.0
+SIZES = ResidualUNetSizes(channels=(8, 16, 32, 48), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 0, 0))
+SIDE = 80  # voxels at least, with air where nothing was imaged: all that it has seen had as much around them
+_MARGIN_MM = 4.0  # around what the network calls brain: half its errors, and enhancing lesions at the surface
+_STRIPPED = 1.2  # of the brain found: an image of no more than that has no skull
+_AIR = 0.1  # as dark is not the patient
+_PLAUSIBLE_ML = 400.0  # less is no whole brain: a slab, a phantom, or a mistake
+
+
+def coarse(volume: Volume) -> Volume:
+    """What the network sees: 3 mm voxels along L, P, S, from the darkest to the brightest percentile, 0 to 1."""
+    volume = oriented(volume)
+    last = np.array(volume.array.shape) - 1.0
+    beside = np.maximum(SIDE * SPACING_MM / np.array(volume.geometry.spacing[::-1]) - last - 1, 0) / 2
+    grid = volume.geometry.covering((SPACING_MM,) * 3, -beside, last + beside, SIZES.stride)
+    seen = resample(Volume(volume.array.astype(np.float32), volume.geometry), grid, fill=float(volume.array.min()))
+    return Volume(rescaled(seen.array), grid)
+
+
+def rescaled(array: np.ndarray) -> np.ndarray:
+    """From the 1st to the 99th percentile, 0 to 1; float32."""
+    low, high = np.percentile(array, (1, 99))
+    return np.clip((array - low) / max(high - low, 1e-6), 0, 2).astype(np.float32)
+
+
+def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | None:
+    """The brain and 4 mm around it, uint8 on a grid of 3 mm; None where no whole brain was found."""
+    seen = coarse(volume)
+    if _millilitres(seen.array > _AIR) < _PLAUSIBLE_ML:
+        return None
+    try:
+        logits = _logits(seen.array, torch.device(device))
+    except torch.OutOfMemoryError:  # another program has the accelerator's; on the CPU this takes half a second
+        logits = _logits(seen.array, torch.device("cpu"))
+    inside = sitk.GetImageFromArray((logits > 0).astype(np.uint8))
+    body = sitk.RelabelComponent(sitk.ConnectedComponent(inside), sortByObjectSize=True) == 1
+    body = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(body, [2, 2, 2], sitk.sitkBall))
+    if _millilitres(sitk.GetArrayViewFromImage(body)) < _PLAUSIBLE_ML:
+        return None
+    away = sitk.SignedMaurerDistanceMap(body, squaredDistance=False, useImageSpacing=False)
+    near = sitk.GetArrayFromImage(away) * SPACING_MM <= _MARGIN_MM
+    padding = padding_of(volume.array)
+    if padding is not None:
+        there = Volume((volume.array != padding).astype(np.uint8), volume.geometry)
+        # beside the middle, so that rounding in a header does not decide between two equally near voxels
+        x, y, z = (c + 0.01 for c in seen.geometry.origin)
+        patient = resample(there, replace(seen.geometry, origin=(x, y, z)), nearest=True).array
+        if patient.sum() < _STRIPPED * near.sum():  # somebody has found the brain already, and better
+            around = sitk.BinaryDilate(sitk.GetImageFromArray(patient), [1, 1, 1], sitk.sitkBox)
+            near = sitk.GetArrayFromImage(around)
+    return Volume(near.astype(np.uint8), seen.geometry, "brain")
+
+
+def _millilitres(mask: np.ndarray) -> float:
+    return float(mask.sum() * SPACING_MM**3 / 1000)
+
+
+def _logits(seen: np.ndarray, device: torch.device) -> np.ndarray:
+    image = torch.from_numpy(seen)[None, None].to(device).contiguous(memory_format=torch.channels_last_3d)
+    with torch.inference_mode(), autocast(device):
+        logits: np.ndarray = _network(str(device))(image)[0, 0].float().cpu().numpy()
+    return logits
+
+
+@lru_cache(maxsize=2)
+def _network(device: str) -> Network:
+    network = build_network(1, SIZES)
+    network.load_state_dict(load_file(weights_file()))
+    return network.to(device).train()  # normalised by the volume's own statistics, as it was trained, a head at a time
+
+
+def weights_file() -> Path:
+    """Of the network that finds brains; it ships with the software."""
+    return resource_folder() / "Brain" / "brain.safetensors"

@@ -1,0 +1,98 @@
+"""Finding the brain: in heads of any contrast, and not where there is none."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from lopsided.brain import SPACING_MM, coarse, find_brain
+from lopsided.intensity import find_foreground
+from lopsided.model import InputSequence, InputSpec
+from lopsided.reading import read_volume
+from lopsided.resources import resource_folder
+from lopsided.study import Study, network_input
+from lopsided.volume import Geometry, Volume, covered, resample
+from scipy.ndimage import binary_erosion, distance_transform_edt
+
+SPEC = InputSpec(sequences=(InputSequence(name="t1c", required=True),), spacing_mm=(1.5,) * 3, clip=(-5.0, 10.0))
+
+
+@pytest.fixture(scope="module")
+def sample() -> Volume:
+    return read_volume(resource_folder() / "SampleStudy" / "t1c.nii.gz")
+
+
+def in_a_head(brain: Volume, inside: np.ndarray) -> Volume:
+    """With fluid, a shell of dark bone and one of bright scalp around it, and a neck."""
+    room = np.pad(brain.array.astype(np.float32), ((40, 20), (20, 20), (20, 20)))
+    mask = np.pad(inside, ((40, 20), (20, 20), (20, 20)))
+    away = distance_transform_edt(~mask)
+    tissue = float(np.median(brain.array[inside]))
+    room[(away > 0) & (away <= 3)] = 0.3 * tissue
+    room[(away > 3) & (away <= 9)] = 0.1 * tissue
+    room[(away > 9) & (away <= 15)] = 2.0 * tissue
+    k, j, i = room.shape
+    neck = (np.hypot(*np.meshgrid(np.arange(j) - j / 2, np.arange(i) - i / 2, indexing="ij")) < 45)[None]
+    neck = np.broadcast_to(neck, room.shape) & (np.arange(k) < 38)[:, None, None] & (away > 15)
+    room[neck] = 0.8 * tissue
+    g = brain.geometry
+    corner = g.physical(np.array([-40, -20, -20]))
+    x, y, z = (float(v) for v in corner)
+    return Volume(room, Geometry((i, j, k), g.spacing, (x, y, z), g.direction), "head")
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> float:
+    return float((part & whole).sum() / whole.sum())
+
+
+def test_a_stripped_brain_is_kept_and_a_head_is_not(sample: Volume) -> None:
+    inside = sample.array > 0
+    deeper = binary_erosion(inside, iterations=5)  # the outermost may be dura that its strip left
+    kept = find_brain(sample)
+    assert kept is not None
+    assert share(resample(kept, sample.geometry, nearest=True).array > 0, deeper) > 0.97
+    head = in_a_head(sample, inside)
+    found = find_brain(head)
+    assert found is not None
+    assert share(resample(found, sample.geometry, nearest=True).array > 0, deeper) > 0.97
+    assert found.array.sum() * SPACING_MM**3 < 1.5 * inside.sum() * np.prod(sample.geometry.spacing)
+
+
+def test_it_does_not_depend_on_gain_or_storage(sample: Volume) -> None:
+    plain = find_brain(sample)
+    flipped = Geometry(
+        sample.geometry.size,
+        sample.geometry.spacing,
+        tuple(float(v) for v in sample.geometry.physical(np.array(sample.array.shape) - 1)),
+        tuple(-v for v in sample.geometry.direction),
+    )
+    other = find_brain(Volume(sample.array[::-1, ::-1, ::-1].astype(np.float32) * 0.01 - 3, flipped, "z-scored"))
+    assert plain is not None
+    assert other is not None
+    assert share(other.array > 0, plain.array > 0) > 0.99
+
+
+def test_what_is_no_whole_brain_is_left_to_the_patient_s_outline(
+    head: Callable[..., Volume], geometry: Callable[..., Geometry]
+) -> None:
+    assert find_brain(head(geometry((60, 60, 60)))) is None
+
+
+def test_outside_of_the_brain_it_is_dark(sample: Volume) -> None:
+    head = in_a_head(sample, sample.array > 0)
+    brain = find_brain(head)
+    seen = network_input(Study(head), SPEC, 8, brain)
+    whole = network_input(Study(head), SPEC, 8)
+    assert np.prod(seen.array.shape) < 0.7 * np.prod(whole.array.shape)
+    assert brain is not None
+    outside = ~covered(brain, seen.geometry)
+    assert len(np.unique(seen.array[0][outside])) == 1
+    bare = find_foreground(sample, find_brain(sample))
+    clothed = find_foreground(head, brain)
+    assert clothed.centre == pytest.approx(bare.centre, rel=0.03)
+    assert clothed.scale == pytest.approx(bare.scale, rel=0.25)
+
+
+def test_the_network_sees_the_same_whatever_the_voxels(sample: Volume) -> None:
+    seen = coarse(sample)
+    assert seen.geometry.spacing == (SPACING_MM,) * 3
+    assert 0 <= seen.array.min() < seen.array.max() <= 2
