@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .architectures import ResidualUNetSizes
+from .errors import InputError
 from .intensity import padding_of
 from .networks import Network, autocast, build_network
 from .resources import resource_folder
@@ -47,7 +49,11 @@ def rescaled(array: np.ndarray) -> np.ndarray:
 
 
 def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | None:
-    """The brain and 4 mm around it, uint8 on a grid of 3 mm; None where no whole brain was found."""
+    """The brain and 4 mm around it, uint8 on a grid of 3 mm; None where no whole brain was found.
+
+    Raises:
+        InputError: weights that do not come with the software as they should.
+    """
     seen = coarse(volume)
     if _millilitres(seen.array > _AIR) < _PLAUSIBLE_ML:
         return None
@@ -88,7 +94,11 @@ def _logits(seen: np.ndarray, device: torch.device) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _network(device: str) -> Network:
     network = build_network(1, SIZES)
-    network.load_state_dict(load_file(weights_file()))
+    path = weights_file()
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path}: not the weights that find the brain ({error}); install LopsidedSeg again") from None
     return network.to(device).train()  # normalised by the volume's own statistics, as it was trained, a head at a time
 
 

@@ -1,10 +1,13 @@
 """Finding the brain: in heads of any contrast, and not where there is none."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from lopsided import brain
 from lopsided.brain import SPACING_MM, coarse, find_brain
+from lopsided.errors import InputError
 from lopsided.intensity import find_foreground
 from lopsided.model import InputSequence, InputSpec
 from lopsided.reading import read_volume
@@ -79,17 +82,30 @@ def test_what_is_no_whole_brain_is_left_to_the_patient_s_outline(
 
 def test_outside_of_the_brain_it_is_dark(sample: Volume) -> None:
     head = in_a_head(sample, sample.array > 0)
-    brain = find_brain(head)
-    seen = network_input(Study(head), SPEC, 8, brain)
+    found = find_brain(head)
+    seen = network_input(Study(head), SPEC, 8, found)
     whole = network_input(Study(head), SPEC, 8)
     assert np.prod(seen.array.shape) < 0.7 * np.prod(whole.array.shape)
-    assert brain is not None
-    outside = ~covered(brain, seen.geometry)
+    assert found is not None
+    outside = ~covered(found, seen.geometry)
     assert len(np.unique(seen.array[0][outside])) == 1
     bare = find_foreground(sample, find_brain(sample))
-    clothed = find_foreground(head, brain)
+    clothed = find_foreground(head, found)
     assert clothed.centre == pytest.approx(bare.centre, rel=0.03)
     assert clothed.scale == pytest.approx(bare.scale, rel=0.25)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"0" * 99], ids=["absent", "empty", "damaged"])
+def test_damaged_weights_are_said(
+    sample: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    path = tmp_path / "brain.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(brain, "weights_file", lambda: path)
+    brain._network.cache_clear()
+    with pytest.raises(InputError, match=r"brain\.safetensors: not the weights .* install LopsidedSeg again"):
+        find_brain(sample)
 
 
 def test_the_network_sees_the_same_whatever_the_voxels(sample: Volume) -> None:
