@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from .architectures import ResidualUNetSizes
 from .errors import InputError
-from .intensity import padding_of
+from .intensity import largest_solid, padding_of
 from .networks import Network, autocast, build_network
 from .resources import resource_folder
 from .volume import Volume, oriented, resample
@@ -62,8 +62,7 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     except torch.OutOfMemoryError:  # another program has the accelerator's; on the CPU this takes half a second
         logits = _logits(seen.array, torch.device("cpu"))
     inside = sitk.GetImageFromArray((logits > 0).astype(np.uint8))
-    body = sitk.RelabelComponent(sitk.ConnectedComponent(inside), sortByObjectSize=True) == 1
-    body = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(body, [2, 2, 2], sitk.sitkBall))
+    body = largest_solid(inside, [2, 2, 2])
     if _millilitres(sitk.GetArrayViewFromImage(body)) < _PLAUSIBLE_ML:
         return None
     away = sitk.SignedMaurerDistanceMap(body, squaredDistance=False, useImageSpacing=False)

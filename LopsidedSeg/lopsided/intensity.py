@@ -102,14 +102,18 @@ def _patient(coarse: np.ndarray, padding: float | None, spacing_kji: np.ndarray)
     return _one_solid_body(coarse > low + AIR * (high - low), spacing_kji)
 
 
+def largest_solid(mask: sitk.Image, reach: list[int]) -> sitk.Image:
+    """The largest component of a 0-1 image, with gaps of up to twice ``reach`` (voxels along i, j, k) and holes filled."""
+    body = sitk.RelabelComponent(sitk.ConnectedComponent(mask), sortByObjectSize=True) == 1
+    return sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(body, reach, sitk.sitkBall))
+
+
 def _one_solid_body(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
     """The largest component after an opening, gaps and holes filled; the mask itself where nothing is left."""
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(image, [1, 1, 1], sitk.sitkBall)
-    body = sitk.RelabelComponent(sitk.ConnectedComponent(opened), sortByObjectSize=True) == 1
     reach = [max(1, round(float(GAP_MM / s))) for s in spacing_kji[::-1]]
-    closed = sitk.BinaryMorphologicalClosing(body, reach, sitk.sitkBall)
-    solid = sitk.GetArrayFromImage(sitk.BinaryFillhole(closed)).astype(bool)
+    solid = sitk.GetArrayFromImage(largest_solid(opened, reach)).astype(bool)
     if solid.any():
         return solid
     return mask if mask.any() else np.ones_like(mask)

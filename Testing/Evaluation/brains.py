@@ -16,7 +16,8 @@ from lopsided.brain import SPACING_MM, find_brain
 from lopsided.intensity import find_foreground
 from lopsided.reading import read_volume
 from lopsided.volume import Geometry, Volume, resample
-from lopsided_training.heads import draw_head, read_head
+from lopsided_training.anatomy import read_label_map
+from lopsided_training.heads import draw_head
 from rich.console import Console
 from rich.table import Table
 
@@ -29,9 +30,9 @@ def main(images: list[Path], labels: Annotated[list[Path] | None, typer.Option()
         brain = scan.array != find_foreground(scan).padding
         table.add_row(f"{path.parent.name}/{path.name}", *measured(scan, brain))
     for path in labels or []:
-        head = read_head(path)
+        labels_of, tissue, _ = read_label_map(path)
         for number in range(10):
-            image, brain = draw_head(*head, np.random.default_rng(number))
+            image, brain = draw_head(labels_of, tissue, np.random.default_rng(number))
             k, j, i = image.shape
             grid = Geometry((i, j, k), (SPACING_MM,) * 3, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
             kind = "a head" if image[~brain].mean() > 0.02 else "stripped"

@@ -34,9 +34,11 @@ class Anatomy:
     image: np.ndarray | None = None
 
 
-def from_label_map(path: Path, *, whole: bool = False) -> Anatomy:
-    """A FreeSurfer-style label map (0 air, 24 CSF, 500 and above outside of the brain's coverings); the ``whole`` head,
-    or a box around the brain."""
+def read_label_map(path: Path) -> tuple[np.ndarray, np.ndarray, Geometry]:
+    """Labels int16 and tissues uint8, both (k, j, i), on the 1 mm LPS grid of the whole head.
+
+    The label map is FreeSurfer-style: 0 air, 24 CSF, 500 and above outside of the brain's coverings.
+    """
     volume = _millimetre(sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkInt16), path.name, nearest=True)
     labels = volume.array
     table = np.full(int(labels.max()) + 1, GREY, np.uint8)
@@ -44,7 +46,12 @@ def from_label_map(path: Path, *, whole: bool = False) -> Anatomy:
         table[[v for v in values if v < len(table)]] = tissue
     table[0] = AIR
     table[_FIRST_OUTSIDE:] = OUTSIDE
-    return _cropped(path.name.removesuffix(".nii.gz"), labels, table[labels], volume.geometry, None, whole=whole)
+    return labels, table[labels], volume.geometry
+
+
+def from_label_map(path: Path) -> Anatomy:
+    """The brain, and some of what is around it, of a label map as :func:`read_label_map` reads it."""
+    return _cropped(path.name.removesuffix(".nii.gz"), *read_label_map(path), None)
 
 
 def mni152() -> Anatomy:
@@ -84,21 +91,13 @@ def _millimetre(image: sitk.Image, name: str, nearest: bool) -> Volume:
 
 
 def _cropped(
-    name: str,
-    labels: np.ndarray,
-    tissue: np.ndarray,
-    geometry: Geometry,
-    image: np.ndarray | None,
-    *,
-    whole: bool = False,
+    name: str, labels: np.ndarray, tissue: np.ndarray, geometry: Geometry, image: np.ndarray | None
 ) -> Anatomy:
     brain = (tissue != AIR) & (tissue != OUTSIDE)
     where = np.argwhere(brain)
     margins = np.array([_MARGIN_MM[axis] for axis in "SPL"])
     low = np.maximum(where.min(0) - margins[:, 0], 0)
     high = np.minimum(where.max(0) + margins[:, 1] + 1, tissue.shape)
-    if whole:
-        low, high = np.zeros(3, int), np.array(tissue.shape)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     mask = sitk.GetImageFromArray(brain[box].astype(np.uint8))
     solid = sitk.BinaryMorphologicalClosing(mask, [3, 3, 3], sitk.sitkBall)

@@ -62,18 +62,18 @@ def brain(
     seed: int = 1,
 ) -> None:
     """The network that finds the brain in any scan, so that lesions are searched nowhere else."""
-    from safetensors.torch import save_file
-
-    from .heads import read_head, train
+    from .anatomy import read_label_map
+    from .heads import train
+    from .train import save_weights
 
     network = train(
-        [read_head(path) for path in anatomies],
+        [read_label_map(path)[:2] for path in anatomies],
         steps,
         seed,
         lambda step, dice: console.print(f"{step}/{steps} Dice {dice:.2f}  ", end="\r"),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, out)
+    save_weights(network, out)
     console.print(f"weights in {out}", soft_wrap=True)
 
 

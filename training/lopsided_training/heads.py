@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,19 +11,19 @@ from lopsided.networks import Network, autocast, build_network
 from scipy import ndimage
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .anatomy import AIR, CSF, GREY, OUTSIDE, WHITE, from_label_map
+from .anatomy import AIR, CSF, GREY, OUTSIDE, WHITE
+from .records import TISSUE_SIGNAL
+from .rendering import smooth_noise
 
-_KEEP = 0.7  # of the heads, in T1-like contrast; any contrast otherwise
-
-
-def read_head(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int16 and tissues uint8, both (k, j, i), of a label map, 1 mm along L, P, S, the whole head."""
-    anatomy = from_label_map(path, whole=True)
-    return anatomy.labels, anatomy.tissue
+_T1_LIKE = 0.7  # of the heads; the others are of any contrast
+_SMOOTH = SIDE / 3  # voxels: the scale of the bias field, and of how closely brains are stripped
 
 
 def draw_head(labels: np.ndarray, tissue: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A head as :func:`lopsided.brain.coarse` would show it: image float32, and brain bool, both (k, j, i), 80 a side."""
+    """A head as :func:`lopsided.brain.coarse` would show it: image float32, and brain bool, both (k, j, i), 80 a side.
+
+    ``labels`` and ``tissue`` as :func:`lopsided_training.anatomy.read_label_map` gives them.
+    """
     index = _grid(np.array(labels.shape), rng)
     label, kind = (ndimage.map_coordinates(a, index, order=0, mode="constant") for a in (labels, tissue))
     brain = (kind != AIR) & (kind != OUTSIDE)
@@ -33,7 +32,7 @@ def draw_head(labels: np.ndarray, tissue: np.ndarray, rng: np.random.Generator) 
     stripped = rng.random() < 0.4
     kept = _strip(brain, rng) if stripped else np.ones(brain.shape, bool)
     image = ndimage.gaussian_filter(image * kept, rng.uniform(0.2, 0.6, 3) * (rng.random(3) < 0.8))
-    image *= np.exp(rng.uniform(0, 0.4) * _smooth(rng))
+    image *= np.exp(rng.uniform(0, 0.4) * smooth_noise(rng, brain.shape, _SMOOTH))
     image += rng.uniform(0, 0.05) * rng.standard_normal(image.shape).astype(np.float32)
     np.abs(image, out=image)
     if stripped or rng.random() < 0.1:  # exact zeros around a stripped brain, and around some heads
@@ -45,7 +44,8 @@ def _grid(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Where in the 1 mm head each voxel lies (3, k, j, i): turned, scaled, shifted, mirrored."""
     a, b, c = rng.normal(0, 0.15, 3)
     turn = np.array([[1, -a, -b], [a, 1, -c], [b, c, 1]])
-    turn = np.linalg.qr(turn)[0] * np.sign(np.diag(np.linalg.qr(turn)[1]))
+    q, r = np.linalg.qr(turn)
+    turn = q * np.sign(np.diag(r))
     scale = SPACING_MM * rng.uniform(0.85, 1.2) * np.exp(rng.normal(0, 0.05, 3))
     points = np.stack(np.meshgrid(*[np.arange(SIDE) - SIDE / 2] * 3, indexing="ij")).reshape(3, -1) * scale[:, None]
     points[2] *= rng.choice((-1, 1))
@@ -55,10 +55,11 @@ def _grid(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _signal(label: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     table = rng.uniform(0, 2.2, int(label.max()) + 1)
-    if rng.random() < _KEEP:
+    if rng.random() < _T1_LIKE:
         spread = rng.uniform(0.4, 1.8)
-        for tissue, typical in ((WHITE, 1.0), (GREY, 0.82), (CSF, 0.35)):
+        for tissue in (WHITE, GREY, CSF):
             of_tissue = np.unique(label[kind == tissue])
+            typical = TISSUE_SIGNAL["t1c"][tissue]
             table[of_tissue] = 1 + spread * (typical - 1) + rng.normal(0, 0.05) + rng.normal(0, 0.03, len(of_tissue))
     table[0] = rng.uniform(0, 0.08)
     image = np.maximum(table, 0)[label].astype(np.float32)
@@ -80,12 +81,7 @@ def _lumps(image: np.ndarray, brain: np.ndarray, rng: np.random.Generator) -> No
 def _strip(brain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What a skull-strip keeps: often without the fluid around the brain, or some of its cortex."""
     depth = ndimage.distance_transform_edt(brain) - ndimage.distance_transform_edt(~brain)
-    return depth > rng.uniform(-1.0, 2.5) + 0.3 * _smooth(rng)
-
-
-def _smooth(rng: np.random.Generator) -> np.ndarray:
-    knots = torch.from_numpy(rng.standard_normal((1, 1, 4, 4, 4), np.float32))
-    return torch.nn.functional.interpolate(knots, size=(SIDE,) * 3, mode="trilinear", align_corners=True)[0, 0].numpy()
+    return depth > rng.uniform(-1.0, 2.5) + 0.3 * smooth_noise(rng, brain.shape, _SMOOTH)
 
 
 def _field_of_view(image: np.ndarray, brain: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -116,9 +116,14 @@ def _version(case: Case, spec: InputSpec, stride: int) -> str:
     """Of everything that a prepared case is made from: settings, files, and the code that does it."""
     files = [*case.images.values(), case.label, *([case.trust] if case.trust else [])]
     stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (brain, intensity, study, volume))
-    code += brain.weights_file().read_bytes()
-    return hashlib.sha256(f"{spec.model_dump_json()}{stride}{stamps}".encode() + code).hexdigest()[:12]
+    return hashlib.sha256(f"{spec.model_dump_json()}{stride}{stamps}".encode() + _code()).hexdigest()[:12]
+
+
+@cache
+def _code() -> bytes:
+    """Of all that is done to a case, the weights of the network that finds its brain included."""
+    code = (Path(str(module.__file__)).read_bytes() for module in (brain, intensity, study, volume))
+    return b"".join(code) + brain.weights_file().read_bytes()
 
 
 def _prepare(case: Case, spec: InputSpec, stride: int, folder: Path) -> int:

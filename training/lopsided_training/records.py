@@ -19,7 +19,7 @@ from .anatomy import CSF, GREY, PLEXUS, WHITE, Anatomy
 
 SEQUENCES = ("t1c", "t1", "t2", "flair")
 # typical signal of white matter, grey matter, CSF, choroid plexus; white matter of T1 is one
-_TISSUE = {
+TISSUE_SIGNAL = {
     "t1c": {WHITE: 1.0, GREY: 0.82, CSF: 0.35, PLEXUS: 1.5},
     "t1": {WHITE: 1.0, GREY: 0.78, CSF: 0.30, PLEXUS: 0.6},
     "t2": {WHITE: 0.7, GREY: 0.95, CSF: 2.0, PLEXUS: 1.5},
@@ -131,7 +131,7 @@ def sample(
 
 
 def _acquisition(anatomy: Anatomy, rng: np.random.Generator, name: str, bright_blood: bool) -> Acquisition:
-    typical = _TISSUE[name]
+    typical = TISSUE_SIGNAL[name]
     spread = rng.uniform(0.5, 1.8)  # how far apart the tissues are, beside their mean
     signal = {0: float(max(rng.normal(0.03, 0.02), 0.0))}
     shared = {t: typical[t] * rng.normal(1, 0.08) for t in typical}
@@ -168,7 +168,7 @@ def _acquisition(anatomy: Anatomy, rng: np.random.Generator, name: str, bright_b
 
 def _usual(how: Acquisition, anatomy: Anatomy, rng: np.random.Generator, name: str) -> Acquisition:
     """The same sequence from a scanner that always does the same: 1 mm, little noise, tissues as typical."""
-    typical = {tissue: value * rng.normal(1, 0.02) for tissue, value in _TISSUE[name].items()}
+    typical = {tissue: value * rng.normal(1, 0.02) for tissue, value in TISSUE_SIGNAL[name].items()}
     tissues = {
         int(label): int(anatomy.tissue.flat[i])
         for label, i in zip(*np.unique(anatomy.labels, return_index=True), strict=True)

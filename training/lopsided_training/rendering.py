@@ -130,7 +130,7 @@ def _vessels(anatomy: Anatomy, record: StudyRecord) -> tuple[np.ndarray, np.ndar
     radii.append(np.full(len(top), record.sinus_mm))
     shine.append(np.ones(len(top)))
     tubes = _stamp(np.concatenate(points), np.concatenate(radii), np.concatenate(shine), anatomy.labels.shape)
-    patches = _smooth_noise(rng, anatomy.labels.shape, 25.0) > rng.uniform(-1.0, 1.5)
+    patches = smooth_noise(rng, anatomy.labels.shape, 25.0) > rng.uniform(-1.0, 1.5)
     dura = ((depth < -1) & (depth > -rng.uniform(2.0, 3.5)) & patches).astype(np.float32)
     middle = round(float(np.argwhere(depth > 0)[:, 2].mean()))
     if rng.random() < 0.6:
@@ -183,7 +183,7 @@ def _tissue(anatomy: Anatomy, how: Acquisition, vessels: tuple[np.ndarray, np.nd
         table[label] = value
     base = table[anatomy.labels]
     rough = np.where(anatomy.tissue == OUTSIDE, 0.35, how.texture).astype(np.float32)
-    base *= 1 + rough * _smooth_noise(rng, base.shape, 3.0) + how.texture * _smooth_noise(rng, base.shape, 12.0)
+    base *= 1 + rough * smooth_noise(rng, base.shape, 3.0) + how.texture * smooth_noise(rng, base.shape, 12.0)
     assert vessels is not None
     tubes, dura = vessels
     base += dura * (how.dura - base)
@@ -196,11 +196,11 @@ def _acquire(signal: np.ndarray, anatomy: Anatomy, record: StudyRecord, how: Acq
     rng = np.random.default_rng(how.seed + 1)
     signal = ndimage.gaussian_filter(signal, how.blur_mm if anatomy.image is None else 0.3 * how.blur_mm)
     signal = _slices(signal, how.axis, how.thickness_mm)
-    signal *= np.exp(how.bias * _smooth_noise(rng, signal.shape, 60.0))
+    signal *= np.exp(how.bias * smooth_noise(rng, signal.shape, 60.0))
     signal += how.noise * rng.standard_normal(signal.shape, np.float32)
     np.abs(signal, out=signal)
     if record.stripped or anatomy.image is not None:
-        edge = anatomy.depth > -record.strip_mm + 0.8 * _smooth_noise(rng, signal.shape, 10.0)
+        edge = anatomy.depth > -record.strip_mm + 0.8 * smooth_noise(rng, signal.shape, 10.0)
         signal[~edge | ((anatomy.tissue == AIR) & (anatomy.depth < -3))] = 0
     return np.clip(signal * how.gain, 0, 32767).astype(np.int16)
 
@@ -214,7 +214,7 @@ def _slices(signal: np.ndarray, axis: int, thickness: float) -> np.ndarray:
     return _resize(_resize(blurred, size), list(signal.shape))
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], scale_mm: float) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], scale_mm: float) -> np.ndarray:
     """Noise of unit variance on knots about ``scale_mm`` apart, linear between them."""
     knots = [max(2, round(n / scale_mm) + 1) for n in shape]
     return _resize(rng.standard_normal(knots, np.float32), list(shape))

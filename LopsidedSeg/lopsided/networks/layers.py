@@ -24,7 +24,7 @@ def normalised(
     """A convolution, ``size`` voxels along each of ``axes`` axes and ``rate`` apart, and its batch normalisation.
 
     Strided, it is without padding. Ioffe and Szegedy, ICML 2015: by fixed statistics once it is trained, so that a voxel
-    depends on its receptive field alone, and :func:`folded` makes it cost nothing.
+    depends on its receptive field alone, and :func:`fold` makes it cost nothing.
     """
     convolution = nn.Conv3d if axes == 3 else nn.Conv2d
     padding = rate * (size // 2) if stride == 1 else 0

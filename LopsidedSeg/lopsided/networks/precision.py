@@ -7,11 +7,13 @@ import torch
 
 def autocast(device: torch.device) -> torch.autocast:
     """Half precision for convolutions where the processor has instructions for it; elsewhere it would be slower by far."""
-    kind = torch.float32
+    half = _half(device)
+    return torch.autocast(device.type, half, enabled=half is not None)
+
+
+def _half(device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
-        kind = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     # torch has no public name for it
-    elif device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
-        kind = torch.bfloat16
-    half = kind != torch.float32
-    return torch.autocast(device.type if half else "cpu", kind if half else torch.bfloat16, enabled=half)
+    native = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else None
