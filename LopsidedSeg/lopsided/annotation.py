@@ -11,8 +11,9 @@ import SimpleITK as sitk
 from .dicomseg import is_dicom, read_dicom_seg
 from .errors import InputError
 from .reading import read_image
+from .resampling import resample
 from .segmentation import Header, headers
-from .volume import Geometry, Labels, Volume, geometry_of, resample
+from .volume import Geometry, Labels, Volume, geometry_of
 
 
 @dataclass(frozen=True)

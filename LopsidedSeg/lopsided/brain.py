@@ -20,8 +20,9 @@ from .architectures import ResidualUNetSizes
 from .errors import InputError
 from .intensity import largest_solid, padding_of
 from .networks import Network, autocast, build_network
+from .resampling import resample
 from .resources import resource_folder
-from .volume import Volume, oriented, resample
+from .volume import Volume, oriented
 
 SPACING_MM = 3.0
 SIZES = ResidualUNetSizes(channels=(8, 16, 32, 48), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 0, 0))

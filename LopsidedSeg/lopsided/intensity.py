@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from .volume import Geometry, Volume, covered
+from .resampling import covered
+from .volume import Geometry, Volume
 
 COARSE_MM = 3.0  # the patient's outline is found on a grid of about this spacing
 # of the way from the 2nd to the 98th percentile, as BET (Smith, Human Brain Mapping 2002); Otsu's threshold would

@@ -11,7 +11,8 @@ from contourpy import contour_generator
 from PIL import Image
 
 from .intensity import find_foreground
-from .volume import Geometry, Volume, oriented, resample
+from .resampling import resample
+from .volume import Geometry, Volume, oriented
 
 _CROP_MM, _CROP_PIXELS = 64.0, 192
 _WHOLE_PIXEL_MM = 1.0

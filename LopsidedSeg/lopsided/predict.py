@@ -14,8 +14,9 @@ from .brain import find_brain
 from .errors import InputError
 from .model import Model
 from .networks import Network, autocast, build_network, fold
+from .resampling import resample
 from .study import Study, network_input
-from .volume import Volume, resample
+from .volume import Volume
 
 Progress = Callable[[str, float], None]
 """Called with what is being done, in words, and the part done, 0 to 1. Whatever it raises ends the prediction."""

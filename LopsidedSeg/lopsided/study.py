@@ -9,7 +9,8 @@ import numpy as np
 from .errors import InputError
 from .intensity import find_foreground, normalise
 from .model import SEQUENCES, InputSpec
-from .volume import Geometry, Volume, covered, oriented, resample
+from .resampling import covered, resample
+from .volume import Geometry, Volume, oriented
 
 MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
 

@@ -10,8 +10,6 @@ import SimpleITK as sitk
 
 Vector = tuple[float, float, float]
 
-_HALF = 0.501  # and a little, so that no exact half is left to rounding
-
 
 @dataclass(frozen=True)
 class Geometry:
@@ -136,65 +134,33 @@ def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 
 
 def oriented(volume: Volume) -> Volume:
-    """The same voxels, stored along L, P, S or as near to it as the scan's axes are."""
-    image = sitk.DICOMOrient(to_sitk(volume.array, volume.geometry), "LPS")
-    return Volume(sitk.GetArrayFromImage(image), geometry_of(image), volume.name)
+    """The same voxels, stored along L, P, S or as near to it as the scan's axes are; a view of them."""
+    return _along(volume, np.eye(3))
 
 
 def aligned(volume: Volume, target: Geometry) -> Volume:
-    """The same voxels, stored along the axes of ``target`` or as near to them as the scan's axes are."""
-    cosines = target.axes.T @ volume.geometry.axes  # a row for each axis of the target
-    order = max(permutations(range(3)), key=lambda axes: np.abs(cosines[range(3), axes]).sum())
-    i, j, k = (1 if cosines[n, axis] > 0 else -1 for n, axis in enumerate(order))
-    image = sitk.PermuteAxes(to_sitk(volume.array, volume.geometry), order)[::i, ::j, ::k]
-    return Volume(sitk.GetArrayFromImage(image), geometry_of(image), volume.name)
+    """The same voxels, stored along the axes of ``target`` or as near to them as the scan's axes are; a view of them."""
+    return _along(volume, target.axes)
 
 
-def resample(volume: Volume, target: Geometry, *, nearest: bool = False, fill: float = 0.0) -> Volume:
-    """``volume`` on another grid, through physical space; ``fill`` outside of it.
-
-    Linear, after a Gaussian along those axes where the target is coarser, so that small lesions are averaged
-    rather than stepped over. ``nearest`` is for label maps.
-    """
-    if volume.geometry.same_grid(target):
-        return Volume(volume.array, target, volume.name)
-    image = to_sitk(volume.array, volume.geometry)
-    if not nearest:
-        image = _antialias(image, target)
-    interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
-    moved = sitk.Resample(
-        image,
-        target.size,
-        sitk.Transform(),
-        interpolator,
-        target.origin,
-        target.spacing,
-        target.direction,
-        fill,
-        image.GetPixelID(),
+def _along(volume: Volume, axes: np.ndarray) -> Volume:
+    g = volume.geometry
+    cosines = axes.T @ g.axes  # a row for each axis that is wanted
+    order = max(permutations(range(3)), key=lambda some: np.abs(cosines[range(3), some]).sum())
+    backwards = [bool(cosines[n, axis] < 0) for n, axis in enumerate(order)]
+    first = np.zeros(3)  # i, j, k of what comes to be voxel (0, 0, 0)
+    for axis, turned in zip(order, backwards, strict=True):
+        first[axis] = (g.size[axis] - 1) * turned
+    array = volume.array.transpose([2 - axis for axis in order[::-1]])
+    array = np.flip(array, tuple(2 - n for n in range(3) if backwards[n]))
+    a, b, c = order
+    geometry = Geometry(
+        (g.size[a], g.size[b], g.size[c]),
+        (g.spacing[a], g.spacing[b], g.spacing[c]),
+        _vector(g.physical(first[::-1])),
+        tuple((g.axes[:, order] * np.where(backwards, -1, 1)).ravel().tolist()),
     )
-    return Volume(sitk.GetArrayFromImage(moved), target, volume.name)
-
-
-def covered(mask: Volume, target: Geometry) -> np.ndarray:
-    """Bool (k, j, i): where ``target`` lies in ``mask``, 0 or 1 on a grid that is not finer.
-
-    Not by the nearest voxel: which of two equally near ones that is, rounding in a header would decide.
-    """
-    return resample(Volume(mask.array.astype(np.float32), mask.geometry), target).array > _HALF
-
-
-def _antialias(image: sitk.Image, target: Geometry) -> sitk.Image:
-    source = geometry_of(image)
-    # how long a target voxel is, measured along each source axis
-    reach = np.sqrt(((source.axes.T @ target.axes * target.spacing) ** 2).sum(axis=1))
-    # from a point spread as wide at half height as a source voxel to one as wide as a target voxel
-    # (Cardoso et al., Scale factor point spread function matching, MICCAI 2015)
-    variance = np.maximum(reach**2 - np.square(source.spacing), 0) / (8 * np.log(2))
-    variance[reach < 1.2 * np.asarray(source.spacing)] = 0
-    if not variance.any():
-        return image
-    return sitk.DiscreteGaussian(image, variance=variance.tolist(), maximumKernelWidth=64)
+    return Volume(array, geometry, volume.name)
 
 
 def _vector(values: np.ndarray | tuple[float, ...]) -> Vector:

@@ -11,9 +11,10 @@ from lopsided.errors import InputError
 from lopsided.intensity import find_foreground
 from lopsided.model import InputSequence, InputSpec
 from lopsided.reading import read_volume
+from lopsided.resampling import covered, resample
 from lopsided.resources import resource_folder
 from lopsided.study import Study, network_input
-from lopsided.volume import Geometry, Volume, covered, resample
+from lopsided.volume import Geometry, Volume
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 SPEC = InputSpec(sequences=(InputSequence(name="t1c", required=True),), spacing_mm=(1.5,) * 3, clip=(-5.0, 10.0))

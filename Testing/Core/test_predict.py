@@ -10,8 +10,9 @@ from lopsided.errors import InputError
 from lopsided.model import Model, load_model
 from lopsided.networks import ResidualUNet
 from lopsided.predict import Cancelled, Predictor, RememberingPredictor
+from lopsided.resampling import resample
 from lopsided.study import Study, network_input
-from lopsided.volume import Geometry, Volume, resample
+from lopsided.volume import Geometry, Volume
 
 
 @pytest.fixture

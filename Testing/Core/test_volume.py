@@ -5,7 +5,8 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lopsided.volume import Geometry, Volume, aligned, geometry_of, oriented, resample, to_sitk
+from lopsided.resampling import resample
+from lopsided.volume import Geometry, Volume, aligned, geometry_of, oriented, to_sitk
 from numpy.testing import assert_allclose
 
 

@@ -15,7 +15,8 @@ import typer
 from lopsided.brain import SPACING_MM, find_brain
 from lopsided.intensity import find_foreground
 from lopsided.reading import read_volume
-from lopsided.volume import Geometry, Volume, resample
+from lopsided.resampling import resample
+from lopsided.volume import Geometry, Volume
 from lopsided_training.anatomy import read_label_map
 from lopsided_training.heads import draw_head
 from rich.console import Console

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from lopsided.volume import Geometry, Volume, geometry_of, oriented, resample
+from lopsided.resampling import resample
+from lopsided.volume import Geometry, Volume, geometry_of, oriented
 
 AIR, WHITE, GREY, CSF, PLEXUS, OUTSIDE = 0, 1, 2, 3, 4, 5
 _WHITE = (2, 41, 7, 46, 28, 60, 16, 77, 85, 251, 252, 253, 254, 255)

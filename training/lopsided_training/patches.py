@@ -11,13 +11,13 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
-from lopsided import brain, intensity, study, volume
+from lopsided import brain, intensity, resampling, study, volume
 from lopsided.brain import find_brain
 from lopsided.dataset.records import NEGATIVE
 from lopsided.errors import InputError
 from lopsided.model import InputSpec
+from lopsided.resampling import resample
 from lopsided.study import network_input
-from lopsided.volume import resample
 from scipy import ndimage
 
 from .augment import changed, draw_change, mirrored
@@ -122,7 +122,7 @@ def _version(case: Case, spec: InputSpec, stride: int) -> str:
 @cache
 def _code() -> bytes:
     """Of all that is done to a case, the weights of the network that finds its brain included."""
-    code = (Path(str(module.__file__)).read_bytes() for module in (brain, intensity, study, volume))
+    code = (Path(str(module.__file__)).read_bytes() for module in (brain, intensity, resampling, study, volume))
     return b"".join(code) + brain.weights_file().read_bytes()
 
 

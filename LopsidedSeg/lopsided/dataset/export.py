@@ -18,8 +18,9 @@ from ..marks import Mark
 from ..model import SEQUENCES
 from ..reading import read_image
 from ..regions import Region, measure
+from ..resampling import resample
 from ..study import Study
-from ..volume import Geometry, Volume, resample, to_sitk
+from ..volume import Geometry, Volume, to_sitk
 from ..wording import DISCLAIMER
 from ..writing import write_image
 from .pseudonyms import Key

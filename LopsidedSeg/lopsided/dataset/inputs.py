@@ -16,10 +16,11 @@ from ..errors import InputError
 from ..marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
 from ..reading import read_image
 from ..regions import Region, region_of
+from ..resampling import resample
 from ..results import CANDIDATES, SEGMENTS, SuggestionsRecord
 from ..review import ReviewSession, Status, read_log, segment_id
 from ..segmentation import headers
-from ..volume import Volume, geometry_of, resample
+from ..volume import Volume, geometry_of
 from .export import Decision, Lesion, Reading
 from .records import briefly
 
