@@ -13,9 +13,13 @@ class _Sizes(BaseModel):
 
 
 class ResidualUNetSizes(_Sizes):
-    """The sizes of :class:`lopsided.networks.ResidualUNet`, from the finest level to the coarsest."""
+    """The sizes of :class:`lopsided.networks.ResidualUNet`, from the finest level to the coarsest.
+
+    A voxel of the finest level is a block of ``block`` voxels along each axis, which are its channels.
+    """
 
     kind: Literal["residual-unet-3d"] = "residual-unet-3d"
+    block: Literal[1, 2] = 1
     channels: tuple[int, ...] = Field(min_length=2)
     encoder_blocks: tuple[int, ...]
     decoder_blocks: tuple[int, ...]
@@ -32,19 +36,19 @@ class ResidualUNetSizes(_Sizes):
     @property
     def stride(self) -> int:
         """Every spatial size, and every tile's corner, is a multiple of this many voxels."""
-        return 2 ** (len(self.channels) - 1)
+        return self.block * 2 ** (len(self.channels) - 1)
 
     @property
     def halo(self) -> int:
         """Voxels, a multiple of ``stride``, beyond which nothing reaches an output voxel's stride block."""
-        reach = 0
+        reach = 0  # voxels of the finest level
         for level, blocks in enumerate(self.decoder_blocks):  # from the output down
             coarser = 2 ** (level + 1)
             reach = math.ceil((reach + (1 + 2 * blocks) * 2**level) / coarser) * coarser  # one merges
         for level in reversed(range(len(self.channels))):
             reach += 2 * self.encoder_blocks[level] * 2**level
         reach += 1  # the stem
-        return math.ceil(reach / self.stride) * self.stride
+        return math.ceil(self.block * reach / self.stride) * self.stride
 
 
 class DeepLabSizes(_Sizes):
