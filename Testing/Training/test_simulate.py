@@ -38,7 +38,8 @@ def test_truth_is_where_the_lesions_are_drawn(label_map: Path) -> None:
     anatomy = from_label_map(label_map)
     record = next(r for r in (sample(anatomy, s, mean_lesions=6) for s in range(50)) if len(r.lesions) >= 3)
     clean = {
-        n: replace(a, noise=0.0, thickness_mm=1.0, blur_mm=0.3, oedema=0.0) for n, a in record.acquisitions.items()
+        n: replace(a, noise=0.0, thickness_mm=1.0, blur_mm=0.3, oedema=0.0, ghost=0.0)
+        for n, a in record.acquisitions.items()
     }
     record = replace(record, acquisitions=clean, stripped=False)
     rendered = render(anatomy, record)

@@ -12,8 +12,8 @@ from scipy import ndimage
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .anatomy import AIR, CSF, GREY, OUTSIDE, WHITE
+from .noise import smooth_noise
 from .records import TISSUE_SIGNAL
-from .rendering import smooth_noise
 
 _T1_LIKE = 0.7  # of the heads; the others are of any contrast
 _SMOOTH = SIDE / 3  # voxels: the scale of the bias field, and of how closely brains are stripped

@@ -35,7 +35,8 @@ class Lesion:
     """``centre``: k, j, i. ``radii``: mm, along the columns of ``rotation``. ``contrast``: enhancement in robust
     standard deviations of tissue. ``core``: radius of the non-enhancing core as a part of the whole (0: solid), and
     ``core_contrast`` its contrast. ``oedema_mm``: how far oedema reaches (0: none). ``wobble``: departure from an
-    ellipsoid. ``other``: contrast in the other sequences."""
+    ellipsoid. ``other``: contrast in the other sequences. ``lobes``: how many it has beside its body, ``ragged``: how
+    uneven its edges are, and ``mottle``: its enhancement, as a part of it."""
 
     centre: tuple[float, float, float]
     radii: tuple[float, float, float]
@@ -47,6 +48,9 @@ class Lesion:
     wobble: float
     seed: int
     other: dict[str, float]
+    lobes: int = 0
+    ragged: float = 0.0
+    mottle: float = 0.0
 
     @property
     def diameter_mm(self) -> float:
@@ -56,7 +60,8 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How one sequence is imaged. Signals by label; ``thickness_mm`` along ``axis`` (0, 1, 2 = k, j, i)."""
+    """How one sequence is imaged. Signals by label, and of what is drawn on top; ``thickness_mm`` along ``axis`` (0, 1, 2 = k,
+    j, i); a ``ghost`` of so much of the signal, ``ghost_shift`` voxels away."""
 
     signal: dict[int, float]
     vessel: float
@@ -70,11 +75,19 @@ class Acquisition:
     thickness_mm: float
     gain: float
     seed: int
+    fluid: float = 0.0
+    plexus: float = 0.0
+    ghost: float = 0.0
+    ghost_shift: int = 0
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """Everything a simulated study is made from, beside the anatomy named in it."""
+    """Everything a simulated study is made from, beside the anatomy named in it.
+
+    ``vessels`` wander through the brain and over it, ``sulcal`` ones keep to the fluid. ``cavities`` are resections and old
+    infarcts: fluid, not enhancing, and no lesions.
+    """
 
     anatomy: str
     seed: int
@@ -84,6 +97,8 @@ class StudyRecord:
     sinus_mm: float
     lesions: tuple[Lesion, ...]
     acquisitions: dict[str, Acquisition]
+    sulcal: int = 0
+    cavities: tuple[Lesion, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a JSON file beside the study."""
@@ -117,8 +132,8 @@ def sample(
     acquisitions = {name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences}
     if one_protocol:
         acquisitions = {name: _usual(how, anatomy, rng, name) for name, how in acquisitions.items()}
-    lesions = tuple(_as_seen(lesion, acquisitions["t1c"]) for lesion in lesions)
-    return StudyRecord(
+        lesions = tuple(_as_seen(lesion, acquisitions["t1c"], 1.0) for lesion in lesions)
+    record = StudyRecord(
         anatomy=anatomy.name,
         seed=seed,
         stripped=one_protocol or (drawn if stripped is None else stripped),
@@ -128,11 +143,69 @@ def sample(
         lesions=lesions,
         acquisitions=acquisitions,
     )
+    return record if one_protocol else _of_many_scanners(record, anatomy, np.random.default_rng((seed, 1)))
+
+
+def _of_many_scanners(record: StudyRecord, anatomy: Anatomy, rng: np.random.Generator) -> StudyRecord:
+    """With all that makes studies hard: coarse voxels, motion, sulcal vessels, cavities, faint and jagged lesions."""
+    acquisitions = {name: _poorer(how, name, rng) for name, how in record.acquisitions.items()}
+    holes = int(rng.integers(1, 3)) if rng.random() < 0.25 else 0
+    inside = np.argwhere(anatomy.depth > 3)
+    cavities = [
+        replace(
+            _jagged(
+                _lesion(rng, inside[rng.integers(len(inside))], float(np.exp(rng.uniform(np.log(4), np.log(35))))), rng
+            ),
+            core=0.0,
+        )
+        for _ in range(holes)
+    ]
+    return replace(
+        record,
+        lesions=tuple(
+            _as_seen(_jagged(_fainter(x, rng), rng), acquisitions["t1c"], rng.random()) for x in record.lesions
+        ),
+        acquisitions=acquisitions,
+        sulcal=int(rng.integers(200, 1200)),
+        cavities=tuple(cavities),
+    )
+
+
+def _poorer(how: Acquisition, name: str, rng: np.random.Generator) -> Acquisition:
+    fluid = TISSUE_SIGNAL[name][CSF] * rng.uniform(0.4, 1.2)
+    how = replace(how, fluid=float(fluid), plexus=float(how.vessel * rng.uniform(0.5, 1.0)))
+    if name == "t1c" and how.vessel > 1.2:  # blood is bright
+        how = replace(how, vessel=float(np.exp(rng.uniform(np.log(1.25), np.log(4.5)))))
+    if rng.random() < 0.35:  # thick slices, or large pixels
+        how = replace(how, thickness_mm=float(np.exp(rng.uniform(np.log(1.2), np.log(6.5)))))
+    if rng.random() < 0.3:
+        how = replace(how, blur_mm=float(rng.uniform(0.6, 1.0)))
+    if rng.random() < 0.15:
+        how = replace(how, ghost=float(rng.uniform(0.02, 0.1)), ghost_shift=int(rng.integers(15, 80)))
+    return how
+
+
+def _fainter(lesion: Lesion, rng: np.random.Generator) -> Lesion:
+    """Or brighter: as wide a range as scanners, doses and delays make of it. Many cores are fluid."""
+    contrast = float(np.clip(np.exp(rng.normal(np.log(3.2), 0.55)), 1.0, 12))
+    core = float(rng.uniform(-6.0, -2.0)) if rng.random() < 0.4 else lesion.core_contrast
+    return replace(lesion, contrast=contrast, core_contrast=core)
+
+
+def _jagged(lesion: Lesion, rng: np.random.Generator) -> Lesion:
+    """The larger, the less like an ellipsoid."""
+    size = min(lesion.diameter_mm / 20, 1.0)
+    if rng.random() > 0.35 + 0.5 * size:
+        return lesion
+    lobes = int(rng.integers(0, 2 + round(4 * size))) if lesion.diameter_mm > 4 else 0
+    return replace(
+        lesion, lobes=lobes, ragged=float(rng.uniform(0.0, 0.15 + 0.25 * size)), mottle=float(rng.uniform(0, 0.6))
+    )
 
 
 def _acquisition(anatomy: Anatomy, rng: np.random.Generator, name: str, bright_blood: bool) -> Acquisition:
     typical = TISSUE_SIGNAL[name]
-    spread = rng.uniform(0.5, 1.8)  # how far apart the tissues are, beside their mean
+    spread = rng.uniform(0.3, 1.5)  # how far apart the tissues are, beside their mean
     signal = {0: float(max(rng.normal(0.03, 0.02), 0.0))}
     shared = {t: typical[t] * rng.normal(1, 0.08) for t in typical}
     for label in np.unique(anatomy.labels):
@@ -207,14 +280,17 @@ def _lesions(anatomy: Anatomy, rng: np.random.Generator, mean: float) -> tuple[L
     return tuple(lesions)
 
 
-def _as_seen(lesion: Lesion, how: Acquisition) -> Lesion:
-    """The lesion, so bright that after blur its centre has the contrast that was drawn (where it can be had)."""
+def _as_seen(lesion: Lesion, how: Acquisition, amount: float) -> Lesion:
+    """The lesion, so bright that after blur its centre has the contrast that was drawn (where it can be had).
+
+    ``amount``: 1 for all of that, 0 for nothing of it.
+    """
     through = how.blur_mm**2 + (how.thickness_mm**2 - 1) / 2.355**2
     width = np.sqrt((2 * how.blur_mm**2 + through) / 3)
     beside = lesion.diameter_mm / 2 / width
     # of a ball under a Gaussian of that standard deviation, at its centre
     left = erf(beside / np.sqrt(2)) - np.sqrt(2 / np.pi) * beside * np.exp(-(beside**2) / 2)
-    return replace(lesion, contrast=float(lesion.contrast / max(left, _LEFT)))
+    return replace(lesion, contrast=float(lesion.contrast / max(left, _LEFT) ** amount))
 
 
 def _lesion(rng: np.random.Generator, centre: np.ndarray, diameter: float) -> Lesion:
