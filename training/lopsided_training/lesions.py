@@ -26,7 +26,8 @@ class Drawn:
 
 def draw_lesion(lesion: Lesion, shape: tuple[int, ...]) -> Drawn:
     """On a 1 mm grid of ``shape`` (k, j, i)."""
-    reach = max(lesion.radii) * (1.3 + lesion.wobble + lesion.ragged) + lesion.oedema_mm + 2
+    spread = 1 + lesion.wobble + lesion.ragged + (0.3 if lesion.lobes else 0.0)
+    reach = max(lesion.radii) * spread + lesion.oedema_mm + 2
     centre = np.array(lesion.centre)
     low = np.maximum(np.floor(centre - reach).astype(int), 0)
     high = np.minimum(np.ceil(centre + reach).astype(int) + 1, shape)
