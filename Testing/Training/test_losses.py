@@ -256,3 +256,20 @@ def test_the_teacher_is_a_moving_average() -> None:
         assert float(teacher(torch.ones(1))) == expected
     assert not any(p.requires_grad for p in teacher.parameters())
     assert network.weight.requires_grad
+
+
+@pytest.mark.parametrize("config", [config for config in EVERY if config.weighs_lesions], ids=lambda c: c.kind)
+def test_weights_of_lesions_are_weights_of_annotated_voxels(config: Any) -> None:
+    """A lesion of twice the weight has twice the gradient, as with twice the alpha, and the background the same."""
+    z, labels = tensor(-2.0, -1.0, 0.5, 2.0), tensor(1.0, 1.0, 0.0, 0.0)
+    gradients = []
+    for weights in (tensor(1.0, 1.0, 1.0, 1.0), tensor(2.0, 0.5, 1.0, 1.0)):
+        logits = z.clone().requires_grad_()
+        value = training_loss(config, logits, labels, step=WARM, teacher_logits=z, emphasis=weights)
+        gradients.append(torch.autograd.grad(value, logits)[0])
+    assert torch.allclose(gradients[1], gradients[0] * tensor(2.0, 0.5, 1.0, 1.0))
+
+
+def test_small_lesions_cannot_weigh_more_in_a_loss_without_weights() -> None:
+    with pytest.raises(InputError, match=r"patches\.small: loss\.kind dice-ce"):
+        read_config(None, ["patches.small=1.5", "loss.kind='dice-ce'"])

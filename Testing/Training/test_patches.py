@@ -8,7 +8,7 @@ from lopsided_training.augment import Change, ChannelChange, changed, draw_chang
 from lopsided_training.config import PatchConfig
 from lopsided_training.matching import sphere_diameter
 from lopsided_training.paste import paste, shrunk
-from lopsided_training.patches import PreparedCase, centres_of, draw
+from lopsided_training.patches import PreparedCase, centres_of, draw, emphasis
 
 
 def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
@@ -118,3 +118,21 @@ def test_drawn_changes_repeat_and_vary() -> None:
     plain = draw_change(present, 0.0, False, np.random.default_rng(1))
     image = np.random.default_rng(2).normal(size=(3, 4, 5, 6)).astype(np.float32) * present[:, None, None, None]
     assert np.array_equal(changed(image, plain), mirrored(image, plain))
+
+
+def test_small_lesions_weigh_more() -> None:
+    """By diameter; four times at most, and what is no lesion weighs as it did."""
+    cases = [make_case(40, diameter, 4.0) for diameter in (2, 5, 30)]
+    config = PatchConfig(size=40, on_lesion=1.0, on_bright=0.0, small=1.5)
+    weights = [emphasis(case.lesion, 1.5, 1.0) for case in cases]
+    across = [float(sphere_diameter(case.lesion.sum())) for case in cases]
+    assert [w[20, 20, 20] for w in weights] == pytest.approx([(5.5 / d) ** 1.5 for d in across[:2]] + [0.25])
+    one = np.zeros((4, 4, 4), bool)
+    one[2, 2, 2] = True
+    assert emphasis(one, 1.5, 1.0).max() == 4
+    assert all((w[~case.lesion] == 1).all() for w, case in zip(weights, cases, strict=True))
+    assert (emphasis(np.zeros((4, 4, 4), bool), 1.5, 1.0) == 1).all()
+    batch = draw(cases[:1], config, 3, np.random.default_rng(0))
+    assert batch.emphasis is not None
+    assert np.array_equal(batch.emphasis > 1, batch.labels > 0), "as they lie after mirroring"
+    assert draw(cases[:1], config.model_copy(update={"small": 0.0}), 1, np.random.default_rng(0)).emphasis is None

@@ -53,7 +53,7 @@ def draw_change(present: np.ndarray, drop: float, perturb: bool, rng: np.random.
 def _draw_channel(rng: np.random.Generator) -> ChannelChange:
     x, y, z = (float(v) for v in rng.uniform(0.3, 0.9, 3))
     return ChannelChange(
-        scale=float(np.exp(rng.normal(0, 0.15))),
+        scale=float(np.exp(rng.normal(0, 0.2))),
         shift=float(rng.normal(0, 0.2)),
         power=float(rng.uniform(0.8, 1.25)) if rng.random() < 0.3 else 1.0,
         blur=(x, y, z) if rng.random() < 0.2 else None,

@@ -23,10 +23,11 @@ from scipy import ndimage
 from .augment import changed, draw_change, mirrored
 from .config import FitConfig, PatchConfig
 from .dataset import Case
-from .matching import lesions_of
+from .matching import lesions_of, sphere_diameter
 from .paste import paste, shrunk
 
 _BRIGHT = 2.0  # of the units that lopsided.intensity gives
+_USUAL_MM, _MOST = 5.5, 4.0  # a lesion of this size weighs as much as any; the smallest at most four times that
 _EVERY = 3  # voxels: places enough
 _LAST = "trusted.npy"  # of a case's files, so that where it is the others are whole
 
@@ -54,12 +55,14 @@ class PreparedCase:
 
 @dataclass(frozen=True)
 class Batch:
-    """``images`` float32 (patch, sequence, k, j, i); ``labels``, ``trust``, ``hidden`` float32 (patch, 1, k, j, i)."""
+    """``images`` float32 (patch, sequence, k, j, i); ``labels``, ``trust``, ``hidden`` float32 (patch, 1, k, j, i), and
+    ``emphasis`` too, where small lesions weigh more."""
 
     images: np.ndarray
     labels: np.ndarray
     trust: np.ndarray
     hidden: np.ndarray
+    emphasis: np.ndarray | None = None
 
 
 def prepare(
@@ -149,7 +152,23 @@ def draw(cases: list[PreparedCase], config: PatchConfig, number: int, rng: np.ra
     drawn = [_one(cases, config, rng) for _ in range(number)]
     images, *masks = (np.stack(parts) for parts in zip(*drawn, strict=True))
     labels, trust, hidden = (mask[:, None].astype(np.float32) for mask in masks)
-    return Batch(images, labels, trust, hidden)
+    weight = None
+    if config.small:
+        voxel = float(np.prod(cases[0].spacing_mm))
+        weight = np.stack([emphasis(mask, config.small, voxel)[None] for mask in masks[0]])
+    return Batch(images, labels, trust, hidden, weight)
+
+
+def emphasis(lesion: np.ndarray, small: float, voxel_mm3: float) -> np.ndarray:
+    """Float32 (k, j, i): (5.5 mm / d)^small, within 1/4 and 4, in a lesion of diameter d; 1 elsewhere.
+
+    A lesion of 2 mm has a thousandth of the voxels of one of 20 mm, and would have as much less of a say in a mean over
+    voxels. Where a lesion is cut, by what is seen of it.
+    """
+    numbered, lesions = lesions_of(lesion)
+    volumes = np.array([region.mask.sum() for region in lesions]) * voxel_mm3
+    weights = np.clip((_USUAL_MM / sphere_diameter(volumes)) ** small, 1 / _MOST, _MOST)
+    return np.concatenate([[1.0], weights]).astype(np.float32)[numbered]
 
 
 def _one(cases: list[PreparedCase], config: PatchConfig, rng: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -90,13 +90,23 @@ def train(
             fabric.to_device(torch.from_numpy(array))
             for array in (batch.images, batch.labels, batch.trust, batch.hidden)
         )
+        emphasis = None if batch.emphasis is None else fabric.to_device(torch.from_numpy(batch.emphasis))
         images = images.contiguous(memory_format=torch.channels_last_3d)
         taught = None
         if teacher is not None:
             with torch.no_grad(), fabric.autocast():
                 taught = teacher(images).float()
         logits = model(images).float()
-        loss = training_loss(config.loss, logits, labels, trust, step=done, teacher_logits=taught, ignore=hidden)
+        loss = training_loss(
+            config.loss,
+            logits,
+            labels,
+            trust,
+            step=done,
+            teacher_logits=taught,
+            ignore=hidden,
+            emphasis=emphasis,
+        )
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {loss.item()} at step {done}; lower learning_rate or raise precision")
         fabric.backward(loss)

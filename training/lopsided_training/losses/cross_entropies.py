@@ -24,7 +24,7 @@ def weighted_cross_entropy(
     labels: torch.Tensor,
     trust: torch.Tensor | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: float | torch.Tensor = 1.0,
     beta: float = 1.0,
 ) -> torch.Tensor:
     """Mean over voxels of cross-entropy with a weight for annotated and one for unannotated voxels.
@@ -43,7 +43,7 @@ def weighted_cross_entropy(
         logits: z, any shape, float.
         labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
         trust: the same shape, 0 to 1: 1 where somebody looked and said no. All zeros where None.
-        alpha: weight of annotated voxels.
+        alpha: weight of annotated voxels; of each where it is a tensor of the same shape.
         beta: weight, 0 to 1, of unannotated voxels where nobody looked.
 
     Raises:
@@ -85,7 +85,7 @@ def oracle_ignore_loss(
 
 
 def weighted_terms(
-    logits: torch.Tensor, labels: torch.Tensor, trust: torch.Tensor | None, alpha: float, beta: float
+    logits: torch.Tensor, labels: torch.Tensor, trust: torch.Tensor | None, alpha: float | torch.Tensor, beta: float
 ) -> torch.Tensor:
     """:func:`weighted_cross_entropy` by voxel."""
     same_shape(logits, labels=labels, trust=trust)

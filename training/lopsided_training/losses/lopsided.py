@@ -13,7 +13,7 @@ def lopsided_loss(
     labels: torch.Tensor,
     trust: torch.Tensor | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: float | torch.Tensor = 1.0,
     beta: float = 0.1,
     variant: Variant = "hard",
 ) -> torch.Tensor:
@@ -38,7 +38,7 @@ def lopsided_loss(
         labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
         trust: the same shape, 0 to 1: how certain it is that an unannotated voxel is background (1 where somebody
             looked and said no). All zeros where None.
-        alpha: weight of annotated voxels.
+        alpha: weight of annotated voxels; of each where it is a tensor of the same shape.
         beta: trust in "not annotated means background", 0 to 1, where nobody looked. 1 gives weighted
             cross-entropy.
         variant: how the network's own belief q is taken.
@@ -58,7 +58,7 @@ def lopsided_teacher_loss(
     teacher_logits: torch.Tensor,
     trust: torch.Tensor | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: float | torch.Tensor = 1.0,
     beta: float = 0.1,
     variant: Variant = "hard",
 ) -> torch.Tensor:
@@ -77,7 +77,7 @@ def lopsided_teacher_loss(
         labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
         teacher_logits: the teacher's z, the same shape.
         trust: as in :func:`lopsided_loss`.
-        alpha: weight of annotated voxels.
+        alpha: weight of annotated voxels; of each where it is a tensor of the same shape.
         beta: trust in "not annotated means background", 0 to 1, where nobody looked.
         variant: how the teacher's belief q is taken.
 
@@ -94,7 +94,7 @@ def _to_belief(
     believer: torch.Tensor,
     labels: torch.Tensor,
     trust: torch.Tensor | None,
-    alpha: float,
+    alpha: float | torch.Tensor,
     beta: float,
     variant: Variant,
 ) -> torch.Tensor:

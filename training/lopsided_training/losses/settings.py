@@ -8,10 +8,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class _Loss(BaseModel):
-    """``alpha``, where a loss has it: the weight of annotated voxels. ``needs_teacher``: whether it wants ``teacher_logits``."""
+    """``alpha``, where a loss has it: the weight of annotated voxels. ``needs_teacher``: whether it wants ``teacher_logits``.
+    ``weighs_lesions``: whether lesions may have weights of their own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     needs_teacher: ClassVar[bool] = False
+    weighs_lesions: ClassVar[bool] = False
     kind: str
 
 
@@ -39,12 +41,14 @@ class TaughtConfig(_Loss):
 class LopsidedConfig(_Bootstrap):
     """:func:`~lopsided_training.losses.lopsided_loss`."""
 
+    weighs_lesions: ClassVar[bool] = True
     kind: Literal["lopsided"] = "lopsided"
 
 
 class WeightedCrossEntropyConfig(_Loss):
     """:func:`~lopsided_training.losses.weighted_cross_entropy`, by default with the weights of the lopsided loss."""
 
+    weighs_lesions: ClassVar[bool] = True
     kind: Literal["weighted-ce"] = "weighted-ce"
     alpha: float = Field(4.0, gt=0)
     beta: float = Field(0.5, ge=0, le=1)
@@ -115,6 +119,7 @@ class TeacherMiningConfig(TaughtConfig):
 class LopsidedTeacherConfig(_Bootstrap, TaughtConfig):
     """:func:`~lopsided_training.losses.lopsided_teacher_loss`."""
 
+    weighs_lesions: ClassVar[bool] = True
     kind: Literal["lopsided-teacher"] = "lopsided-teacher"
 
 

@@ -44,6 +44,7 @@ def training_loss(
     step: int,
     teacher_logits: torch.Tensor | None = None,
     ignore: torch.Tensor | None = None,
+    emphasis: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The loss of one batch, a scalar.
 
@@ -56,6 +57,7 @@ def training_loss(
         teacher_logits: the same shape; needed if ``config.needs_teacher``.
         ignore: the same shape, above 0 where a lesion is known to be missing from the labels; needed by
             ``oracle-ignore``, and seen by no other.
+        emphasis: the same shape, what ``alpha`` is multiplied by; for losses that ``weighs_lesions``.
 
     Raises:
         InputError: ``oracle-ignore`` without ``ignore``.
@@ -63,11 +65,11 @@ def training_loss(
     """
     match config:
         case LopsidedConfig():
-            return lopsided_loss(
-                logits, labels, trust, alpha=config.alpha, beta=config.beta_at(step), variant=config.variant
-            )
+            alpha = _times(config.alpha, emphasis)
+            return lopsided_loss(logits, labels, trust, alpha=alpha, beta=config.beta_at(step), variant=config.variant)
         case WeightedCrossEntropyConfig():
-            return weighted_cross_entropy(logits, labels, trust, alpha=config.alpha, beta=config.beta)
+            alpha = _times(config.alpha, emphasis)
+            return weighted_cross_entropy(logits, labels, trust, alpha=alpha, beta=config.beta)
         case SymmetricBootstrapConfig():
             return symmetric_bootstrap_loss(
                 logits, labels, trust, alpha=config.alpha, beta=config.beta_at(step), variant=config.variant
@@ -105,7 +107,7 @@ def training_loss(
                 labels,
                 _needed(teacher_logits, config.kind),
                 trust,
-                alpha=config.alpha,
+                alpha=_times(config.alpha, emphasis),
                 beta=config.beta_at(step),
                 variant=config.variant,
             )
@@ -118,6 +120,10 @@ def training_loss(
             return oracle_ignore_loss(logits, labels, ignore, trust, alpha=config.alpha, beta=config.beta)
         case _:
             assert_never(config)
+
+
+def _times(alpha: float, emphasis: torch.Tensor | None) -> float | torch.Tensor:
+    return alpha if emphasis is None else alpha * emphasis
 
 
 def _needed(teacher_logits: torch.Tensor | None, kind: str) -> torch.Tensor:

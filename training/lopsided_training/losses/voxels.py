@@ -19,10 +19,11 @@ def same_shape(logits: torch.Tensor, **others: torch.Tensor | None) -> None:
         raise ValueError(f"shapes differ: logits {tuple(logits.shape)}, {found}")
 
 
-def positive(**settings: float) -> None:
-    """Raise ValueError, with the name, unless every setting is above 0 and finite."""
+def positive(**settings: float | torch.Tensor) -> None:
+    """Raise ValueError, with the name, unless every setting is above 0 and finite, everywhere."""
     for name, value in settings.items():
-        if not 0 < value < math.inf:
+        least, most = (value.min(), value.max()) if isinstance(value, torch.Tensor) else (value, value)
+        if not 0 < least <= most < math.inf:
             raise ValueError(f"{name} must be positive and finite, not {value}")
 
 
