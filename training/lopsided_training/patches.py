@@ -111,8 +111,9 @@ def prepare(
 
 def centres_of(lesion: np.ndarray) -> np.ndarray:
     """Centres (lesion, 3), k, j, i, of the 26-connected components of a bool mask."""
-    numbered, lesions = lesions_of(lesion)
-    return np.reshape(ndimage.center_of_mass(lesion, numbered, range(1, len(lesions) + 1)) if lesions else [], (-1, 3))
+    _, lesions = lesions_of(lesion)
+    found = [np.add([s.start for s in region.box], ndimage.center_of_mass(region.mask)) for region in lesions]
+    return np.reshape(found, (-1, 3))
 
 
 def _version(case: Case, spec: InputSpec, stride: int) -> str:
