@@ -26,6 +26,12 @@ def _say(line: str) -> None:
     console.print(line, highlight=False)
 
 
+_Set = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting over the file's, such as loss.beta=0.2; repeatable.")
+]
+_Accelerator = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
+
+
 @app.command()
 def simulate(
     backgrounds: Annotated[list[str], typer.Argument(help="Label maps, skull-stripped post-contrast T1, or mni152.")],
@@ -98,24 +104,22 @@ def fit(
         Path, typer.Argument(help="A coarse-label dataset, nnU-Net's raw layout, BraTS-style folders, BIDS, or a CSV.")
     ],
     out: Annotated[Path, typer.Option(help="The run's folder; an interrupted run goes on from there.")],
-    config: Annotated[Path | None, typer.Option(help="Settings, TOML.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting over the file's, such as loss.beta=0.2; repeatable.")
-    ] = None,
+    config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or the name of bundled ones.")] = None,
+    set_: _Set = None,
     start_from: Annotated[Path | None, typer.Option(help="A model folder whose weights to start from.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Preprocessed cases; inside --out if not given.")] = None,
-    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    accelerator: _Accelerator = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines, started by torchrun or SLURM.")] = 1,
 ) -> None:
     """Train a network on labels that may miss lesions, with the lopsided loss unless the settings name another."""
-    from .config import read_config
+    from .config import bundled, read_config
     from .fit import fit as run
 
     run(
         dataset,
         out,
-        read_config(config, set_ or []),
+        read_config(bundled("configs", config) if config else None, set_ or []),
         cache=cache,
         start_from=start_from,
         accelerator=accelerator,
@@ -193,9 +197,39 @@ def export(
     console.print(f"model in {out}", soft_wrap=True)
 
 
+@app.command()
+def reproduce(
+    recipe: Annotated[str, typer.Argument(help="The name of a bundled recipe (default), or a TOML file.")],
+    anatomies: Annotated[Path, typer.Option(help="The folder of the label maps that the recipe names.")],
+    real: Annotated[Path, typer.Option(help="The real post-contrast T1, skull-stripped or not, without any lesion.")],
+    out: Annotated[Path, typer.Option(help="Folder for all of it; an interrupted one goes on from there.")],
+    studies: Annotated[
+        int | None, typer.Option(min=1, help="Of each dataset at most so many: a trial, not the model.")
+    ] = None,
+    set_: _Set = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 1,
+    accelerator: _Accelerator = "auto",
+) -> None:
+    """A bundled model again, from nothing: simulate, train, measure and export as its recipe says."""
+    from .config import bundled
+    from .reproduce import read_recipe
+    from .reproduce import reproduce as run
+
+    folder = run(
+        read_recipe(bundled("recipes", recipe), set_ or []),
+        anatomies,
+        real,
+        out,
+        studies=studies,
+        jobs=jobs,
+        accelerator=accelerator,
+        say=_say,
+    )
+    console.print(f"model in {folder}", soft_wrap=True)
+
+
 _Experiment = Annotated[Path, typer.Option(help="The experiment, TOML.")]
 _Minutes = Annotated[float | None, typer.Option(min=0, help="Stop after these, to go on another time.")]
-_Accelerator = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
 
 
 @experiments.command()

@@ -1,4 +1,4 @@
-"""Settings of a training run: what a TOML file in ``configs/`` may say."""
+"""Settings of a training run: what a TOML file, such as those in ``configs/``, may say."""
 
 from __future__ import annotations
 
@@ -118,6 +118,24 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
             f"the stride of the network ({config.network.kind})"
         )
     return config
+
+
+def bundled(kind: str, name: str) -> Path:
+    """A file that comes with the package, by its name (``default``), or any other by its path.
+
+    Args:
+        kind: ``configs`` or ``recipes``.
+        name: as above.
+
+    Raises:
+        InputError: neither.
+    """
+    folder = Path(__file__).parent / kind
+    for path in (folder / f"{name}.toml", Path(name)):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(path.stem for path in folder.glob("*.toml")))
+    raise InputError(f"{name}: no such file, and none of the bundled {kind}: {names}")
 
 
 def _merge(content: dict[str, Any], change: dict[str, Any]) -> None:

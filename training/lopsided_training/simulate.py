@@ -59,7 +59,6 @@ def simulate(
         raise InputError(f"sequences {', '.join(sequences)}: must be of {', '.join(SEQUENCES)}, t1c among them")
     for name in ("imagesTr", "labelsTr", "trust", "records"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    backgrounds = sorted(backgrounds)
     work = [(backgrounds[n % len(backgrounds)], seed + n, out) for n in range(studies)]
     work.sort(key=lambda item: item[0])  # neighbours share the anatomy that is in memory
     write = partial(_write_study, sequences=sequences, mean_lesions=mean_lesions, one_protocol=one_protocol)

@@ -1,0 +1,94 @@
+"""The bundled model's recipe: it is what the model was made by, and the whole of it runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from lopsided.errors import InputError
+from lopsided.model import bundled_models, load_card, load_model
+from lopsided.resources import resource_folder
+from lopsided_training.config import bundled, read_config
+from lopsided_training.reproduce import Recipe, read_recipe, reproduce
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore::DeprecationWarning"
+)
+REAL = resource_folder() / "SampleStudy" / "t1c.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return read_recipe(bundled("recipes", "default"))
+
+
+def test_the_bundled_model_is_the_recipes(recipe: Recipe) -> None:
+    card = load_card({folder.name: folder for folder in bundled_models()}[recipe.name])
+    assert (card.title, card.input, card.architecture) == (recipe.title, recipe.fit.input, recipe.fit.network)
+    made = card.provenance
+    assert (made.data, made.evaluated_on, made.limitations) == (recipe.data, recipe.evaluated_on, recipe.limitations)
+    assert (made.steps, made.seed) == (recipe.fit.steps, recipe.fit.seed)
+    assert recipe.fit.model_dump_json() in made.command, "every setting of its training"
+    assert card.calibration.studies == recipe.calibrate.studies
+
+
+def test_no_background_is_in_two_datasets(recipe: Recipe) -> None:
+    """Or the model would be measured on heads that it knows."""
+    used = [set(part.backgrounds) for part in (recipe.train, recipe.calibrate, recipe.evaluate)]
+    assert sum(map(len, used)) == len(set.union(*used))
+
+
+@pytest.fixture
+def anatomies(label_map: Path, tmp_path: Path, recipe: Recipe) -> Path:
+    folder = tmp_path / "anatomies"
+    folder.mkdir()
+    for part in (recipe.train, recipe.calibrate, recipe.evaluate):
+        for name in part.backgrounds:
+            shutil.copyfile(label_map, folder / f"{name}.nii.gz")
+    return folder
+
+
+def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(anatomies: Path, tmp_path: Path) -> None:
+    network = "network={channels=[4,8],encoder_blocks=[1,1],decoder_blocks=[0]}"
+    small = read_recipe(bundled("recipes", "default"), ["steps=150", "batch=1", "learning_rate=1e-2", network])
+    said: list[str] = []
+
+    def again() -> Path:
+        said.clear()
+        return reproduce(
+            small, anatomies, REAL, tmp_path / "out", studies=3, accelerator="cpu", say=lambda line: said.append(line)
+        )
+
+    model = load_model(again())
+    assert model.card.name == small.name
+    assert model.card.calibration.studies == 3
+    assert json.loads((tmp_path / "out" / "run" / "run.json").read_text())["steps"] == 150
+    weights = (tmp_path / "out" / "run" / "model.safetensors").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "out" / "run" / "evaluation")
+    assert load_model(again()).card.weights_sha256 == model.card.weights_sha256
+    assert [line for line in said if "there already" in line] == [
+        f"{part}: there already" for part in ("train", "calibrate", "evaluate", "run")
+    ]
+    assert (tmp_path / "out" / "run" / "model.safetensors").stat().st_mtime_ns == weights
+    with pytest.raises(InputError, match="holds 3 studies, not the 2"):
+        reproduce(small, anatomies, REAL, tmp_path / "out", studies=2)
+
+
+def test_what_cannot_be_reproduced_is_said(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(InputError, match=r"none of the bundled recipes: default"):
+        bundled("recipes", "defualt")
+    with pytest.raises(InputError, match="no such background"):
+        reproduce(recipe, tmp_path, REAL, tmp_path / "out")
+    text = bundled("recipes", "default").read_text(encoding="utf-8")
+    wrong = tmp_path / "recipe.toml"
+    wrong.write_text(text.replace("studies = 247", "studies = 0"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"recipe\.toml: train\.studies"):
+        read_recipe(wrong)
+    wrong.write_text(text.replace('config = "default"', 'config = "other"'), encoding="utf-8")
+    with pytest.raises(InputError, match=r"none of the bundled configs: deeplab, default"):
+        read_recipe(wrong)
+
+
+def test_bundled_settings_can_be_read() -> None:
+    for path in bundled("configs", "default").parent.glob("*.toml"):
+        assert read_config(path) == read_config(bundled("configs", path.stem))

@@ -1,0 +1,148 @@
+"""A bundled model made again, from label maps, one real image and its recipe."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lopsided.errors import InputError
+from lopsided.model import Sequence as SequenceName
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .config import FitConfig, bundled, read_config
+from .evaluate import evaluate
+from .evaluation import EVALUATION, FOLDER
+from .export import export
+from .fit import RUN, fit
+from .simulate import simulate
+
+REAL = "real"  # among the backgrounds: the real image
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Studies(_Part):
+    """One dataset to simulate: on ``backgrounds`` in turn, label maps by their names without ending, or ``real``."""
+
+    backgrounds: tuple[str, ...] = Field(min_length=1)
+    studies: int = Field(gt=0)
+    seed: int
+    mean_lesions: float = Field(7.0, ge=0)
+
+
+class Recipe(_Part):
+    """How a bundled model was made. ``config``: the bundled settings of its training. ``false_positives``: a scan, at its
+    default threshold. The texts are those of its card."""
+
+    name: str
+    title: str
+    data: str
+    evaluated_on: str
+    limitations: str
+    config: str
+    sequences: tuple[SequenceName, ...]
+    false_positives: float = Field(2.0, gt=0)
+    train: Studies
+    calibrate: Studies
+    evaluate: Studies
+    fit: FitConfig
+
+
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe, with the settings that it names; ``changes`` such as ``steps=20`` go over those.
+
+    Raises:
+        InputError: an unreadable file, an unknown or missing entry, or a value out of range, by name.
+    """
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        fitting = read_config(bundled("configs", str(content.get("config"))), changes)
+        return Recipe.model_validate(content | {"fit": fitting})
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as TOML ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def reproduce(
+    recipe: Recipe,
+    anatomies: Path,
+    real: Path,
+    out: Path,
+    *,
+    studies: int | None = None,
+    jobs: int = 1,
+    accelerator: str = "auto",
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Simulate, train, measure and export. What is done in ``out`` already is not done again.
+
+    Args:
+        recipe: what to make.
+        anatomies: folder of the label maps, ``NAME.nii.gz``.
+        real: the real image.
+        out: gets ``train``, ``calibrate``, ``evaluate``, ``run``, and the model folder, by the model's name.
+        studies: of each dataset at most so many, for a trial; as the recipe says where None.
+        jobs: processes that simulate.
+        accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+        say: takes lines of progress.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        InputError: a background that is not there, or an ``out`` that holds something else.
+    """
+    parts: tuple[Literal["train", "calibrate", "evaluate"], ...] = ("train", "calibrate", "evaluate")
+    for part in parts:
+        wanted: Studies = getattr(recipe, part)
+        number = min(wanted.studies, studies or wanted.studies)
+        if _there(out / part, number):
+            say(f"{part}: there already")
+            continue
+        say(f"{part}: simulating {number} studies")
+        simulate(
+            [str(real if name == REAL else anatomies / f"{name}.nii.gz") for name in wanted.backgrounds],
+            out / part,
+            studies=number,
+            seed=wanted.seed,
+            mean_lesions=wanted.mean_lesions,
+            sequences=recipe.sequences,
+            jobs=jobs,
+        )
+    run = out / "run"
+    if (run / RUN).exists():
+        say("run: there already")
+    else:
+        fit(out / "train", run, recipe.fit, accelerator=accelerator, say=say)
+    if (run / FOLDER / EVALUATION).exists():
+        say("evaluation: there already")
+    else:
+        evaluate(run, out / "evaluate", None, calibrate=out / "calibrate", budget=recipe.false_positives, say=say)
+    model = out / recipe.name
+    export(
+        run,
+        model,
+        title=recipe.title,
+        data=recipe.data,
+        evaluated_on=recipe.evaluated_on,
+        limitations=recipe.limitations,
+    )
+    return model
+
+
+def _there(folder: Path, studies: int) -> bool:
+    """Whether a dataset is whole: its description is written last."""
+    try:
+        there = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["numTraining"]
+    except FileNotFoundError:
+        return False
+    if there != studies:
+        raise InputError(f"{folder}: holds {there} studies, not the {studies} of this recipe; choose another --out")
+    return True
