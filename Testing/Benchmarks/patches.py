@@ -1,6 +1,6 @@
 """Patches a second: drawn alone, trained on alone, and both together, in one run.
 
-    python Testing/Benchmarks/patches.py DATASET --config training/configs/default.toml [--cache FOLDER]
+    python Testing/Benchmarks/patches.py DATASET --config training/lopsided_training/configs/default.toml [--cache FOLDER]
 
 If "together" is near "trained on", the network is the bound, and not what feeds it.
 """
