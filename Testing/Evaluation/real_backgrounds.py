@@ -4,8 +4,8 @@ Usage: python Testing/Evaluation/real_backgrounds.py MODEL CASES --out FOLDER [-
 folder a study, with t1c.nii.gz, skull-stripped, and labels.nii.gz or a FLAIR (flair.nii.gz, t2f.nii.gz) that says where
 there is disease: nothing is inserted there, and nothing that is found there counts.
 
-The model must not have been trained on these images. Writes results.json, and a picture of what was hit, missed and
-falsely found.
+The model must not have been trained on these images. Writes results.json, table.md, and a picture of what was hit, missed
+and falsely found.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import SimpleITK as sitk
 import typer
 from insertion import Inserted, brain_without, insert
 from lopsided.candidates import find_candidates
-from lopsided.model import load_model
+from lopsided.model import find_model, load_model
 from lopsided.predict import Predictor
 from lopsided.regions import Region
 from lopsided.study import Study
@@ -52,14 +52,14 @@ def disease(folder: Path, image: sitk.Image) -> np.ndarray | None:
 
 
 def main(
-    model: Path,
+    model: str,
     cases: Path,
-    out: Annotated[Path, typer.Option(help="Folder for results.json and lesions.png.")],
+    out: Annotated[Path, typer.Option(help="Folder for results.json, table.md and lesions.png.")],
     per_background: Annotated[int, typer.Option(min=1)] = 4,
     seed: int = 1,
 ) -> None:
     """Insert, search, count."""
-    predictor = Predictor(load_model(model))
+    predictor = Predictor(load_model(find_model(model)))
     calibration, default = predictor.model.card.calibration, predictor.model.card.threshold
     results: list[CaseResult] = []
     placed: list[Inserted] = []
@@ -101,8 +101,9 @@ def report(results: list[CaseResult], placed: list[Inserted], default: float, ou
     """Print, and write ``results.json``."""
     contrast = np.array([lesion.contrast for lesion in placed])
     size = np.array([lesion.diameter_mm for lesion in placed])
-    table = Table("lesions", "number", *(f"at {b:g} FP/scan (95 %)" for b in BUDGETS), f"at {default:.2f}")
-    rows = []
+    headings = ["lesions", "number", *(f"at {b:g} FP/scan (95 %)" for b in BUDGETS), f"at {default:.2f}"]
+    table, rows = Table(*headings), []
+    lines = ["| " + " | ".join(headings) + " |", "| --- |" + " ---: |" * (len(headings) - 1)]
     for name, wanted in (
         ("all", np.ones(len(placed), bool)),
         ("≥ 3 mm, z ≥ 2", (size >= 3) & (contrast >= 2)),
@@ -119,8 +120,10 @@ def report(results: list[CaseResult], placed: list[Inserted], default: float, ou
         low, high = interval(sensitivities(chosen, BUDGETS, limits, patient_weights(chosen)))
         counts = counts_at(chosen, default, limits)
         at_default = float(ratio(counts.found.sum(), counts.lesions.sum()))
-        cells = [f"{v:.2f} ({a:.2f}-{b:.2f})" for v, a, b in zip(values, low, high, strict=True)]
-        table.add_row(name, str(int(wanted.sum())), *cells, f"{at_default:.2f}")
+        cells = [f"{v:.2f} ({a:.2f}–{b:.2f})" for v, a, b in zip(values, low, high, strict=True)]
+        cells = [name, str(int(wanted.sum())), *cells, f"{at_default:.2f}"]
+        table.add_row(*cells)
+        lines.append("| " + " | ".join(cells) + " |")
         rows.append(
             {
                 "lesions": name,
@@ -144,6 +147,7 @@ def report(results: list[CaseResult], placed: list[Inserted], default: float, ou
         "placed": [asdict(p) for p in placed],
     }
     (out / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def picture(shown: list[tuple[str, np.ndarray, tuple[int, int, int], float]], path: Path, columns: int = 12) -> None:
