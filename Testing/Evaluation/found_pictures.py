@@ -15,11 +15,11 @@ from lopsided_training.figures import COLOURS
 from lopsided_training.froc import FALSE_POSITIVES, interval, patient_weights, sensitivities
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from searched import SEEN_MM, Place, Searched
 
 COLUMNS = 6  # places in a row
-GREYS = 40  # colours of a picture: noise compresses badly
+SMALL = 80_000  # bytes of a picture of a background, at most: so much noise is in them that greys are taken away
 _TILE, _GAP, _CAPTION, _HEADING = 96, 8, 17, 25  # pixels
 _FINER = 2  # drawn so, and then made smaller
 _FOUND, _MISSED, _FALSE = "#35b779", "#ff9f1c", "#ff5a5f"
@@ -41,7 +41,7 @@ def write(searched: Sequence[Searched], threshold: float, out: Path) -> list[tup
     written = [("Sensitivity against false positives a scan, and calibration", "curves.png")]
     for (kind, name), group in groupby(searched_in_order(searched), lambda s: (s.kind, s.background)):
         if AGAIN not in kind:
-            sheet(list(group), threshold).save(out / f"{name}.png", optimize=True)
+            _save(sheet(list(group), threshold), out / f"{name}.png")
             written.append((f"{name}, {kind}: found, missed and falsely found", f"{name}.png"))
     return written
 
@@ -72,8 +72,7 @@ def sheet(scans: Sequence[Searched], threshold: float) -> Image.Image:
             x = _FINER * n * (2 * _TILE + 1 + _GAP)
             _tile(picture, draw, (x, _FINER * (top + _HEADING)), item, colour, len(scans))
         top += height
-    small = picture.resize((width, sum(heights)), Image.Resampling.LANCZOS)
-    return small.quantize(GREYS, dither=Image.Dither.NONE)
+    return picture.resize((width, sum(heights)), Image.Resampling.LANCZOS)
 
 
 def repeated(scans: Sequence[Searched]) -> list[Repeated]:
@@ -103,9 +102,10 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
         left.fill_between(budgets, low, high, color=colour, alpha=0.14, linewidth=0)
         left.plot(budgets, sensitivities(results, budgets.tolist())[0], color=colour, linewidth=1.8, label=kind)
         bins = reliability(results)
-        right.plot([b.mean_score for b in bins], [b.true for b in bins], color=colour, linewidth=1.4)
+        many = [b for b in bins if b.candidates >= _FEW]
+        right.plot([b.mean_score for b in many], [b.true for b in many], color=colour, linewidth=1.4)
         for b in bins:
-            fill = colour if b.candidates >= _FEW else "white"
+            fill = colour if b in many else "white"
             right.plot(b.mean_score, b.true, "o", color=colour, markerfacecolor=fill, markersize=5.5)
     left.set_xscale("log", base=2)
     left.set_xticks(FALSE_POSITIVES, ["⅛", "¼", "½", "1", "2", "4", "8"])
@@ -123,6 +123,25 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, dpi=100)
     Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    """In as many greys as make a small file, and the colours of the marks on dark, grey and white."""
+    marks = [ImageColor.getrgb(c) for c in (_FOUND, _MISSED, _FALSE)]
+    beside = [(g, g, g) for g in (0, 60, 120, 255)]
+    mixed = [
+        tuple(round(t * m + (1 - t) * g) for m, g in zip(mark, grey, strict=True))
+        for mark in marks
+        for grey in beside
+        for t in (0.35, 0.7)
+    ]
+    for greys in (64, 40, 28, 20, 14):
+        palette = Image.new("P", (1, 1))
+        ramp = [(g, g, g) for g in np.linspace(0, 255, greys).round().astype(int).tolist()]
+        palette.putpalette([v for colour in (*ramp, *marks, *mixed) for v in colour])
+        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size <= SMALL:
+            return
 
 
 def _conspicuous(place: Place) -> float:
@@ -144,8 +163,7 @@ def _tile(
         x, y = corner[0] + n * (side + _FINER), corner[1]
         picture.paste(Image.fromarray(view).resize((side, side), Image.Resampling.BICUBIC), (x, y))
         if radius < side / 2:
-            middle = (x + side / 2, y + side / 2)
-            draw.circle(middle, radius, outline=colour, width=3)
+            draw.circle((x + side / 2, y + side / 2), radius, outline=colour, width=4)
     sure = f"{place.confidence:.2f}" if np.isfinite(place.confidence) else "no candidate"
     if isinstance(item, Repeated):
         words = f"{sure}" + (f", in {item.scans} of {scans} scans" if scans > 1 else "")

@@ -11,11 +11,11 @@ from backgrounds import AGAIN
 from insertion import Inserted
 from lopsided_training.calibration import brier_score, calibration_error
 from lopsided_training.evaluation import Estimate
-from lopsided_training.froc import CaseResult, counts_at, patient_weights, ratio, sensitivities
+from lopsided_training.froc import CaseResult, bootstrap, counts_at, ratio, sensitivities
 from searched import AsItIs, Searched
 
 BUDGETS = (0.5, 1.0, 2.0, 4.0)  # false positives a scan
-_PAIRED = 2.0  # the budget at which full heads and stripped ones are compared
+PAIRED = 2.0  # the budget at which full heads and stripped ones are compared
 GROUPS: dict[str, Callable[[Inserted], bool]] = {
     "all": lambda lesion: True,
     "≥ 3 mm and z ≥ 2": lambda lesion: lesion.diameter_mm >= 3 and lesion.contrast >= 2,
@@ -50,29 +50,35 @@ def only(searched: Sequence[Searched], wanted: Callable[[Inserted], bool]) -> li
 
 def at_budgets(results: Sequence[CaseResult]) -> list[Estimate]:
     """Sensitivity at each of ``BUDGETS``."""
-    values = sensitivities(results, BUDGETS, _COUNTED)[0]
-    drawn = sensitivities(results, BUDGETS, _COUNTED, patient_weights(results))
-    return [Estimate.of(float(v), drawn[:, n]) for n, v in enumerate(values)]
+    return _estimates(results, lambda r, weights: sensitivities(r, BUDGETS, _COUNTED, weights))
 
 
-def at_threshold(results: Sequence[CaseResult], threshold: float) -> tuple[Estimate, Estimate]:
+def at_threshold(results: Sequence[CaseResult], threshold: float) -> list[Estimate]:
     """Sensitivity, and false positives a scan."""
-    counts, weights = counts_at(results, threshold, _COUNTED), patient_weights(results)
-    return (
-        Estimate.of(
-            float(ratio(counts.found.sum(), counts.lesions.sum())),
-            ratio(weights @ counts.found, weights @ counts.lesions),
-        ),
-        Estimate.of(float(counts.false.mean()), weights @ counts.false / len(results)),
+    counts = counts_at(results, threshold, _COUNTED)
+    parts, wholes = (
+        (np.stack(n, axis=1)) for n in ((counts.found, counts.false), (counts.lesions, np.ones(len(results))))
     )
+    return _estimates(results, lambda _, weights: ratio(weights @ parts, weights @ wholes))
 
 
 def head_less_stripped(heads: Sequence[CaseResult], stripped: Sequence[CaseResult]) -> Estimate:
-    """Sensitivity at two false positives a scan of full heads less that of the same scans stripped, paired."""
-    values = [sensitivities(results, (_PAIRED,), _COUNTED)[0, 0] for results in (heads, stripped)]
-    weights = patient_weights(heads)
-    drawn = [sensitivities(results, (_PAIRED,), _COUNTED, weights)[:, 0] for results in (heads, stripped)]
-    return Estimate.of(float(values[0] - values[1]), drawn[0] - drawn[1])
+    """Sensitivity at ``PAIRED`` false positives a scan of full heads less that of the same scans stripped."""
+
+    def difference(results: Sequence[CaseResult], weights: np.ndarray) -> np.ndarray:
+        ours, others = (sensitivities(r, (PAIRED,), _COUNTED, weights) for r in (results, stripped))
+        return ours - others
+
+    return _estimates(heads, difference)[0]
+
+
+def _estimates(
+    results: Sequence[CaseResult], statistic: Callable[[Sequence[CaseResult], np.ndarray], np.ndarray]
+) -> list[Estimate]:
+    """Of a statistic of results and weights (resample, scan) that gives (resample, number); no interval for one scan."""
+    values = statistic(results, np.ones((1, len(results)), np.int32))[0]
+    bounds = zip(values, *bootstrap(results, statistic), strict=True)
+    return [Estimate(value=float(v), low=float(low), high=float(high)) for v, low, high in bounds]
 
 
 def markdown(
@@ -98,7 +104,7 @@ def _lines(
     yield (
         f"Measured by `Testing/Evaluation/real_backgrounds.py`, seed {seed}, on {len(sizes)} lesions of "
         f"{sizes.min():.0f}–{sizes.max():.0f} mm, median {np.median(sizes):.1f} mm, that another program than the training "
-        "simulator drew into scans that were not trained on. z: a lesion's contrast beside what is around it, in robust "
+        "simulator drew into scans. z: a lesion's contrast beside what is around it, in robust "
         "standard deviations of brain tissue. A lesion is hit when a candidate overlaps it dilated by one voxel. In "
         "brackets: 95 % bootstrap intervals over scans; scans of one background share their brain and vessels, so other "
         "patients vary by more.\n"
@@ -115,8 +121,8 @@ def _lines(
         if kind + AGAIN in kinds:
             pair = [[s.result for s in group] for group in (of_kind, kinds[kind + AGAIN])]
             value, between = head_less_stripped(*pair).difference(2)
-            yield (
-                f"\nThe {kind}s less the same scans stripped, at {_PAIRED:g} false positives a scan: {value} ({between})."
+            yield f"\nOf {kind}s less the same stripped, at {PAIRED:g} FP/scan: {value}" + (
+                f" ({between})" if between else ""
             )
     for kind, of_kind in kinds.items():
         if AGAIN in kind:
@@ -165,4 +171,4 @@ def searched_in_order(searched: Sequence[Searched]) -> list[Searched]:
 
 
 def _row(estimates: Sequence[Estimate]) -> str:
-    return " | ".join(f"{e.text()} ({e.bounds()})" for e in estimates)
+    return " | ".join(f"{e.text()} ({e.bounds()})" if e.bounds() else e.text() for e in estimates)

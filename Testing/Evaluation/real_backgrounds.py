@@ -54,8 +54,9 @@ def main(
         name = f"{background.name}-{number}"
         array, labels, lesions = insert(background.image, background.allowed, LESIONS, number)
         number += 1
-        for stripped in (False, True)[: 1 + (background.brain is not None)]:
-            searched.append(search(predictor, background, name, array, labels, lesions, stripped=stripped))
+        searched.append(search(predictor, background, name, array, labels, lesions))
+        if background.brain is not None:
+            searched.append(search(predictor, background, name, array, labels, lesions, stripped=True))
         Console(stderr=True).print(f"{name}: {len(lesions)} lesions in a {background.kind} scan searched")
 
     for folder in sorted(path for path in cases.iterdir() if (path / "t1c.nii.gz").exists()):
@@ -66,8 +67,7 @@ def main(
     for path in heads or []:
         for background in drawn_heads(path, per_background, number):
             insert_and_search(background)
-    for path in control or []:
-        plain.append(search_as_it_is(predictor, read_control(path)))
+    plain += [search_as_it_is(predictor, read_control(path)) for path in control or []]
 
     out.mkdir(parents=True, exist_ok=True)
     card = predictor.model.card

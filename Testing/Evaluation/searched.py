@@ -116,12 +116,12 @@ def _lps(background: Background, kji: tuple[float, float, float]) -> tuple[float
 
 
 class _Viewer:
-    """Grey from 4 robust standard deviations below the median of tissue to 8 above."""
+    """Grey from 3 robust standard deviations below the median of tissue to 6 above."""
 
     def __init__(self, array: np.ndarray, background: Background) -> None:
         quarter, middle, three_quarters = np.percentile(array[background.allowed], (25, 50, 75))
         unit = (three_quarters - quarter) / 1.349
-        self._low, self._range = middle - 4 * unit, 12 * unit
+        self._low, self._range = middle - 3 * unit, 9 * unit
         self._array, self._spacing = array, np.array(background.image.GetSpacing()[::-1])
 
     def __call__(self, kji: tuple[float, float, float]) -> np.ndarray:
