@@ -67,7 +67,10 @@ def read_control(path: Path) -> Background:
 
 
 def drawn_heads(path: Path, number: int, seed: int) -> Iterator[Background]:
-    """A FreeSurfer-style label map as the training simulator draws it, with its vessels, by ``number`` other scanners."""
+    """A FreeSurfer-style label map as the training simulator draws it, with its vessels, by ``number`` scanners.
+
+    Lesions come later, on the 1 mm grid: they may be sharper than the slices that are drawn.
+    """
     anatomy = from_label_map(path)
     brain = (anatomy.tissue != AIR) & (anatomy.tissue != OUTSIDE)
     for n in range(number):

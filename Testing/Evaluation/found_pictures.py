@@ -16,7 +16,7 @@ from lopsided_training.froc import FALSE_POSITIVES, interval, patient_weights, s
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image, ImageColor, ImageDraw, ImageFont
-from searched import SEEN_MM, Place, Searched
+from searched import SEEN_MM, AsItIs, Place, Searched
 
 COLUMNS = 6  # places in a row
 SMALL = 80_000  # bytes of a picture of a background, at most: so much noise is in them that greys are taken away
@@ -35,14 +35,24 @@ class Repeated:
     scans: int
 
 
-def write(searched: Sequence[Searched], threshold: float, out: Path) -> list[tuple[str, str]]:
-    """Write ``curves.png`` and one picture a background. Gives titles and file names."""
+@dataclass(frozen=True)
+class _Row:
+    heading: str
+    colour: str
+    places: Sequence[Place | Repeated]
+
+
+def write(searched: Sequence[Searched], plain: Sequence[AsItIs], threshold: float, out: Path) -> list[tuple[str, str]]:
+    """Write ``curves.png``, a picture of each background, and ``as_they_are.png``. Gives titles and file names."""
     curves(searched, out / "curves.png")
     written = [("Sensitivity against false positives a scan, and calibration", "curves.png")]
     for (kind, name), group in groupby(searched_in_order(searched), lambda s: (s.kind, s.background)):
         if AGAIN not in kind:
             _save(sheet(list(group), threshold), out / f"{name}.png")
             written.append((f"{name}, {kind}: found, missed and falsely found", f"{name}.png"))
+    if plain:
+        _save(sheet_as_they_are(plain), out / "as_they_are.png")
+        written.append(("Real scans with nothing inserted: what is found", "as_they_are.png"))
     return written
 
 
@@ -55,24 +65,21 @@ def sheet(scans: Sequence[Searched], threshold: float) -> Image.Image:
     spread = [found[round(n)] for n in np.linspace(0, len(found) - 1, min(COLUMNS, len(found)))]
     per_scan = sum(len(s.false) for s in scans) / len(scans)
     rows = [
-        (_FOUND, f"Found: {len(found)} of {len(lesions)} lesions, from the least conspicuous to the most", spread),
-        (_MISSED, f"Missed: {len(missed)}, the most conspicuous first", missed[:COLUMNS]),
-        (_FALSE, f"False: {per_scan:.1f} a scan, the surest first", false[:COLUMNS]),
+        _Row(f"Found: {len(found)} of {len(lesions)} lesions, from the least conspicuous to the most", _FOUND, spread),
+        _Row(f"Missed: {len(missed)}, the most conspicuous first", _MISSED, missed),
+        _Row(f"False: {per_scan:.1f} a scan, the surest first", _FALSE, false),
     ]
-    width = COLUMNS * (2 * _TILE + 1 + _GAP) - _GAP
-    heights = [_HEADING + (_TILE + _CAPTION if places else 0) for _, _, places in rows]
-    picture = Image.new("RGB", (_FINER * width, _FINER * sum(heights)), "white")
-    draw = ImageDraw.Draw(picture)
-    top = 0
-    for (colour, heading, places), height in zip(rows, heights, strict=True):
-        y = _FINER * (top + _HEADING - 5)
-        draw.ellipse((0, y - 22, 14, y - 8), fill=colour)
-        draw.text((22, y), heading, "#1c2430", ImageFont.load_default(26), anchor="ls")
-        for n, item in enumerate(places):
-            x = _FINER * n * (2 * _TILE + 1 + _GAP)
-            _tile(picture, draw, (x, _FINER * (top + _HEADING)), item, colour, len(scans))
-        top += height
-    return picture.resize((width, sum(heights)), Image.Resampling.LANCZOS)
+    return _drawn(rows, len(scans))
+
+
+def sheet_as_they_are(plain: Sequence[AsItIs]) -> Image.Image:
+    """One or two rows a scan: candidates at its disease, where that is known, and elsewhere; the surest first."""
+    rows = []
+    for scan in plain:
+        if scan.at_disease is not None:
+            rows.append(_Row(f"{scan.background}: {len(scan.at_disease)} at the disease", _FOUND, scan.at_disease))
+        rows.append(_Row(f"{scan.background}: {len(scan.elsewhere)} elsewhere", _FALSE, scan.elsewhere))
+    return _drawn(rows, 1)
 
 
 def repeated(scans: Sequence[Searched]) -> list[Repeated]:
@@ -113,7 +120,7 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
     left.set(xlabel="false positives a scan", ylabel="sensitivity", xlim=(budgets[0], budgets[-1]))
     right.set(xlabel="confidence", ylabel=f"part that is a lesion (hollow: < {_FEW} candidates)", xlim=(0, 1))
     right.xaxis.set_major_formatter(PercentFormatter(1))
-    for axes, title in ((left, "What is found"), (right, "What the confidence is worth")):
+    for axes, title in ((left, "Sensitivity"), (right, "Calibration")):
         axes.set_title(title, loc="left", size=11, weight="bold", color="#1c2430")
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -123,6 +130,24 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, dpi=100)
     Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def _drawn(rows: Sequence[_Row], scans: int) -> Image.Image:
+    """As many places of each row as there is room for; ``scans``: that they are from."""
+    width = COLUMNS * (2 * _TILE + 1 + _GAP) - _GAP
+    heights = [_HEADING + (_TILE + _CAPTION if row.places else 0) for row in rows]
+    picture = Image.new("RGB", (_FINER * width, _FINER * sum(heights)), "white")
+    draw = ImageDraw.Draw(picture)
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        y = _FINER * (top + _HEADING - 5)
+        draw.ellipse((0, y - 18, 16, y - 2), fill=row.colour)
+        draw.text((26, y), row.heading, "#1c2430", ImageFont.load_default(26), anchor="ls")
+        for n, place in enumerate(row.places[:COLUMNS]):
+            x = _FINER * n * (2 * _TILE + 1 + _GAP)
+            _tile(picture, draw, (x, _FINER * (top + _HEADING)), place, row.colour, scans)
+        top += height
+    return picture.resize((width, sum(heights)), Image.Resampling.LANCZOS)
 
 
 def _save(picture: Image.Image, path: Path) -> None:

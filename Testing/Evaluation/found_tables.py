@@ -151,8 +151,9 @@ def _lines(
         yield "| scan | at the patient's own disease | when that is annotated | elsewhere |"
         yield "| --- | ---: | ---: | ---: |"
         for scan in plain:
-            own, again = ("–" if n is None else str(n) for n in (scan.disease, scan.annotated))
-            yield f"| {scan.background} | {own} | {again} | {scan.elsewhere} |"
+            own = "–" if scan.at_disease is None else len(scan.at_disease)
+            again = "–" if scan.annotated is None else scan.annotated
+            yield f"| {scan.background} | {own} | {again} | {len(scan.elsewhere)} |"
     yield "\n**Calibration**\n"
     yield "| kind | candidates | Brier score | expected calibration error |"
     yield "| --- | ---: | ---: | ---: |"
@@ -160,6 +161,10 @@ def _lines(
         results = [s.result for s in of_kind]
         number = sum(len(r.scores) for r in results)
         yield f"| {kind} | {number} | {brier_score(results):.3f} | {calibration_error(results):.3f} |"
+    yield (
+        "\n**Pictures**: of each place an axial and a coronal view, 40 mm wide. Below a lesion: its diameter, its contrast, and "
+        "the confidence of what hits it."
+    )
     for title, file in pictures:
         yield f"\n![{title}]({file})"
 

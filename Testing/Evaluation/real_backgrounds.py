@@ -9,7 +9,8 @@ there counts. LABELMAP is FreeSurfer-style, and drawn as full heads. Every full 
 IMAGE is a skull-stripped scan without lesions; none is inserted there.
 
 The model must not have been trained on any of these. Writes results.md, tables for the model card; results.json, what they
-were made from; curves.png, sensitivity and calibration; and of each scan what was found, missed and falsely found.
+were made from; curves.png, sensitivity and calibration; of each scan what was found, missed and falsely found; and
+as_they_are.png, what is found in real scans in which nothing was inserted. Mind the licences of what the pictures show.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def main(
 
     out.mkdir(parents=True, exist_ok=True)
     card = predictor.model.card
-    pictures = found_pictures.write(searched, card.threshold, out)
+    pictures = found_pictures.write(searched, plain, card.threshold, out)
     text = found_tables.markdown(searched, plain, card.threshold, seed, pictures)
     (out / "results.md").write_text(text, encoding="utf-8")
     content = {
@@ -89,7 +90,15 @@ def main(
             }
             for s in searched
         ],
-        "as_they_are": [asdict(p) for p in plain],
+        "as_they_are": [
+            {
+                "background": p.background,
+                "at_disease": None if p.at_disease is None else len(p.at_disease),
+                "annotated": p.annotated,
+                "elsewhere": len(p.elsewhere),
+            }
+            for p in plain
+        ],
     }
     (out / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(text)

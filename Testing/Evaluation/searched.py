@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from backgrounds import AGAIN, Background
 from insertion import Inserted
-from lopsided.candidates import find_candidates
+from lopsided.candidates import Candidate, above, find_candidates
 from lopsided.predict import Predictor
 from lopsided.regions import Region
 from lopsided.study import Study
@@ -45,13 +46,16 @@ class Searched:
 
 @dataclass(frozen=True)
 class AsItIs:
-    """How many candidates of at least the threshold a real scan has, with nothing inserted: at the disease (None where none
-    is known), there still when it is annotated, and elsewhere."""
+    """What a real scan with nothing inserted has of candidates of at least the threshold, the surest first.
+
+    ``at_disease``: those that overlap it, and ``annotated``, how many of them are still there when it is annotated; None where
+    none is known. ``elsewhere``: those that keep away from it.
+    """
 
     background: str
-    disease: int | None
+    at_disease: tuple[Place, ...] | None
     annotated: int | None
-    elsewhere: int
+    elsewhere: tuple[Place, ...]
 
 
 def search(
@@ -96,18 +100,21 @@ def search(
 
 def search_as_it_is(predictor: Predictor, background: Background) -> AsItIs:
     """With nothing inserted."""
-    card, sick, spared = predictor.model.card, background.disease, background.spared()
-    probability = predictor.probability_map(Study(background.volume(background.array), {}))
-    nothing = np.zeros(probability.array.shape, bool)
+    card, sick, spared, array = predictor.model.card, background.disease, background.spared(), background.array
+    probability, view = predictor.probability_map(Study(background.volume(array), {})), _Viewer(array, background)
 
-    def shown(annotated: np.ndarray, where: np.ndarray) -> list[bool]:
-        found = find_candidates(probability, annotated, card.calibration).missed
-        return [bool(where[c.box][c.mask].any()) for c in found if c.confidence >= card.threshold]
+    def shown(annotated: np.ndarray) -> tuple[Candidate, ...]:
+        return above(find_candidates(probability, annotated, card.calibration).missed, card.threshold)
 
-    elsewhere = shown(nothing, spared).count(False)
+    def places(found: Iterable[Candidate]) -> tuple[Place, ...]:
+        return tuple(Place(c.centroid_lps, c.confidence, None, view(c.peak_kji)) for c in found)
+
+    found = shown(np.zeros(array.shape, bool))
+    elsewhere = places(c for c in found if not spared[c.box][c.mask].any())
     if sick is None:
         return AsItIs(background.name, None, None, elsewhere)
-    return AsItIs(background.name, sum(shown(nothing, sick)), sum(shown(sick, sick)), elsewhere)
+    again = sum(bool(sick[c.box][c.mask].any()) for c in shown(sick))
+    return AsItIs(background.name, places(c for c in found if sick[c.box][c.mask].any()), again, elsewhere)
 
 
 def _lps(background: Background, kji: tuple[float, float, float]) -> tuple[float, float, float]:
