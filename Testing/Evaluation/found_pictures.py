@@ -160,7 +160,7 @@ def _save(picture: Image.Image, path: Path) -> None:
         for grey in beside
         for t in (0.35, 0.7)
     ]
-    for greys in (64, 40, 28, 20, 14):
+    for greys in (40, 28, 20, 14, 10):
         palette = Image.new("P", (1, 1))
         ramp = [(g, g, g) for g in np.linspace(0, 255, greys).round().astype(int).tolist()]
         palette.putpalette([v for colour in (*ramp, *marks, *mixed) for v in colour])
@@ -188,7 +188,8 @@ def _tile(
         x, y = corner[0] + n * (side + _FINER), corner[1]
         picture.paste(Image.fromarray(view).resize((side, side), Image.Resampling.BICUBIC), (x, y))
         if radius < side / 2:
-            draw.circle((x + side / 2, y + side / 2), radius, outline=colour, width=4)
+            low, high = side / 2 - radius, side / 2 + radius
+            draw.ellipse((x + low, y + low, x + high, y + high), outline=colour, width=4)
     sure = f"{place.confidence:.2f}" if np.isfinite(place.confidence) else "no candidate"
     if isinstance(item, Repeated):
         words = f"{sure}" + (f", in {item.scans} of {scans} scans" if scans > 1 else "")

@@ -160,7 +160,8 @@ def _lines(
     for kind, of_kind in kinds.items():
         results = [s.result for s in of_kind]
         number = sum(len(r.scores) for r in results)
-        yield f"| {kind} | {number} | {brier_score(results):.3f} | {calibration_error(results):.3f} |"
+        brier, error = (Estimate.of(f(results), None).text(3) for f in (brier_score, calibration_error))
+        yield f"| {kind} | {number} | {brier} | {error} |"
     yield (
         "\n**Pictures**: of each place an axial and a coronal view, 40 mm wide. Below a lesion: its diameter, its contrast, and "
         "the confidence of what hits it."

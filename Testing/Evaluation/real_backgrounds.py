@@ -60,7 +60,10 @@ def main(
             searched.append(search(predictor, background, name, array, labels, lesions, stripped=True))
         Console(stderr=True).print(f"{name}: {len(lesions)} lesions in a {background.kind} scan searched")
 
-    for folder in sorted(path for path in cases.iterdir() if (path / "t1c.nii.gz").exists()):
+    folders = sorted(path.parent for path in cases.glob("*/t1c.nii.gz"))
+    if not folders:
+        raise typer.BadParameter(f"{cases}: no folder in it has a t1c.nii.gz; give a folder that holds one a study")
+    for folder in folders:
         background = read_background(folder)
         plain.append(search_as_it_is(predictor, background))
         for _ in range(per_background):

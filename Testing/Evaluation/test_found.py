@@ -95,7 +95,19 @@ def test_pictures_are_small_and_of_every_background(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors()}
     assert {(0x35, 0xB7, 0x79), (0xFF, 0x9F, 0x1C), (0xFF, 0x5A, 0x5F)} <= colours
-    assert (tmp_path / "a.png").stat().st_size < 2 * found_pictures.SMALL  # of pure noise
+
+
+def test_what_would_be_large_has_fewer_greys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = [scan("a1", [4, 6, 8], [0], [0.9])]
+    sizes = []
+    for limit in (10**6, 10):
+        monkeypatch.setattr(found_pictures, "SMALL", limit)
+        found_pictures.write(searched, [], 0.5, tmp_path)
+        with Image.open(tmp_path / "a.png") as picture:
+            sizes.append((len(picture.convert("RGB").getcolors()), (tmp_path / "a.png").stat().st_size))
+            assert picture.convert("RGB").getpixel((picture.width - 1, 0)) == (255, 255, 255)
+    assert sizes[1] < sizes[0]
+    assert sizes[1][1] < 0.8 * sizes[0][1]
 
 
 @pytest.mark.parametrize("found", [[0, 1], []])

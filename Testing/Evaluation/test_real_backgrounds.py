@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import real_backgrounds
 import SimpleITK as sitk
+import typer
 from backgrounds import AGAIN, HEAD, STRIPPED, read_background
 from lopsided.model import find_model
 
@@ -51,6 +52,11 @@ def test_lesions_may_lie_in_the_brain_away_from_disease(cases: Path) -> None:
     assert not whole.allowed[:, :, 37:].any()  # 8 mm is four voxels
     assert whole.spared()[30, 30, 36]
     assert not whole.spared()[30, 30, 34]
+
+
+def test_a_folder_without_studies_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="no folder in it has a t1c.nii.gz"):
+        real_backgrounds.main(find_model(None), tmp_path, tmp_path / "out")
 
 
 def test_it_is_measured(cases: Path, tmp_path: Path) -> None:
