@@ -108,17 +108,19 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
         low, high = interval(sensitivities(results, budgets.tolist(), weights=patient_weights(results)))
         left.fill_between(budgets, low, high, color=colour, alpha=0.14, linewidth=0)
         left.plot(budgets, sensitivities(results, budgets.tolist())[0], color=colour, linewidth=1.8, label=kind)
-        bins = reliability(results)
-        many = [b for b in bins if b.candidates >= _FEW]
-        right.plot([b.mean_score for b in many], [b.true for b in many], color=colour, linewidth=1.4)
-        for b in bins:
-            fill = colour if b in many else "white"
-            right.plot(b.mean_score, b.true, "o", color=colour, markerfacecolor=fill, markersize=5.5)
+        for b in reliability(results):
+            fill = colour if b.candidates >= _FEW else "white"
+            size = 3.0 + 1.5 * b.candidates**0.35
+            right.plot(b.mean_score, b.true, "o", color=colour, markerfacecolor=fill, markersize=size, alpha=0.8)
     left.set_xscale("log", base=2)
     left.set_xticks(FALSE_POSITIVES, ["⅛", "¼", "½", "1", "2", "4", "8"])
     left.minorticks_off()
     left.set(xlabel="false positives a scan", ylabel="sensitivity", xlim=(budgets[0], budgets[-1]))
-    right.set(xlabel="confidence", ylabel=f"part that is a lesion (hollow: < {_FEW} candidates)", xlim=(0, 1))
+    right.set(
+        xlabel=f"confidence (the larger, the more candidates; hollow: fewer than {_FEW})",
+        ylabel="part that is a lesion",
+        xlim=(0, 1),
+    )
     right.xaxis.set_major_formatter(PercentFormatter(1))
     for axes, title in ((left, "Sensitivity"), (right, "Calibration")):
         axes.set_title(title, loc="left", size=11, weight="bold", color="#1c2430")
