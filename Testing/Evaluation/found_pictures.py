@@ -111,13 +111,13 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
         for b in reliability(results):
             fill = colour if b.candidates >= _FEW else "white"
             size = 3.0 + 1.5 * b.candidates**0.35
-            right.plot(b.mean_score, b.true, "o", color=colour, markerfacecolor=fill, markersize=size, alpha=0.8)
+            right.plot(b.mean_score, b.true, "o", color=colour, markerfacecolor=fill, markersize=size, clip_on=False)
     left.set_xscale("log", base=2)
     left.set_xticks(FALSE_POSITIVES, ["⅛", "¼", "½", "1", "2", "4", "8"])
     left.minorticks_off()
     left.set(xlabel="false positives a scan", ylabel="sensitivity", xlim=(budgets[0], budgets[-1]))
     right.set(
-        xlabel=f"confidence (the larger, the more candidates; hollow: fewer than {_FEW})",
+        xlabel=f"confidence (hollow: fewer than {_FEW} candidates)",
         ylabel="part that is a lesion",
         xlim=(0, 1),
     )
@@ -131,7 +131,7 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, dpi=100)
-    Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _drawn(rows: Sequence[_Row], scans: int) -> Image.Image:
