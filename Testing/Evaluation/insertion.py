@@ -112,11 +112,18 @@ def _drawn(
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)), cover, mean
 
 
-def brain_without(image: sitk.Image, disease: np.ndarray | None, away_mm: float = 8.0) -> np.ndarray:
-    """Bool (k, j, i): the inside of a skull-stripped image, whose outside is one exact value, away from disease."""
+def brain_without(
+    image: sitk.Image, disease: np.ndarray | None, away_mm: float = 8.0, brain: np.ndarray | None = None
+) -> np.ndarray:
+    """Bool (k, j, i): the inside of the brain, away from disease and without fluid.
+
+    ``brain``, bool (k, j, i), says where that is in a full head; otherwise the image must be skull-stripped, with one exact
+    value outside.
+    """
     array = sitk.GetArrayFromImage(image)
-    corners = [array[c] for c in product((0, -1), repeat=3)]
-    brain = ndimage.binary_opening(array != max(set(corners), key=corners.count), iterations=2)
+    if brain is None:
+        corners = [array[c] for c in product((0, -1), repeat=3)]
+        brain = ndimage.binary_opening(array != max(set(corners), key=corners.count), iterations=2)
     numbered, _ = ndimage.label(brain)
     brain = numbered == np.bincount(numbered.ravel())[1:].argmax() + 1
     brain = ndimage.binary_erosion(ndimage.binary_closing(brain, iterations=3), iterations=2)

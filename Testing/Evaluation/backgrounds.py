@@ -1,0 +1,101 @@
+"""What lesions are inserted into: real scans, skull-stripped or whole, and heads drawn from label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from insertion import brain_without
+from lopsided.volume import Volume, geometry_of, to_sitk
+from lopsided_training.anatomy import AIR, OUTSIDE, from_label_map
+from lopsided_training.records import sample
+from lopsided_training.rendering import render
+from scipy import ndimage
+
+STRIPPED, HEAD, DRAWN, CONTROL = "skull-stripped", "full head", "drawn full head", "control"
+AGAIN = ", stripped"  # the same scan and lesions, skull-stripped: follows the kind
+
+
+@dataclass(frozen=True)
+class Background:
+    """A scan along L, P, S. Masks are bool (k, j, i).
+
+    ``kind``: of those above. ``allowed``: where lesions may be centred. ``disease``: what the patient has, None where
+    nothing is known of any; what is found beside it does not count. ``brain``: of a full head.
+    """
+
+    name: str
+    kind: str
+    image: sitk.Image
+    allowed: np.ndarray
+    disease: np.ndarray | None = None
+    brain: np.ndarray | None = None
+
+    @property
+    def array(self) -> np.ndarray:
+        """float32 (k, j, i)."""
+        return sitk.GetArrayFromImage(self.image)
+
+    def spared(self) -> np.ndarray:
+        """Bool (k, j, i): the disease and five voxels around it."""
+        if self.disease is None:
+            return np.zeros(self.allowed.shape, bool)
+        return ndimage.binary_dilation(self.disease, iterations=5)
+
+    def volume(self, array: np.ndarray) -> Volume:
+        """``array`` where this scan lies."""
+        return Volume(array, geometry_of(self.image), self.name)
+
+
+def read_background(folder: Path) -> Background:
+    """A folder with ``t1c.nii.gz``; and ``brain.nii.gz``, a mask, where that is a full head and not skull-stripped."""
+    image = _read(folder / "t1c.nii.gz", sitk.sitkFloat32)
+    mask = folder / "brain.nii.gz"
+    brain = sitk.GetArrayFromImage(_read(mask, sitk.sitkUInt8)) > 0 if mask.exists() else None
+    sick = _disease(folder, image, brain)
+    allowed = brain_without(image, sick, brain=brain)
+    return Background(folder.name, STRIPPED if brain is None else HEAD, image, allowed, sick, brain)
+
+
+def read_control(path: Path) -> Background:
+    """A scan without any lesion, into which none is inserted."""
+    image = _read(path, sitk.sitkFloat32)
+    return Background(path.name.removesuffix(".nii.gz"), CONTROL, image, brain_without(image, None))
+
+
+def drawn_heads(path: Path, number: int, seed: int) -> Iterator[Background]:
+    """A FreeSurfer-style label map as the training simulator draws it, with its vessels, by ``number`` scanners.
+
+    Lesions come later, on the 1 mm grid: they may be sharper than the slices that are drawn.
+    """
+    anatomy = from_label_map(path)
+    brain = (anatomy.tissue != AIR) & (anatomy.tissue != OUTSIDE)
+    for n in range(number):
+        record = sample(anatomy, seed + n, stripped=False)
+        record = replace(record, lesions=(), acquisitions={"t1c": record.acquisitions["t1c"]})
+        image = to_sitk(render(anatomy, record).images["t1c"].astype(np.float32), anatomy.geometry)
+        yield Background(anatomy.name, DRAWN, image, brain_without(image, None, brain=brain), None, brain)
+
+
+def _read(path: Path, kind: int) -> sitk.Image:
+    return sitk.DICOMOrient(sitk.ReadImage(str(path), kind), "LPS")
+
+
+def _disease(folder: Path, image: sitk.Image, brain: np.ndarray | None) -> np.ndarray | None:
+    """Bool (k, j, i): annotated disease, or the largest bright region of the FLAIR; None where neither is there."""
+    if (folder / "labels.nii.gz").exists():
+        return sitk.GetArrayFromImage(_read(folder / "labels.nii.gz", sitk.sitkUInt8)) > 0
+    for name in ("flair.nii.gz", "t2f.nii.gz"):
+        if (folder / name).exists():
+            flair = sitk.GetArrayFromImage(_read(folder / name, sitk.sitkFloat32)).astype(float)
+            inside = brain_without(image, None, brain=brain)
+            quarter, middle, three_quarters = np.percentile(flair[inside], (25, 50, 75))
+            bright = flair > middle + 3 * (three_quarters - quarter) / 1.349
+            if brain is not None:
+                bright &= brain
+            numbered, number = ndimage.label(ndimage.binary_opening(bright, iterations=2))
+            return numbered == np.bincount(numbered.ravel())[1:].argmax() + 1 if number else None
+    return None

@@ -1,0 +1,180 @@
+"""What was found as Markdown tables for a model card, with 95 % bootstrap intervals over scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+from backgrounds import AGAIN
+from insertion import Inserted
+from lopsided_training.calibration import brier_score, calibration_error
+from lopsided_training.evaluation import Estimate
+from lopsided_training.froc import CaseResult, bootstrap, counts_at, ratio, sensitivities
+from searched import AsItIs, Searched
+
+BUDGETS = (0.5, 1.0, 2.0, 4.0)  # false positives a scan
+PAIRED = 2.0  # the budget at which full heads and stripped ones are compared
+GROUPS: dict[str, Callable[[Inserted], bool]] = {
+    "all": lambda lesion: True,
+    "≥ 3 mm and z ≥ 2": lambda lesion: lesion.diameter_mm >= 3 and lesion.contrast >= 2,
+    "2–3 mm": lambda lesion: lesion.diameter_mm < 3,
+    "3–6 mm": lambda lesion: 3 <= lesion.diameter_mm < 6,
+    "6–10 mm": lambda lesion: 6 <= lesion.diameter_mm < 10,
+    "≥ 10 mm": lambda lesion: lesion.diameter_mm >= 10,
+    "z < 2": lambda lesion: lesion.contrast < 2,
+    "z 2–3": lambda lesion: 2 <= lesion.contrast < 3,
+    "z 3–5": lambda lesion: 3 <= lesion.contrast < 5,
+    "z ≥ 5": lambda lesion: lesion.contrast >= 5,
+}
+_COUNTED = (0.0, 1e6)  # of a lesion that does not count, the size is set to infinity
+
+
+def by_kind(searched: Sequence[Searched]) -> dict[str, list[Searched]]:
+    """In the order in which kinds are first met."""
+    kinds = list(dict.fromkeys(s.kind for s in searched))
+    return {kind: [s for s in searched if s.kind == kind] for kind in kinds}
+
+
+def only(searched: Sequence[Searched], wanted: Callable[[Inserted], bool]) -> list[CaseResult]:
+    """Results in which other lesions than those wanted do not count; what hits one is no false positive."""
+    return [
+        replace(
+            s.result,
+            diameters=np.array([p.lesion.diameter_mm if p.lesion and wanted(p.lesion) else np.inf for p in s.lesions]),
+        )
+        for s in searched
+    ]
+
+
+def at_budgets(results: Sequence[CaseResult]) -> list[Estimate]:
+    """Sensitivity at each of ``BUDGETS``."""
+    return _estimates(results, lambda r, weights: sensitivities(r, BUDGETS, _COUNTED, weights))
+
+
+def at_threshold(results: Sequence[CaseResult], threshold: float) -> list[Estimate]:
+    """Sensitivity, and false positives a scan."""
+    counts = counts_at(results, threshold, _COUNTED)
+    parts, wholes = (
+        (np.stack(n, axis=1)) for n in ((counts.found, counts.false), (counts.lesions, np.ones(len(results))))
+    )
+    return _estimates(results, lambda _, weights: ratio(weights @ parts, weights @ wholes))
+
+
+def head_less_stripped(heads: Sequence[CaseResult], stripped: Sequence[CaseResult]) -> Estimate:
+    """Sensitivity at ``PAIRED`` false positives a scan of full heads less that of the same scans stripped."""
+
+    def difference(results: Sequence[CaseResult], weights: np.ndarray) -> np.ndarray:
+        ours, others = (sensitivities(r, (PAIRED,), _COUNTED, weights) for r in (results, stripped))
+        return ours - others
+
+    return _estimates(heads, difference)[0]
+
+
+def _estimates(
+    results: Sequence[CaseResult], statistic: Callable[[Sequence[CaseResult], np.ndarray], np.ndarray]
+) -> list[Estimate]:
+    """Of a statistic of results and weights (resample, scan) that gives (resample, number); no interval for one scan."""
+    values = statistic(results, np.ones((1, len(results)), np.int32))[0]
+    bounds = zip(values, *bootstrap(results, statistic), strict=True)
+    return [Estimate(value=float(v), low=float(low), high=float(high)) for v, low, high in bounds]
+
+
+def markdown(
+    searched: Sequence[Searched],
+    plain: Sequence[AsItIs],
+    threshold: float,
+    seed: int,
+    pictures: Sequence[tuple[str, str]],
+) -> str:
+    """All tables; ``pictures`` are titles and file names."""
+    return "\n".join(_lines(searched, plain, threshold, seed, pictures)) + "\n"
+
+
+def _lines(
+    searched: Sequence[Searched],
+    plain: Sequence[AsItIs],
+    threshold: float,
+    seed: int,
+    pictures: Sequence[tuple[str, str]],
+) -> Iterator[str]:
+    kinds = by_kind(searched)
+    sizes = np.array([p.lesion.diameter_mm for s in searched for p in s.lesions if p.lesion and AGAIN not in s.kind])
+    yield (
+        f"Measured by `Testing/Evaluation/real_backgrounds.py`, seed {seed}, on {len(sizes)} lesions of "
+        f"{sizes.min():.0f}–{sizes.max():.0f} mm, median {np.median(sizes):.1f} mm, that another program than the training "
+        "simulator drew into scans. z: a lesion's contrast beside what is around it, in robust "
+        "standard deviations of brain tissue. A lesion is hit when a candidate overlaps it dilated by one voxel. In "
+        "brackets: 95 % bootstrap intervals over scans; scans of one background share their brain and vessels, so other "
+        "patients vary by more.\n"
+    )
+    head = " | ".join(f"at {b:g} FP/scan" for b in BUDGETS)
+    yield "**Sensitivity by kind of scan** (FP: false positives)\n"
+    yield f"| kind | scans | lesions | {head} | at the default ({threshold:.2f}) | FP/scan there |"
+    yield "| --- | ---: | ---: |" + " ---: |" * (len(BUDGETS) + 2)
+    for kind, of_kind in kinds.items():
+        results = [s.result for s in of_kind]
+        cells = [*at_budgets(results), *at_threshold(results, threshold)]
+        yield f"| {kind} | {len(results)} | {sum(len(s.lesions) for s in of_kind)} | {_row(cells)} |"
+    for kind, of_kind in kinds.items():
+        if kind + AGAIN in kinds:
+            pair = [[s.result for s in group] for group in (of_kind, kinds[kind + AGAIN])]
+            value, between = head_less_stripped(*pair).difference(2)
+            yield f"\nOf {kind}s less the same stripped, at {PAIRED:g} FP/scan: {value}" + (
+                f" ({between})" if between else ""
+            )
+    for kind, of_kind in kinds.items():
+        if AGAIN in kind:
+            continue
+        yield f"\n**Sensitivity by size and contrast: {kind}**\n"
+        yield f"| lesions | number | {head} | at the default |"
+        yield "| --- | ---: |" + " ---: |" * (len(BUDGETS) + 1)
+        for name, wanted in GROUPS.items():
+            results = only(of_kind, wanted)
+            number = int(sum(np.isfinite(r.diameters).sum() for r in results))
+            if number:
+                cells = [*at_budgets(results), at_threshold(results, threshold)[0]]
+                yield f"| {name} | {number} | {_row(cells)} |"
+    yield "\n**By background, at the default threshold**\n"
+    yield "| background | kind | scans | lesions | found | FP/scan |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    for (kind, name), group in groupby(searched_in_order(searched), lambda s: (s.kind, s.background)):
+        results = [s.result for s in group]
+        counts = counts_at(results, threshold)
+        yield (
+            f"| {name} | {kind} | {len(results)} | {counts.lesions.sum()} | {counts.found.sum()} "
+            f"| {counts.false.mean():.2f} |"
+        )
+    if plain:
+        yield "\n**Real scans as they are**, nothing inserted: candidates at the default threshold\n"
+        yield "| scan | at the patient's own disease | when that is annotated | elsewhere |"
+        yield "| --- | ---: | ---: | ---: |"
+        for scan in plain:
+            own = "–" if scan.at_disease is None else len(scan.at_disease)
+            again = "–" if scan.annotated is None else scan.annotated
+            yield f"| {scan.background} | {own} | {again} | {len(scan.elsewhere)} |"
+    yield "\n**Calibration**\n"
+    yield "| kind | candidates | Brier score | expected calibration error |"
+    yield "| --- | ---: | ---: | ---: |"
+    for kind, of_kind in kinds.items():
+        results = [s.result for s in of_kind]
+        number = sum(len(r.scores) for r in results)
+        brier, error = (Estimate.of(f(results), None).text(3) for f in (brier_score, calibration_error))
+        yield f"| {kind} | {number} | {brier} | {error} |"
+    yield (
+        "\n**Pictures**: of each place an axial and a coronal view, 40 mm wide. Below a lesion: its diameter, its contrast, and "
+        "the confidence of what hits it."
+    )
+    for title, file in pictures:
+        yield f"\n![{title}]({file})"
+
+
+def searched_in_order(searched: Sequence[Searched]) -> list[Searched]:
+    """By kind, then background, each in the order in which they are first met."""
+    order = [list(dict.fromkeys(values)) for values in zip(*((s.kind, s.background) for s in searched), strict=True)]
+    return sorted(searched, key=lambda s: (order[0].index(s.kind), order[1].index(s.background)))
+
+
+def _row(estimates: Sequence[Estimate]) -> str:
+    return " | ".join(f"{e.text()} ({e.bounds()})" if e.bounds() else e.text() for e in estimates)

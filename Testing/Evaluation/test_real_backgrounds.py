@@ -1,0 +1,88 @@
+"""A model is measured on scans as they come: stripped, whole, stored along other axes, with disease."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import real_backgrounds
+import SimpleITK as sitk
+import typer
+from backgrounds import AGAIN, HEAD, STRIPPED, read_background
+from lopsided.model import find_model
+
+SPACING = 2.0
+
+
+def ball(radius: float) -> np.ndarray:
+    """Bool, 60 voxels of 2 mm a side."""
+    return np.linalg.norm((np.indices((60, 60, 60)) - 30) * SPACING, axis=0) < radius
+
+
+def write(array: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((SPACING,) * 3)
+    sitk.WriteImage(sitk.DICOMOrient(image, "RAS"), str(path))
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """A brain of 90 mm; and one in a bright scalp and in air that is not exactly zero, with disease on the left."""
+    rng = np.random.default_rng(0)
+    brain, head = ball(45), ball(57)
+    tissue = rng.normal(100, 5, brain.shape).astype(np.float32)
+    write(np.where(brain, tissue, np.float32(0)), tmp_path / "cases/bare/t1c.nii.gz")
+    whole = np.where(brain, tissue, np.where(head, 2 * tissue, np.abs(tissue - 100)))
+    write(whole.astype(np.float32), tmp_path / "cases/whole/t1c.nii.gz")
+    write(brain.astype(np.uint8), tmp_path / "cases/whole/brain.nii.gz")
+    sick = np.zeros(brain.shape, np.uint8)
+    sick[:, :, 40:] = brain[:, :, 40:]
+    write(sick, tmp_path / "cases/whole/labels.nii.gz")
+    return tmp_path / "cases"
+
+
+def test_lesions_may_lie_in_the_brain_away_from_disease(cases: Path) -> None:
+    bare, whole = (read_background(cases / name) for name in ("bare", "whole"))
+    assert (bare.kind, whole.kind) == (STRIPPED, HEAD)
+    assert 0.7 < bare.allowed.sum() / ball(45).sum() < 1
+    assert whole.disease is not None
+    assert whole.allowed.any()
+    assert not whole.allowed[~ball(45)].any()
+    assert not whole.allowed[:, :, 37:].any()  # 8 mm is four voxels
+    assert whole.spared()[30, 30, 36]
+    assert not whole.spared()[30, 30, 34]
+
+
+def test_a_folder_without_studies_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="no folder in it has"):
+        real_backgrounds.main(str(find_model(None)), tmp_path, tmp_path / "out")
+
+
+def test_it_is_measured(cases: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).normal(100, 5, ball(45).shape).astype(np.float32)
+    write(np.where(ball(45), noise, np.float32(0)), tmp_path / "control.nii.gz")
+    out = tmp_path / "out"
+    real_backgrounds.main(
+        str(find_model(None)), cases, out, control=[tmp_path / "control.nii.gz"], per_background=1, seed=4
+    )
+    written = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    kinds = [(s["name"], s["kind"]) for s in written["scans"]]
+    assert kinds == [("bare-4", STRIPPED), ("whole-5", HEAD), ("whole-5", HEAD + AGAIN)]
+    bare, whole, stripped = written["scans"]
+    assert whole["lesions"] == stripped["lesions"]
+    assert len(bare["lesions"]) > 3
+    for scan in written["scans"]:
+        false = [
+            s for s, met in zip(scan["scores"], scan["hits"], strict=True) if not met and s >= written["threshold"]
+        ]
+        assert sorted(false) == sorted(f["confidence"] for f in scan["false"])
+    assert [(p["background"], p["at_disease"] is None) for p in written["as_they_are"]] == [
+        ("bare", True),
+        ("whole", False),
+        ("control", True),
+    ]
+    text = (out / "results.md").read_text(encoding="utf-8")
+    assert f"| {HEAD}{AGAIN} | 1 | {len(whole['lesions'])} |" in text
+    assert {p.name for p in out.glob("*.png")} == {"curves.png", "bare.png", "whole.png", "as_they_are.png"}
+    assert all(f"]({p.name})" in text for p in out.glob("*.png"))
