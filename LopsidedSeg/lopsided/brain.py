@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from .architectures import ResidualUNetSizes
 from .errors import InputError
 from .intensity import largest_solid, padding_of
 from .networks import Network, autocast, build_network
+from .regions import region_of, wider
 from .resampling import resample
 from .resources import resource_folder
 from .volume import Volume, oriented
@@ -62,12 +64,14 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
         logits = _logits(seen.array, torch.device(device))
     except torch.OutOfMemoryError:  # another program has the accelerator's; on the CPU this takes half a second
         logits = _logits(seen.array, torch.device("cpu"))
-    inside = sitk.GetImageFromArray((logits > 0).astype(np.uint8))
-    body = largest_solid(inside, [2, 2, 2])
-    if _millilitres(sitk.GetArrayViewFromImage(body)) < _PLAUSIBLE_ML:
+    body = largest_solid(logits > 0, [2, 2, 2])
+    if _millilitres(body) < _PLAUSIBLE_ML:
         return None
-    away = sitk.SignedMaurerDistanceMap(body, squaredDistance=False, useImageSpacing=False)
-    near = sitk.GetArrayFromImage(away) * SPACING_MM <= _MARGIN_MM
+    near = np.zeros_like(body)
+    around = wider(region_of(body).box, ceil(_MARGIN_MM / SPACING_MM), body.shape)
+    part = sitk.GetImageFromArray(body[around].astype(np.uint8))
+    away = sitk.SignedMaurerDistanceMap(part, squaredDistance=False, useImageSpacing=False)
+    near[around] = sitk.GetArrayViewFromImage(away) * SPACING_MM <= _MARGIN_MM
     padding = padding_of(volume.array)
     if padding is not None:
         there = Volume((volume.array != padding).astype(np.uint8), volume.geometry)

@@ -13,7 +13,7 @@ import torch
 from .brain import find_brain
 from .errors import InputError
 from .model import Model
-from .networks import Network, autocast, build_network, fold
+from .networks import Network, autocast, build_network, fold, fuse, half_precision
 from .resampling import resample
 from .study import Study, network_input
 from .volume import Volume
@@ -69,6 +69,7 @@ class Predictor:
         network.load_state_dict(weights)
         self.network = network.eval().to(self.device)
         fold(self.network)
+        self._ready()
 
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
         """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 away from the patient.
@@ -88,6 +89,10 @@ class Predictor:
         progress("Mapping back", 1.0)
         return mapped
 
+    def _ready(self) -> None:
+        if self.device.type == "cpu":
+            fuse(self.network, half_precision(self.device) or torch.float32)
+
     def _logits(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Whole where it fits; otherwise in tiles half as large, until they fit, at last on the CPU."""
         shape = images.shape[2:]
@@ -106,6 +111,7 @@ class Predictor:
                 progress(f"Not enough memory on {self.device}; going on with the CPU", 0.1)
                 self.device = torch.device("cpu")
                 self.network.to(self.device)
+                self._ready()
                 core = max(shape)
             else:
                 progress(f"Not enough memory; going on with tiles of {core} voxels", 0.1)

@@ -29,7 +29,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from . import __version__
+from . import __version__, runtime
 from .annotation import Annotation, read_annotation
 from .dataset.export import export_reading
 from .dataset.pseudonyms import read_key
@@ -135,6 +135,7 @@ _ANSWERS: dict[str, tuple[type[BaseModel], Callable[..., dict[str, Any]]]] = {
 
 def main() -> None:
     """Serve on this process's stdin and stdout."""
+    runtime.keep_memory()
     # the protocol gets a descriptor of its own, so that a library's print cannot break it
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)

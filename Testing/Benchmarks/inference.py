@@ -338,7 +338,7 @@ def _worker(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
     return spent
 
 
-def _memory(bench: Bench, study: Study, options: argparse.Namespace) -> list[Row]:
+def _memory(bench: Bench, _: Study, options: argparse.Namespace) -> list[Row]:
     rows = []
     for sequences in (1, 4):
         for name in [*bench.methods, "nothing"]:

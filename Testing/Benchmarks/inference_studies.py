@@ -109,5 +109,5 @@ def full_head(study: Study) -> Study:
     return _each(wide, dressed)
 
 
-def _each(study: Study, change) -> Study:  # noqa: ANN001
+def _each(study: Study, change) -> Study:
     return Study(change(study.reference), {name: change(volume) for name, volume in study.others.items()})
