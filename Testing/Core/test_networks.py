@@ -1,9 +1,21 @@
 """What every network promises to patches and tiles, and what the 2.5D DeepLab sees."""
 
+import platform
+
 import pytest
 import torch
 from lopsided.architectures import Architecture, DeepLabSizes, ResidualUNetSizes
-from lopsided.networks import DeepLab25D, Network, build_network, deeplab, fold, fuse, fused, residual_unet
+from lopsided.networks import (
+    DeepLab25D,
+    Network,
+    build_network,
+    deeplab,
+    fold,
+    fuse,
+    fused,
+    half_precision,
+    residual_unet,
+)
 from lopsided.networks.layers import ResidualBlock
 from lopsided.predict import tiled_logits
 from torch import nn
@@ -103,7 +115,7 @@ def test_fused_it_is_the_same_function(sizes: Architecture, dtype: torch.dtype) 
         fuse(network, dtype)
         after = network(images)
     assert (after - before).abs().max() < (0.02 if half else 1e-5) * before.abs().max()
-    if fused._works(dtype):
+    if platform.machine() in ("x86_64", "AMD64") and (dtype == torch.float32 or half_precision(torch.device("cpu"))):
         assert not any(isinstance(module, ResidualBlock | nn.ReLU) for module in network.modules())
 
 
