@@ -79,8 +79,10 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
         x, y, z = (c + 0.01 for c in seen.geometry.origin)
         patient = resample(there, replace(seen.geometry, origin=(x, y, z)), nearest=True).array
         if patient.sum() < _STRIPPED * near.sum():  # somebody has found the brain already, and better
-            around = sitk.BinaryDilate(sitk.GetImageFromArray(patient), [1, 1, 1], sitk.sitkBox)
-            near = sitk.GetArrayFromImage(around)
+            around = wider(region_of(patient).box, 1, patient.shape)
+            dilated = sitk.BinaryDilate(sitk.GetImageFromArray(patient[around]), [1, 1, 1], sitk.sitkBox)
+            near = np.zeros_like(patient)
+            near[around] = sitk.GetArrayViewFromImage(dilated)
     return Volume(near.astype(np.uint8), seen.geometry, "brain")
 
 
