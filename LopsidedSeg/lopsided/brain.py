@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .architectures import ResidualUNetSizes
+from .devices import repeatable
 from .errors import InputError
 from .intensity import largest_solid, padding_of
 from .networks import Network, autocast, build_network
@@ -60,9 +61,12 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     seen = coarse(volume)
     if _millilitres(seen.array > _AIR) < _PLAUSIBLE_ML:
         return None
+    device = torch.device(device)
     try:
-        logits = _logits(seen.array, torch.device(device))
-    except torch.OutOfMemoryError:  # another program has the accelerator's; on the CPU this takes half a second
+        logits = _logits(seen.array, device)
+    except RuntimeError:  # another program has its memory, or it cannot be used; on the CPU this takes half a second
+        if device.type == "cpu":
+            raise
         logits = _logits(seen.array, torch.device("cpu"))
     body = largest_solid(logits > 0, [2, 2, 2])
     if _millilitres(body) < _PLAUSIBLE_ML:
@@ -92,7 +96,7 @@ def _millilitres(mask: np.ndarray) -> float:
 
 def _logits(seen: np.ndarray, device: torch.device) -> np.ndarray:
     image = torch.from_numpy(seen)[None, None].to(device).contiguous(memory_format=torch.channels_last_3d)
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode(), autocast(device), repeatable():
         logits: np.ndarray = _network(str(device))(image)[0, 0].float().cpu().numpy()
     return logits
 

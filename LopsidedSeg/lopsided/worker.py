@@ -76,7 +76,7 @@ class ExportRequest(BaseModel):
 def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> None:
     """Answer requests until there are no more."""
     with suppress(Exception):  # whatever is wrong with it is said to the one who asks for it
-        _predictor(find_model(None))
+        _predictor(find_model(None)).warm_up()
     for line in requests:
         try:
             [(kind, content)] = json.loads(line).items()
