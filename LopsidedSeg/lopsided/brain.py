@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .architectures import ResidualUNetSizes
+from .devices import repeatable
 from .errors import InputError
 from .intensity import largest_solid, padding_of
 from .networks import Network, autocast, build_network
+from .regions import region_of, wider
 from .resampling import resample
 from .resources import resource_folder
 from .volume import Volume, oriented
@@ -58,16 +61,21 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     seen = coarse(volume)
     if _millilitres(seen.array > _AIR) < _PLAUSIBLE_ML:
         return None
+    device = torch.device(device)
     try:
-        logits = _logits(seen.array, torch.device(device))
-    except torch.OutOfMemoryError:  # another program has the accelerator's; on the CPU this takes half a second
+        logits = _logits(seen.array, device)
+    except RuntimeError:  # another program has its memory, or it cannot be used; on the CPU this takes half a second
+        if device.type == "cpu":
+            raise
         logits = _logits(seen.array, torch.device("cpu"))
-    inside = sitk.GetImageFromArray((logits > 0).astype(np.uint8))
-    body = largest_solid(inside, [2, 2, 2])
-    if _millilitres(sitk.GetArrayViewFromImage(body)) < _PLAUSIBLE_ML:
+    body = largest_solid(logits > 0, [2, 2, 2])
+    if _millilitres(body) < _PLAUSIBLE_ML:
         return None
-    away = sitk.SignedMaurerDistanceMap(body, squaredDistance=False, useImageSpacing=False)
-    near = sitk.GetArrayFromImage(away) * SPACING_MM <= _MARGIN_MM
+    near = np.zeros_like(body)
+    around = wider(region_of(body).box, ceil(_MARGIN_MM / SPACING_MM), body.shape)
+    part = sitk.GetImageFromArray(body[around].astype(np.uint8))
+    away = sitk.SignedMaurerDistanceMap(part, squaredDistance=False, useImageSpacing=False)
+    near[around] = sitk.GetArrayViewFromImage(away) * SPACING_MM <= _MARGIN_MM
     padding = padding_of(volume.array)
     if padding is not None:
         there = Volume((volume.array != padding).astype(np.uint8), volume.geometry)
@@ -75,8 +83,10 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
         x, y, z = (c + 0.01 for c in seen.geometry.origin)
         patient = resample(there, replace(seen.geometry, origin=(x, y, z)), nearest=True).array
         if patient.sum() < _STRIPPED * near.sum():  # somebody has found the brain already, and better
-            around = sitk.BinaryDilate(sitk.GetImageFromArray(patient), [1, 1, 1], sitk.sitkBox)
-            near = sitk.GetArrayFromImage(around)
+            around = wider(region_of(patient).box, 1, patient.shape)
+            dilated = sitk.BinaryDilate(sitk.GetImageFromArray(patient[around]), [1, 1, 1], sitk.sitkBox)
+            near = np.zeros_like(patient)
+            near[around] = sitk.GetArrayViewFromImage(dilated)
     return Volume(near.astype(np.uint8), seen.geometry, "brain")
 
 
@@ -86,7 +96,7 @@ def _millilitres(mask: np.ndarray) -> float:
 
 def _logits(seen: np.ndarray, device: torch.device) -> np.ndarray:
     image = torch.from_numpy(seen)[None, None].to(device).contiguous(memory_format=torch.channels_last_3d)
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode(), autocast(device), repeatable():
         logits: np.ndarray = _network(str(device))(image)[0, 0].float().cpu().numpy()
     return logits
 

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .model import Calibration
-from .regions import Box, Region, measure, region_of
+from .regions import Box, Region, measure, region_of, wider
 from .volume import Geometry, Vector, Volume, to_sitk
 
 FLOOR = 0.25  # where nothing else is asked for
@@ -139,20 +139,17 @@ def _regions(probability: np.ndarray, floor: float) -> list[tuple[Box, np.ndarra
     corner = np.array([side.start for side in box]) - 1
     part = np.pad(probability[box], 1)
     where = np.flatnonzero(part.ravel() >= floor)
-    basins = _basins(part.ravel()[where], _neighbours(where, part.shape))
-    order = np.argsort(basins, kind="stable")
-    places = np.stack(np.unravel_index(where[order], part.shape), axis=1)
+    basins, around_peak = _basins(part.ravel()[where], _neighbours(where, part.shape))
+    around = np.flatnonzero(around_peak)
+    around = around[np.argsort(basins[around], kind="stable")]
+    places = np.stack(np.unravel_index(where[around], part.shape), axis=1)
     regions = []
-    for basin in np.split(places, np.flatnonzero(np.diff(basins[order])) + 1):
-        values = part[tuple(basin.T)]
-        peak = values.argmax()
-        high = values >= values[peak] / 2
-        low, end = basin[high].min(axis=0), basin[high].max(axis=0) + 1
-        body = np.zeros(end - low, np.uint8)
-        body[tuple((basin[high] - low).T)] = 1
-        pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(body), True))
-        found = region_of(pieces == pieces[tuple(basin[peak] - low)]).shifted(low + corner)
-        regions.append((found.box, found.mask))
+    for voxels in np.split(places, np.flatnonzero(np.diff(basins[around])) + 1):
+        low, end = voxels.min(axis=0), voxels.max(axis=0) + 1
+        mask = np.zeros(end - low, bool)
+        mask[tuple((voxels - low).T)] = True
+        k, j, i = (slice(int(a), int(b)) for a, b in zip(low + corner, end + corner, strict=True))
+        regions.append(((k, j, i), mask))
     return regions
 
 
@@ -171,8 +168,9 @@ def _neighbours(where: np.ndarray, shape: tuple[int, ...]) -> list[tuple[np.ndar
     return pairs
 
 
-def _basins(values: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The peak, by its position in ``values``, whose basin each voxel belongs to."""
+def _basins(values: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The peak, by its position in ``values``, whose basin each voxel belongs to; and, bool, whether the voxel hangs
+    together with it by voxels of its basin of half its value."""
     height = np.empty(len(values), np.int64)  # a strict order, so that plateaus have one top
     height[np.argsort(values, kind="stable")] = np.arange(len(values))
     up = np.arange(len(values))
@@ -202,7 +200,25 @@ def _basins(values: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> n
             top[low] = high
     merged = np.arange(len(values))
     merged[list(top)] = [find(peak) for peak in top]
-    return merged[up]
+    # whatever climbs to a summit hangs together with it; summits do where the pass between them is high enough
+    basins = merged[up]
+    half = values[merged] / 2
+    a, b, saddles = a[down][best], b[down][best], saddles[down][best]
+    passable = (merged[a] == merged[b]) & (saddles >= half[a])
+    summits = _joined(merged == np.arange(len(values)), a[passable], b[passable])
+    return basins, summits[up] & (values >= half[basins])
+
+
+def _joined(found: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``found``, and all that is joined to it by edges ``first`` to ``second``, by whatever way."""
+    while True:
+        one, other = found[first], found[second]
+        edge = one != other
+        if not edge.any():
+            return found
+        found[first[edge]] = found[second[edge]] = True
+        later = ~(one | other)
+        first, second = first[later], second[later]
 
 
 class _Nearness:
@@ -216,10 +232,14 @@ class _Nearness:
         low, high = [min(s.start for s in side) for side in sides], [max(s.stop for s in side) for side in sides]
         self.low = np.array(low)
         window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        image = to_sitk(annotated[window].astype(np.uint8), geometry)
-        filled = sitk.BinaryFillhole(image)
-        self.touching = sitk.GetArrayFromImage(sitk.BinaryDilate(filled, [1, 1, 1], sitk.sitkBox)).astype(bool)
-        distance = sitk.SignedMaurerDistanceMap(filled, squaredDistance=False, useImageSpacing=True)
+        lesions = annotated[window].astype(np.uint8)
+        near = wider(region_of(lesions).box, 1, lesions.shape)
+        filled = sitk.BinaryFillhole(sitk.GetImageFromArray(lesions[near]))
+        lesions[near] = sitk.GetArrayViewFromImage(filled)
+        self.touching = np.zeros(lesions.shape, bool)
+        self.touching[near] = sitk.GetArrayViewFromImage(sitk.BinaryDilate(filled, [1, 1, 1], sitk.sitkBox))
+        image = to_sitk(lesions, geometry)
+        distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
         self.distance = np.maximum(sitk.GetArrayFromImage(distance), 0)
 
     def of(self, box: Box, mask: np.ndarray, margin_mm: float) -> tuple[float | None, bool]:

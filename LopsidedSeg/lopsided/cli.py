@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from . import __version__
+from . import __version__, runtime
 from .annotation import Annotation, read_annotation, read_labels
 from .candidates import MARGIN_MM
 from .dataset.commands import dataset, export_command
@@ -270,6 +270,7 @@ def _summary(suggestions: Suggestions, out: Path, seconds: float, device: str) -
 
 def main() -> None:
     """Run the command: exit 2 for what the user can mend, 1 for our own failure."""
+    runtime.keep_memory()
     run_app(app)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from .regions import region_of
 from .resampling import covered
 from .volume import Geometry, Volume
 
@@ -103,10 +104,18 @@ def _patient(coarse: np.ndarray, padding: float | None, spacing_kji: np.ndarray)
     return _one_solid_body(coarse > low + AIR * (high - low), spacing_kji)
 
 
-def largest_solid(mask: sitk.Image, reach: list[int]) -> sitk.Image:
-    """The largest component of a 0-1 image, with gaps of up to twice ``reach`` (voxels along i, j, k) and holes filled."""
-    body = sitk.RelabelComponent(sitk.ConnectedComponent(mask), sortByObjectSize=True) == 1
-    return sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(body, reach, sitk.sitkBall))
+def largest_solid(mask: np.ndarray, reach: list[int]) -> np.ndarray:
+    """The largest component of a mask (k, j, i), with gaps of up to twice ``reach`` (voxels along i, j, k) and holes filled."""
+    components = sitk.RelabelComponent(
+        sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))), sortByObjectSize=True
+    )
+    solid = sitk.GetArrayFromImage(components) == 1
+    if solid.any():
+        box = region_of(solid).box  # neither step leaves it
+        part = sitk.GetImageFromArray(solid[box].astype(np.uint8))
+        part = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(part, reach, sitk.sitkBall))
+        solid[box] = sitk.GetArrayViewFromImage(part)
+    return solid
 
 
 def _one_solid_body(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
@@ -114,7 +123,7 @@ def _one_solid_body(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(image, [1, 1, 1], sitk.sitkBall)
     reach = [max(1, round(float(GAP_MM / s))) for s in spacing_kji[::-1]]
-    solid = sitk.GetArrayFromImage(largest_solid(opened, reach)).astype(bool)
+    solid = largest_solid(sitk.GetArrayViewFromImage(opened), reach)
     if solid.any():
         return solid
     return mask if mask.any() else np.ones_like(mask)

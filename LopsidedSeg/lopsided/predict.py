@@ -11,17 +11,20 @@ import numpy as np
 import torch
 
 from .brain import find_brain
+from .devices import choose_device, is_shortage, reason, repeatable
 from .errors import InputError
 from .model import Model
-from .networks import Network, autocast, build_network, fold
+from .networks import Network, autocast, build_network, fold, fuse, half_precision
 from .resampling import resample
 from .study import Study, network_input
-from .volume import Volume
+from .volume import Geometry, Volume
 
 Progress = Callable[[str, float], None]
 """Called with what is being done, in words, and the part done, 0 to 1. Whatever it raises ends the prediction."""
 
 Box = tuple[slice, slice, slice]
+
+_WARM_UP = Geometry((80, 80, 80), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
 
 class Cancelled(Exception):
@@ -56,19 +59,41 @@ class Predictor:
             InputError: weights that are not those of the card's architecture, or a device that is not there.
         """
         self.model = model
-        self.device = _device(device)
-        network = build_network(len(model.card.input.sequences), model.card.architecture)
-        weights = {name: torch.from_numpy(array) for name, array in model.weights.items()}
+        self._wanted = choose_device(device)
+        self._use(torch.device("cpu"))
+        self._try_device()
+
+    def _use(self, device: torch.device) -> None:
+        """Build the network there: from the weights, for a device that failed may not give its own back."""
+        card = self.model.card
+        network = build_network(len(card.input.sequences), card.architecture)
+        weights = {name: torch.from_numpy(array) for name, array in self.model.weights.items()}
         wanted, given = ({n: t.shape for n, t in tensors.items()} for tensors in (network.state_dict(), weights))
         for name in sorted(wanted.keys() | given.keys()):
             if wanted.get(name) != given.get(name):
                 raise InputError(
-                    f"{model.folder}: weights and architecture ({model.card.architecture.kind}) disagree at {name}; "
+                    f"{self.model.folder}: weights and architecture ({card.architecture.kind}) disagree at {name}; "
                     "install the model again"
                 )
         network.load_state_dict(weights)
-        self.network = network.eval().to(self.device)
-        fold(self.network)
+        fold(network.eval())
+        self.network, self.device = network.to(device), device
+        if device.type == "cpu":
+            fuse(self.network, half_precision(device) or torch.float32)
+
+    def _try_device(self, progress: Progress = lambda what, part: None) -> None:
+        """Go (back) to the device that is wanted: another program may have left it meanwhile."""
+        if self.device != self._wanted:
+            try:
+                self._use(self._wanted)
+            except RuntimeError as error:
+                progress(f"{self._wanted} cannot be used ({reason(error)}); going on with the CPU", 0.0)
+
+    def warm_up(self) -> None:
+        """Do what only the first search has to: load the brain's network, start the device, choose its kernels."""
+        find_brain(Volume(np.pad(np.ones((64, 64, 64), np.float32), 8), _WARM_UP), self.device)
+        side = 8 * self.network.stride
+        self._logits(torch.zeros(1, len(self.model.card.input.sequences), side, side, side), lambda what, part: None)
 
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
         """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 away from the patient.
@@ -77,6 +102,7 @@ class Predictor:
             InputError: the study has not what the model needs.
             Exception: whatever ``progress`` raises, :class:`Cancelled` for one.
         """
+        self._try_device(progress)
         progress("Preparing the images", 0.0)
         brain = find_brain(study.reference, self.device)
         seen = network_input(study, self.model.card.input, self.network.stride, brain)
@@ -88,27 +114,34 @@ class Predictor:
         progress("Mapping back", 1.0)
         return mapped
 
+    def _ready(self) -> None:
+        if self.device.type == "cpu":
+            fuse(self.network, half_precision(self.device) or torch.float32)
+
     def _logits(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Whole where it fits; otherwise in tiles half as large, until they fit, at last on the CPU."""
-        shape = images.shape[2:]
-        core = max(shape)
+        whole, stride = max(images.shape[2:]), self.network.stride
+        core = whole
         while True:
             try:
-                with autocast(self.device):
+                with autocast(self.device), repeatable():
                     return tiled_logits(
                         self.network, images, core, lambda part: progress("Searching for lesions", part)
                     )
-            except (torch.OutOfMemoryError, MemoryError):
-                core = core // 2 // self.network.stride * self.network.stride
-            if core < 4 * self.network.stride:
-                if self.device.type == "cpu":
-                    raise MemoryError("not enough memory even for small tiles; close other programs and try again")
-                progress(f"Not enough memory on {self.device}; going on with the CPU", 0.1)
-                self.device = torch.device("cpu")
-                self.network.to(self.device)
-                core = max(shape)
-            else:
+            except (RuntimeError, MemoryError) as error:
+                short, why = is_shortage(error), reason(error)
+                if self.device.type == "cpu" and not short:
+                    raise
+            core = core // 2 // stride * stride
+            if short and core >= 4 * stride:
                 progress(f"Not enough memory; going on with tiles of {core} voxels", 0.1)
+            elif self.device.type == "cpu":
+                raise MemoryError("not enough memory even for small tiles; close other programs and try again")
+            else:
+                problem = f"Not enough memory on {self.device}" if short else f"{self.device} cannot be used ({why})"
+                progress(f"{problem}; going on with the CPU", 0.1)
+                self._use(torch.device("cpu"))
+                core = whole
 
 
 class RememberingPredictor(Predictor):
@@ -172,13 +205,3 @@ def _fingerprint(study: Study) -> str:
         digest.update(f"{name}{volume.geometry}{volume.array.dtype}".encode())
         digest.update(np.ascontiguousarray(volume.array).data)
     return digest.hexdigest()
-
-
-def _device(name: str | None) -> torch.device:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name is None:
-        name = next(n for n in ("cuda", "mps", "cpu") if there[n])
-    if not there.get(name.split(":")[0], False):
-        found = ", ".join(n for n, ok in there.items() if ok)
-        raise InputError(f"--device {name}: not available here; available: {found}")
-    return torch.device(name)

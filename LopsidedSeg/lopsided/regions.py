@@ -31,6 +31,12 @@ class Region:
         return Region((k, j, i), self.mask)
 
 
+def wider(box: Box, by: int, shape: tuple[int, ...]) -> Box:
+    """``by`` voxels more on each side, but no further than a volume of ``shape`` (k, j, i)."""
+    k, j, i = (slice(max(s.start - by, 0), min(s.stop + by, n)) for s, n in zip(box, shape, strict=True))
+    return k, j, i
+
+
 @dataclass(frozen=True)
 class Size:
     """``longest_diameter_mm``: the largest distance between two points of it, in any direction. Centroid in LPS, mm."""

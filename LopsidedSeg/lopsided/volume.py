@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import permutations
+from dataclasses import dataclass, field, replace
+from itertools import permutations, product
 
 import numpy as np
 import SimpleITK as sitk
@@ -131,6 +131,19 @@ def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)
     return image
+
+
+def part_around(volume: Volume, target: Geometry, margin_mm: float) -> Volume:
+    """The part of ``volume`` that ``target`` covers, and ``margin_mm`` around it; a view, of at least one voxel."""
+    g, far = volume.geometry, np.array(target.shape) - 1
+    corners = g.index(target.physical(np.array(list(product((0, 1), repeat=3))) * far))
+    margin, last = margin_mm / np.array(g.spacing[::-1]), np.array(g.shape) - 1
+    low = np.clip(np.floor(corners.min(0) - margin), 0, last).astype(int)
+    high = np.clip(np.ceil(corners.max(0) + margin), 0, last).astype(int)
+    k, j, i = (slice(a, b + 1) for a, b in zip(low, high, strict=True))
+    x, y, z = (int(n) for n in (high - low + 1)[::-1])
+    part = replace(g, size=(x, y, z), origin=_vector(g.physical(low)))
+    return Volume(volume.array[k, j, i], part, volume.name)
 
 
 def oriented(volume: Volume) -> Volume:

@@ -29,7 +29,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from . import __version__
+from . import __version__, runtime
 from .annotation import Annotation, read_annotation
 from .dataset.export import export_reading
 from .dataset.pseudonyms import read_key
@@ -76,7 +76,7 @@ class ExportRequest(BaseModel):
 def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> None:
     """Answer requests until there are no more."""
     with suppress(Exception):  # whatever is wrong with it is said to the one who asks for it
-        _predictor(find_model(None))
+        _predictor(find_model(None)).warm_up()
     for line in requests:
         try:
             [(kind, content)] = json.loads(line).items()
@@ -135,6 +135,7 @@ _ANSWERS: dict[str, tuple[type[BaseModel], Callable[..., dict[str, Any]]]] = {
 
 def main() -> None:
     """Serve on this process's stdin and stdout."""
+    runtime.keep_memory()
     # the protocol gets a descriptor of its own, so that a library's print cannot break it
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)

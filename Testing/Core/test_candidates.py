@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from lopsided.candidates import FLOOR, above, confidence, find_candidates
 from lopsided.model import Calibration
-from lopsided.volume import Geometry, Volume
+from lopsided.volume import Geometry, Volume, to_sitk
 from numpy.testing import assert_allclose
 
 PLAIN = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=1, brier=0, calibration_error=0)
@@ -116,6 +117,20 @@ def test_a_component_reaching_into_anothers_box(grid: Geometry) -> None:
     array[12, 36, 36] = 0.6
     missed = find_candidates(Volume(array, grid), nothing(grid), PLAIN).missed
     assert sorted(int(c.mask.sum()) for c in missed) == [1, 30]
+
+
+def test_every_candidate_hangs_together_around_its_peak(grid: Geometry) -> None:
+    """In a rough map, where a basin of several summits may have parts that only lower voxels join."""
+    noise = sitk.SmoothingRecursiveGaussian(to_sitk(np.random.default_rng(5).normal(size=grid.shape), grid), 1.2)
+    rough = sitk.GetArrayFromImage(sitk.RescaleIntensity(noise, 0, 1)).astype(np.float32) ** 2
+    found = find_candidates(Volume(rough, grid), nothing(grid), PLAIN).missed
+    assert len(found) > 20
+    for candidate in found:
+        inside = rough[candidate.box][candidate.mask]
+        assert inside.max() == candidate.peak_probability
+        assert inside.min() >= candidate.peak_probability / 2
+        pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(candidate.mask.astype(np.uint8)), True)
+        assert sitk.GetArrayViewFromImage(pieces).max() == 1
 
 
 def test_no_voxel_no_candidate(grid: Geometry) -> None:

@@ -10,7 +10,7 @@ import pytest
 FOLDER = Path(lopsided.__file__).parent
 FILES = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
 MODULES = sorted(".".join(path.parts) for path in FILES if not path.stem.startswith("__"))
-WITH_TORCH = {"brain", "networks", "predict", "worker"}
+WITH_TORCH = {"brain", "devices", "networks", "predict", "worker"}
 
 
 @pytest.mark.parametrize("module", MODULES)

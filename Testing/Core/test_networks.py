@@ -1,9 +1,22 @@
 """What every network promises to patches and tiles, and what the 2.5D DeepLab sees."""
 
+import platform
+
 import pytest
 import torch
 from lopsided.architectures import Architecture, DeepLabSizes, ResidualUNetSizes
-from lopsided.networks import DeepLab25D, Network, build_network, deeplab, fold, residual_unet
+from lopsided.networks import (
+    DeepLab25D,
+    Network,
+    build_network,
+    deeplab,
+    fold,
+    fuse,
+    fused,
+    half_precision,
+    residual_unet,
+)
+from lopsided.networks.layers import ResidualBlock
 from lopsided.predict import tiled_logits
 from torch import nn
 from torch.nn.functional import pad
@@ -90,6 +103,32 @@ def test_folded_it_is_the_same_function(sizes: Architecture) -> None:
         after = network(images)
     assert not any(isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) for module in network.modules())
     assert (after - before).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_fused_it_is_the_same_function(sizes: Architecture, dtype: torch.dtype) -> None:
+    network, images = new(sizes), torch.randn(1, 2, 16, 32, 32)
+    fold(network)
+    half = dtype == torch.bfloat16
+    with torch.inference_mode(), torch.autocast("cpu", dtype if half else None, enabled=half):
+        before = network(images)
+        fuse(network, dtype)
+        after = network(images)
+    assert (after - before).abs().max() < (0.02 if half else 1e-5) * before.abs().max()
+    if platform.machine() in ("x86_64", "AMD64") and (dtype == torch.float32 or half_precision(torch.device("cpu"))):
+        assert not any(isinstance(module, ResidualBlock | nn.ReLU) for module in network.modules())
+
+
+def test_where_the_fused_operator_is_another_nothing_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused._Fused, "forward", lambda self, x, shortcut=None: self.convolution(x))
+    fused._works.cache_clear()
+    network, images = new(UNETS["three levels"]), torch.randn(1, 2, 16, 32, 32)
+    fold(network)
+    with torch.inference_mode():
+        before = network(images)
+        fuse(network, torch.float32)
+        assert torch.equal(network(images), before)
+    fused._works.cache_clear()
 
 
 def test_tiles_agree_exactly(sizes: Architecture) -> None:

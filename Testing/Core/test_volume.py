@@ -1,12 +1,14 @@
 """Grids, physical space and resampling."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lopsided.resampling import resample
-from lopsided.volume import Geometry, Volume, aligned, geometry_of, oriented, to_sitk
+from lopsided.volume import Geometry, Volume, aligned, geometry_of, oriented, part_around, to_sitk
 from numpy.testing import assert_allclose
 
 
@@ -101,3 +103,18 @@ def test_overlap_is_of_boxes_in_physical_space() -> None:
     assert a.overlaps(Geometry((4, 4, 4), (1, 1, 1), (10, 10, 10), identity))
     assert Geometry((4, 4, 4), (1, 1, 1), (10, 10, 10), identity).overlaps(a)
     assert not a.overlaps(Geometry((20, 20, 20), (1, 1, 1), (40, 0, 0), identity))
+
+
+def test_a_part_around_a_grid_is_the_same_image_there(
+    head: Callable[..., Volume], geometry: Callable[..., Geometry], oblique: Geometry
+) -> None:
+    """Also where the grid is tilted, and reaches beyond the image."""
+    whole = head(oblique)
+    middle = oblique.physical((np.array(oblique.shape) - 1) / 2)
+    for axes in (oblique.direction, (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)):
+        target = geometry((12, 14, 40), (2.0, 1.5, 1.5), tuple(middle), axes)
+        part = part_around(whole, target, 12.0)
+        assert part.array.size < whole.array.size
+        assert np.abs(resample(part, target).array - resample(whole, target).array).max() < 1e-2
+    far = geometry((8, 8, 8), (1.0, 1.0, 1.0), (900.0, 0.0, 0.0))
+    assert not resample(part_around(whole, far, 12.0), far).array.any()

@@ -1,0 +1,28 @@
+"""How LopsidedSeg's own programs, the worker and the command line, use processor and memory. They import this first."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+# OpenBLAS, which numpy brings along, lets its threads run on for a while after each product, in case that there is another:
+# meanwhile torch has half of the processors. It is read when numpy is imported; what a user has set stays.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
+_NEVER = 2**31 - 1
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that it has had, for the next layer and the next study.
+
+    Otherwise glibc gives every large array back, and each layer of a network begins by getting zeroed pages anew, which
+    takes as long as its convolution. The most that is taken stays the same. Nothing happens without glibc.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, _NEVER)

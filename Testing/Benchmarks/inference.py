@@ -1,0 +1,366 @@
+"""How fast a study becomes candidates, beside MONAI's and nnU-Net's inference of the same network, and how near the limit.
+
+    python Testing/Benchmarks/inference.py [--study FOLDER] [--model FOLDER] [--json FILE]
+
+``--study`` is a folder with t1c.nii.gz and, for four sequences, t1, t2 and flair (or t1n, t2w, t2f); the sample study
+where none is given. All methods share weights, input, and every stage but the network, and take turns; each number is a
+median. nnU-Net is in the table where it is installed (``pip install nnunetv2``). ``--parts`` chooses: ``peers`` (on the
+study as it is), ``sizes`` (other grids, four sequences), ``curves``, ``worker``, ``memory``. ``--quick`` measures nothing:
+it fails where methods disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import inference_studies as studies
+import numpy as np
+import torch
+from inference_machine import describe, limits, operations, peak_memory, seconds
+from inference_peers import Search, in_one_piece, peers
+from lopsided import predict
+from lopsided import study as study_module
+from lopsided import suggest as suggest_module
+from lopsided.annotation import Annotation
+from lopsided.architectures import ResidualUNetSizes
+from lopsided.model import Model, find_model, load_model
+from lopsided.networks import Network, build_network, fold
+from lopsided.predict import Predictor
+from lopsided.results import write_candidates
+from lopsided.study import Study
+from lopsided.suggest import Suggestions, suggest
+
+OURS, REFERENCE = "LopsidedSeg", "in one piece, float32"
+PARTS = ("peers", "sizes", "curves", "worker", "memory")
+TIMED = {
+    "brain": [(predict, "find_brain")],
+    "normalise": [(study_module, "find_foreground"), (study_module, "normalise")],
+    "resample": [(study_module, "resample"), (study_module, "covered")],
+    "network": [(Predictor, "_logits")],
+    "resample back": [(predict, "resample")],
+    "candidates": [(suggest_module, "find_candidates")],
+}
+AGREE = 0.05  # of a probability: half precision's error, as measured on real studies, is half of it
+Row = dict[str, Any]
+
+
+class Bench:
+    """A model on a device, and how the methods search with it."""
+
+    def __init__(self, model: Model, device: str | None) -> None:
+        self.model = model
+        ours = Predictor(model, device)
+        self.device = ours.device
+        plain = _plain(model).to(self.device)  # the peers' own, so that nothing done to ours is done to theirs
+        others, self.missing = peers(plain, self.device)
+        self.methods = {OURS: ours}
+        for name, search in {**others, REFERENCE: in_one_piece(plain, self.device)}.items():
+            self.methods[name] = Predictor(model, device)
+            self.methods[name]._logits = _instead(search)  # type: ignore[method-assign]
+        self.operations = operations(plain, (1, len(model.card.input.sequences), 64, 64, 64)) / 64**3
+
+    def run(self, name: str, study: Study) -> tuple[Suggestions, dict[str, float]]:
+        """The suggestions of a method, with the seconds of each stage and of all (``suggest``)."""
+        predictor = self.methods[name]
+        annotation = Annotation.empty(study.reference.geometry)
+        kept: list[Suggestions] = []
+        with stages(self.device, predictor) as spent:
+            whole = seconds(lambda: kept.append(suggest(predictor, study, annotation)), self.device)
+        return kept[0], {**spent, "other": whole - sum(spent.values()), "suggest": whole}
+
+    def compare(self, study: Study, names: list[str], repetitions: int, title: str) -> list[Row]:
+        """A row for each method: medians over interleaved repetitions, and how it agrees with the reference."""
+        reference, _ = self.run(REFERENCE, study)
+        results, times = {}, defaultdict(list)
+        for _ in range(repetitions + 1):  # the first one warms up
+            for name in names:
+                results[name], spent = self.run(name, study)
+                times[name].append(spent)
+        voxels = len(self.model.card.input.sequences), *self._seen(study)
+        rows = []
+        for name in names:
+            spent = {k: median(t[k] for t in times[name][1:] or times[name]) for k in times[name][0]}
+            apart = np.abs(results[name].probability.array - reference.probability.array).max()
+            rows.append(
+                {
+                    "study": title,
+                    "input": "×".join(map(str, voxels)),
+                    "method": name,
+                    **spent,
+                    "largest difference": float(apart),
+                    "candidates": same_candidates(results[name], reference),
+                    "GFLOP/s": self.operations * np.prod(voxels[1:], dtype=float) / spent["network"] / 1e9,
+                }
+            )
+        return rows
+
+    def _seen(self, study: Study) -> tuple[int, ...]:
+        brain = predict.find_brain(study.reference, self.device)
+        return study_module.network_input(
+            study, self.model.card.input, self.methods[OURS].network.stride, brain
+        ).geometry.shape
+
+
+def _plain(model: Model) -> Network:
+    """The model's network in float32, batch normalisation folded: as any peer would run it."""
+    network = build_network(len(model.card.input.sequences), model.card.architecture)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
+    fold(network.eval())
+    return network
+
+
+def _instead(search: Search) -> Callable[..., torch.Tensor]:
+    return lambda images, progress: search(images)
+
+
+@contextmanager
+def stages(device: torch.device, predictor: Predictor) -> Iterator[dict[str, float]]:
+    """The seconds spent in each of ``TIMED``, while in the block."""
+    spent = dict.fromkeys(TIMED, 0.0)
+    originals = []
+
+    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result: list[Any] = []
+            spent[stage] += seconds(lambda: result.append(function(*args, **kwargs)), device)
+            return result[0]
+
+        return call
+
+    for stage, places in TIMED.items():
+        for place, name in places:
+            owner = predictor if place is Predictor else place
+            originals.append((owner, name, owner.__dict__.get(name)))
+            setattr(owner, name, timed(stage, getattr(owner, name)))
+    try:
+        yield spent
+    finally:
+        for owner, name, original in reversed(originals):
+            if original is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
+
+
+def same_candidates(found: Suggestions, reference: Suggestions) -> str:
+    """How many of all candidates are in both: each holds the peak of the other."""
+
+    def holds(a: Any, b: Any) -> bool:
+        inside = [p - s.start for p, s in zip(b.peak_kji, a.box, strict=True)]
+        return all(0 <= n < d for n, d in zip(inside, a.mask.shape, strict=True)) and bool(a.mask[tuple(inside)])
+
+    ours, theirs = found.found.missed, reference.found.missed
+    both = sum(any(holds(a, b) and holds(b, a) for b in theirs) for a in ours)
+    shown = sum(any(holds(a, b) and holds(b, a) for b in reference.shown) for a in found.shown)
+    if both == len(ours) == len(theirs) and shown == len(found.shown) == len(reference.shown):
+        return f"same {both}, {shown} shown"
+    return f"{both} of {len(theirs)}, {len(ours) - both} more; shown {shown} of {len(reference.shown)}"
+
+
+def table(rows: list[Row], columns: list[str]) -> str:
+    """Markdown."""
+
+    def text(value: Any) -> str:
+        return (
+            f"{value:.3g}"
+            if isinstance(value, float) and value < 100
+            else f"{value:.0f}"
+            if value != str(value)
+            else value
+        )
+
+    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
+    lines += ["| " + " | ".join(text(row.get(c, "")) for c in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    torch.set_num_threads(options.threads)
+    model = _model(options)
+    if options.alone:
+        return _alone(options, model)
+    bench = Bench(model, options.device)
+    study = studies.read(options.study, 1)
+    everything: dict[str, Any] = {"machine": describe(bench.device), "model": model.card.name}
+    print(f"{everything['machine']}\n\nModel {model.card.name}, {bench.operations / 1e3:.1f} kFLOP a voxel.\n")
+    print("\n".join(bench.missing) + "\n" if bench.missing else "")
+    if options.quick:
+        return _agreement(bench, study)
+    for part in options.parts:
+        everything[part] = globals()[f"_{part}"](bench, study, options)
+    if options.json:
+        options.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, help="a folder; the sample study where none is given")
+    parser.add_argument("--model", help="a model folder or a bundled model's name")
+    parser.add_argument("--network", help="sizes as in model.json; random weights, on 1 mm: right for time alone")
+    parser.add_argument("--device")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="agreement alone")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)  # one method in a process of its own: its memory
+    parser.add_argument("--sequences", type=int, default=1, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def _model(options: argparse.Namespace) -> Model:
+    model = load_model(find_model(options.model))
+    if not options.network:
+        return model
+    sizes = ResidualUNetSizes.model_validate_json(options.network)
+    torch.manual_seed(0)
+    weights = {n: t.numpy() for n, t in build_network(1, sizes).state_dict().items()}
+    seen = model.card.input.model_copy(
+        update={"spacing_mm": (1.0, 1.0, 1.0), "sequences": model.card.input.sequences[:1]}
+    )
+    card = model.card.model_copy(update={"name": "random", "architecture": sizes, "input": seen})
+    return Model(model.folder, card.signed(), weights)
+
+
+def _agreement(bench: Bench, study: Study) -> int:
+    rows = bench.compare(study, [n for n in bench.methods if n != REFERENCE], 0, "sample")
+    print(table(rows, ["method", "largest difference", "candidates"]))
+    ours = rows[0]
+    if ours["largest difference"] > AGREE or not ours["candidates"].startswith("same"):
+        print(f"{OURS} and the whole volume in one piece disagree", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _peers(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
+    rows = bench.compare(study, list(bench.methods), options.repetitions, "as it is")
+    best = limits(bench.device)
+    for row in rows:
+        row["times ours"] = row["network"] / rows[0]["suggest"]
+    columns = ["method", "network", "suggest", "times ours", "largest difference", "candidates", "GFLOP/s"]
+    print(f"## Beside its peers\n\nInput {rows[0]['input']} voxels; seconds.\n\n{table(rows, columns)}\n")
+    print(f"## Stages\n\n{table(rows[:1], [*TIMED, 'other', 'suggest'])}\n")
+    share = rows[0]["GFLOP/s"] * 1e9 / best["3×3×3 convolution"]
+    print("; ".join(f"best {name} {rate / 1e9:.0f} GFLOP/s" for name, rate in best.items()) + f"; ours {share:.0%}\n")
+    return {"rows": rows, "limits": best}
+
+
+def _sizes(bench: Bench, study: Study, options: argparse.Namespace) -> list[Row]:
+    folder, spacing = options.study, (0.98, 0.98, 0.98)
+    rows = []
+    small = studies.on_grid(study, (176, 188, 144), spacing)
+    for title, one in {"176×188×144": small, "512×512×120 full head": studies.full_head(study)}.items():
+        rows += bench.compare(one, list(bench.methods), options.repetitions, title)
+    four = Bench(studies.for_sequences(bench.model, 4), str(bench.device))
+    rows += four.compare(studies.read(folder), list(four.methods), options.repetitions, "four sequences")
+    for row in rows:
+        ours = next(r for r in rows if r["study"] == row["study"])
+        row["times ours"] = row["network"] / ours["suggest"]
+    columns = ["study", "input", "method", "network", "suggest", "times ours", "largest difference", "candidates"]
+    print(f"## Other studies\n\n{table(rows, columns)}\n")
+    return rows
+
+
+def _curves(bench: Bench, study: Study, options: argparse.Namespace) -> list[Row]:
+    made = {f"field of view ×{n}": studies.in_a_field_of(study, n) for n in (1, 2, 4, 8)}
+    made |= {f"brain ×{n}": studies.of_a_brain(study, n) for n in (2, 4, 8)}
+    made |= {f"voxels of {mm} mm": studies.with_voxels_of(study, mm) for mm in (0.5, 1.5, 2.0)}
+    rows = []
+    for title, one in made.items():
+        spent = [bench.run(OURS, one)[1] for _ in range(options.repetitions + 1)][1:]
+        voxels = "×".join(map(str, one.reference.geometry.size))
+        seen = float(np.prod(bench._seen(one), dtype=float)) / 1e6
+        middle = {k: median(s[k] for s in spent) for k in spent[0]}
+        rows.append({"study": title, "image": voxels, "network's megavoxels": seen, **middle})
+    columns = ["study", "image", "network's megavoxels", *TIMED, "suggest"]
+    print(f"## Curves\n\n{table(rows, columns)}\n")
+    return rows
+
+
+def _worker(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
+    """The process that Slicer starts: until it is ready, and two studies, one after the other, as Slicer sends them."""
+    import SimpleITK as sitk
+    from lopsided.volume import to_sitk
+
+    spent: Row = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        image = to_sitk(study.reference.array, study.reference.geometry)
+        spent["image to file"] = seconds(
+            lambda: sitk.WriteImage(image, str(folder / "t1c.nrrd"), False), torch.device("cpu")
+        )
+        sitk.WriteImage(image + 1, str(folder / "other.nrrd"), False)
+        command = [sys.executable, "-m", "lopsided.worker"]
+        began = time.perf_counter()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin
+            assert process.stdout
+
+            def until(key: str) -> None:
+                for line in process.stdout:  # type: ignore[union-attr]
+                    message = json.loads(line)
+                    if key in message:
+                        return
+                    if "error" in message:
+                        raise RuntimeError(message["error"])
+
+            until("ready")
+            spent["cold start to ready"] = time.perf_counter() - began
+            for title, name in (("first study", "t1c"), ("second study", "other")):
+                request = {"sequences": {"t1c": str(folder / f"{name}.nrrd")}, "out": str(folder / name)}
+                request["model"] = str(bench.model.folder)
+                began = time.perf_counter()
+                process.stdin.write(json.dumps({"suggest": request}) + "\n")
+                process.stdin.flush()
+                until("done")
+                spent[title] = time.perf_counter() - began
+            process.stdin.close()
+        spent["read"] = seconds(lambda: studies.read(options.study, 1), torch.device("cpu"))
+        found, inside = bench.run(OURS, study)
+        spent["write"] = seconds(lambda: write_candidates(found, folder), torch.device("cpu"))
+    spent["suggest"] = inside["suggest"]
+    spent["transfer"] = spent["image to file"] + max(spent["second study"] - spent["suggest"], 0)
+    print(f"## The worker\n\n{table([spent], list(spent))}\n")
+    return spent
+
+
+def _memory(bench: Bench, _: Study, options: argparse.Namespace) -> list[Row]:
+    rows = []
+    for sequences in (1, 4):
+        for name in [*bench.methods, "nothing"]:
+            command = [sys.executable, __file__, "--alone", name, "--sequences", str(sequences)]
+            for option in ("study", "model", "network", "threads"):
+                if value := getattr(options, option):
+                    command += [f"--{option}", str(value)]
+            command += ["--device", str(bench.device)]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            rows.append({"method": name, "sequences": sequences, **json.loads(said.splitlines()[-1])})
+    print(f"## Peak memory\n\nGB.\n\n{table(rows, list(rows[0]))}\n")
+    return rows
+
+
+def _alone(options: argparse.Namespace, model: Model) -> int:
+    bench = Bench(studies.for_sequences(model, options.sequences), options.device)
+    study = studies.read(options.study, options.sequences)
+    if options.alone != "nothing":  # which is what imports, model and images take
+        bench.run(options.alone, study)
+    print(json.dumps(peak_memory(bench.device)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
