@@ -13,13 +13,9 @@ class _Sizes(BaseModel):
 
 
 class ResidualUNetSizes(_Sizes):
-    """The sizes of :class:`lopsided.networks.ResidualUNet`, from the finest level to the coarsest.
-
-    A voxel of the finest level is a block of ``block`` voxels along each axis, which are its channels.
-    """
+    """The sizes of :class:`lopsided.networks.ResidualUNet`, from the finest level to the coarsest."""
 
     kind: Literal["residual-unet-3d"] = "residual-unet-3d"
-    block: Literal[1, 2] = 1
     channels: tuple[int, ...] = Field(min_length=2)
     encoder_blocks: tuple[int, ...]
     decoder_blocks: tuple[int, ...]
@@ -36,7 +32,7 @@ class ResidualUNetSizes(_Sizes):
     @property
     def stride(self) -> int:
         """Every spatial size, and every tile's corner, is a multiple of this many voxels."""
-        return self.block * 2 ** (len(self.channels) - 1)
+        return 2 ** (len(self.channels) - 1)
 
     @property
     def halo(self) -> int:
@@ -48,7 +44,7 @@ class ResidualUNetSizes(_Sizes):
         for level in reversed(range(len(self.channels))):
             reach += 2 * self.encoder_blocks[level] * 2**level
         reach += 1  # the stem
-        return math.ceil(self.block * reach / self.stride) * self.stride
+        return math.ceil(reach / self.stride) * self.stride
 
 
 class DeepLabSizes(_Sizes):

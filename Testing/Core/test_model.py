@@ -55,7 +55,7 @@ def test_truncated_weights_are_refused(copy: Path) -> None:
         (lambda c: c.pop("calibration"), "calibration: Field required"),
         (lambda c: c.update(surprise=1), "surprise: Extra inputs"),
         (lambda c: c["architecture"].update(decoder_blocks=[1]), "decoder_blocks"),
-        (lambda c: c["architecture"].update(kind="deeplabv3-2.5d"), "block: Extra inputs"),
+        (lambda c: c["architecture"].update(kind="deeplabv3-2.5d"), "encoder_blocks: Extra inputs"),
         (
             lambda c: c["architecture"].update(kind="mixer"),
             "architecture: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'",

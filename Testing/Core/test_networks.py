@@ -14,7 +14,6 @@ from lopsided.networks import (
     fuse,
     fused,
     half_precision,
-    residual_unet,
 )
 from lopsided.networks.layers import ResidualBlock
 from lopsided.predict import tiled_logits
@@ -24,7 +23,6 @@ from torch.nn.functional import pad
 UNETS = {
     "three levels": ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1)),
     "four levels": ResidualUNetSizes(channels=(4, 4, 4, 4), encoder_blocks=(1, 0, 1, 1), decoder_blocks=(0, 1, 0)),
-    "blocks of two": ResidualUNetSizes(block=2, channels=(8, 8, 8), encoder_blocks=(1, 0, 1), decoder_blocks=(1, 0)),
     "two levels": ResidualUNetSizes(channels=(4, 8), encoder_blocks=(2, 2), decoder_blocks=(2,)),
 }
 DEEPLABS = {
@@ -75,14 +73,6 @@ def test_logits_are_on_the_grid_of_the_images(sizes: Architecture) -> None:
     logits = network(torch.randn(2, 3, 16, 24, 32))
     assert logits.shape == (2, 1, 16, 24, 32)
     assert logits.std() > 0
-
-
-def test_voxels_of_a_block_keep_their_places() -> None:
-    images = torch.arange(2 * 3 * 4 * 6 * 8, dtype=torch.float32).reshape(2, 3, 4, 6, 8)
-    channels = residual_unet._to_channels(images, 2)
-    assert channels.shape == (2, 24, 2, 3, 4)
-    assert channels[1, 8:16, 1, 2, 3].tolist() == images[1, 1, 2:, 4:, 6:].flatten().tolist()
-    assert torch.equal(residual_unet._from_channels(channels[:, 8:16], 2), images[:, 1:2])
 
 
 def test_tiles_agree_with_the_whole_volume(sizes: Architecture) -> None:

@@ -18,9 +18,6 @@ from .layers import LESIONS_ARE_RARE, ResidualBlock, at_full_precision, layer
 class ResidualUNet(nn.Module):
     """Encoder and decoder of residual blocks; skips are added, and merged by a convolution.
 
-    With blocks of two voxels no convolution runs at full resolution, where most of the time would go for few channels
-    (sub-pixel convolution: Shi et al., CVPR 2016, arXiv 1609.05158).
-
     Takes ``(batch, sequence, k, j, i)`` float, each spatial size a multiple of ``stride``; gives logits
     ``(batch, 1, k, j, i)``.
     """
@@ -30,8 +27,7 @@ class ResidualUNet(nn.Module):
         widths = sizes.channels
         self.stride = sizes.stride
         self.halo = sizes.halo
-        self.block = sizes.block
-        self.stem = layer(inputs * sizes.block**3, widths[0], 3)
+        self.stem = layer(inputs, widths[0], 3)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, sizes.encoder_blocks, strict=True))
         self.downs = nn.ModuleList(layer(a, b, 3, 2, stride=2) for a, b in pairwise(widths))
         self.ups = nn.ModuleList(
@@ -39,13 +35,13 @@ class ResidualUNet(nn.Module):
         )
         self.merges = nn.ModuleList(layer(w, w, 3) for w in widths[:-1])
         self.decoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, sizes.decoder_blocks, strict=False))
-        self.head = nn.Conv3d(widths[0], sizes.block**3, 1)
+        self.head = nn.Conv3d(widths[0], 1, 1)
         nn.init.constant_(self.head.bias, LESIONS_ARE_RARE)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # twice as fast on CPUs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, 1, k, j, i) of images (batch, sequence, k, j, i)."""
-        x = self.stem(_to_channels(x, self.block))
+        x = self.stem(x)
         skips = []
         for level, encoder in enumerate(self.encoders):
             x = encoder(x)
@@ -54,23 +50,7 @@ class ResidualUNet(nn.Module):
                 x = self.downs[level](x)
         for level in reversed(range(len(self.ups))):
             x = self.decoders[level](self.merges[level](skips[level] + self.ups[level](x)))
-        return _from_channels(at_full_precision(self.head, x), self.block)
-
-
-def _to_channels(x: torch.Tensor, block: int) -> torch.Tensor:
-    """(batch, sequence, k, j, i) to (batch, sequence * block³, k/block, j/block, i/block)."""
-    if block == 1:
-        return x
-    for axis in (2, 3, 4):
-        x = x.unflatten(axis + (axis - 2), (-1, block))
-    x = x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
-    return x.contiguous(memory_format=torch.channels_last_3d)
-
-
-def _from_channels(x: torch.Tensor, block: int) -> torch.Tensor:
-    """(batch, block³, k, j, i) to (batch, 1, k * block, j * block, i * block)."""
-    x = x.unflatten(1, (block, block, block)).permute(0, 4, 1, 5, 2, 6, 3)
-    return x.flatten(5, 6).flatten(3, 4).flatten(1, 2).unsqueeze(1)
+        return at_full_precision(self.head, x)
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:
