@@ -48,6 +48,7 @@ from lopsided.suggest import Suggestions, suggest
 from lopsided.volume import Geometry, Volume
 
 OURS, REFERENCE, OWN_CROP = "LopsidedSeg", "in one piece, float32", "own crop"
+NOTHING = "nothing but reading"
 PARTS = ("peers", "sizes", "curves", "worker", "memory")
 TIMED = {
     "brain": [(predict, "find_brain")],
@@ -374,7 +375,7 @@ def _worker(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
 def _memory(bench: Bench, _: Study, options: argparse.Namespace) -> list[Row]:
     rows = []
     for sequences in (1, 4):
-        for name in [*bench.methods, "nothing"]:
+        for name in [NOTHING, OURS, *(n for n in PEERS[1:] if n in bench.methods), REFERENCE]:
             command = [sys.executable, __file__, "--alone", name, "--sequences", str(sequences)]
             for option in ("study", "model", "network", "threads"):
                 if value := getattr(options, option):
@@ -389,7 +390,7 @@ def _memory(bench: Bench, _: Study, options: argparse.Namespace) -> list[Row]:
 def _alone(options: argparse.Namespace, model: Model) -> int:
     bench = Bench(studies.for_sequences(model, options.sequences), options.device)
     study = studies.read(options.study, options.sequences)
-    if options.alone != "nothing":  # which is what imports, model and images take
+    if options.alone != NOTHING:  # which is what imports, model and images take
         bench.run(options.alone, study)
     print(json.dumps(peak_memory(bench.device)))
     return 0
