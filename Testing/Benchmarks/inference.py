@@ -5,7 +5,7 @@
 ``--study`` is a folder with t1c.nii.gz and, for four sequences, t1, t2 and flair (or t1n, t2w, t2f); the sample study
 where none is given. All methods share weights, input, and every stage but the network, and take turns; each number is a
 median. nnU-Net is in the table where it is installed (``pip install nnunetv2``). ``--parts`` chooses: ``peers`` (on the
-study as it is), ``sizes`` (other grids, four sequences), ``curves``, ``worker``, ``memory``. ``--quick`` measures nothing:
+study as it is), ``sizes`` (other grids, four sequences), ``curves``, ``candidates``, ``worker``, ``memory``. ``--quick`` measures nothing:
 it fails where methods disagree.
 """
 
@@ -20,6 +20,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -38,6 +39,7 @@ from lopsided import study as study_module
 from lopsided import suggest as suggest_module
 from lopsided.annotation import Annotation
 from lopsided.architectures import ResidualUNetSizes
+from lopsided.candidates import Found, above, find_candidates
 from lopsided.model import Model, find_model, load_model
 from lopsided.networks import Network, build_network, fold
 from lopsided.predict import Predictor
@@ -49,7 +51,7 @@ from lopsided.volume import Geometry, Volume
 
 OURS, REFERENCE, OWN_CROP = "LopsidedSeg", "in one piece, float32", "own crop"
 NOTHING = "nothing but reading"
-PARTS = ("peers", "sizes", "curves", "worker", "memory")
+PARTS = ("peers", "sizes", "curves", "candidates", "worker", "memory")
 TIMED = {
     "brain": [(predict, "find_brain")],
     "normalise": [(study_module, "find_foreground"), (study_module, "normalise")],
@@ -322,6 +324,25 @@ def _curves(bench: Bench, study: Study, options: argparse.Namespace) -> list[Row
         rows.append({"study": title, "image": voxels, "network's megavoxels": seen, **middle})
     columns = ["study", "image", "network's megavoxels", *TIMED, "suggest"]
     print(f"## Curves\n\n{table(rows, columns)}\n")
+    return rows
+
+
+def _candidates(bench: Bench, _: Study, options: argparse.Namespace) -> list[Row]:
+    """500 spots, with an annotation and without one; and what a threshold moved over what they become takes."""
+    cpu, probability, rows = torch.device("cpu"), studies.spots(500), []
+    annotated = np.zeros(probability.array.shape, bool)
+    for title in ("nothing annotated", "one lesion annotated"):
+        spent, filtered, found = [], [], Found((), ())
+        for _ in range(options.repetitions):
+            kept: list[Found] = []
+            find = partial(find_candidates, probability, annotated, bench.model.card.calibration)
+            spent.append(seconds(lambda find=find, kept=kept: kept.append(find()), cpu))
+            found = kept[0]
+            filtered.append(seconds(partial(above, found.missed, 0.5), cpu))
+        numbers = {"map": title, "candidates": len(found.missed), "seconds": median(spent)}
+        rows.append({**numbers, "threshold moved, ms": 1000 * median(filtered)})
+        annotated[70:75, 100:110, 100:110] = True
+    print(f"## Candidates\n\n{table(rows, list(rows[0]))}\n")
     return rows
 
 
