@@ -74,7 +74,7 @@ def normalise(volume: Volume, foreground: Foreground, clip: tuple[float, float])
     """Intensities around deep tissue's, in units of ``foreground.scale``, clipped to ``clip``. float32."""
     array = volume.array.astype(np.float32)
     if foreground.padding is not None:
-        array[volume.array == foreground.padding] = foreground.dark
+        np.copyto(array, foreground.dark, where=volume.array == foreground.padding)
     array -= foreground.centre
     array /= foreground.scale
     return Volume(np.clip(array, *clip, out=array), volume.geometry, volume.name)

@@ -14,6 +14,7 @@ from monai.inferers import SlidingWindowInferer
 Search = Callable[[torch.Tensor], torch.Tensor]
 """Logits (1, 1, k, j, i), float32 on the CPU, of images (1, sequence, k, j, i)."""
 
+PEERS = ("MONAI, overlap 0.25", "MONAI, overlap 0.5", "nnU-Net v2")
 WINDOW = (128, 128, 128)  # MONAI's and nnU-Net's for brain tumours at 1 mm
 
 
@@ -33,11 +34,11 @@ def peers(network: Network, device: torch.device) -> tuple[dict[str, Search], li
     """Peers by name, and a sentence for each that is not here. ``network`` is folded, in ``eval`` mode, on ``device``."""
     half, missing = _InHalf(network), []
     found: dict[str, Search] = {
-        "MONAI, overlap 0.25": _monai(half, device, 0.25),
-        "MONAI, overlap 0.5": _monai(half, device, 0.5),
+        PEERS[0]: _monai(half, device, 0.25),
+        PEERS[1]: _monai(half, device, 0.5),
     }
     try:
-        found["nnU-Net v2"] = _nnunet(half, device)
+        found[PEERS[2]] = _nnunet(half, device)
         with autocast(device):
             other = device.type == "cpu" and torch.is_autocast_enabled(device.type)
         if other:

@@ -109,5 +109,18 @@ def full_head(study: Study) -> Study:
     return _each(wide, dressed)
 
 
+def spots(number: int) -> Volume:
+    """A probability map of 240×240×155 voxels of 1 mm with round spots of many sizes and heights anywhere in the brain."""
+    grid = Geometry((240, 240, 155), (1.0, 1.0, 1.0), (0.0, -239.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    array, rng = np.zeros(grid.shape, np.float32), np.random.default_rng(0)
+    for _ in range(number):
+        middle, size, height = rng.integers((10, 20, 20), (145, 220, 220)), rng.uniform(1, 4), rng.uniform(0.3, 1)
+        low, high = np.maximum(middle - 14, 0), np.minimum(middle + 15, grid.shape)
+        k, j, i = (slice(a, b) for a, b in zip(low, high, strict=True))
+        away = sum((axis - m) ** 2 for axis, m in zip(np.ogrid[k, j, i], middle, strict=True))
+        np.maximum(array[k, j, i], height * np.exp(-away / (2 * size**2)), out=array[k, j, i])
+    return Volume(array, grid)
+
+
 def _each(study: Study, change) -> Study:
     return Study(change(study.reference), {name: change(volume) for name, volume in study.others.items()})
