@@ -109,8 +109,8 @@ def test_the_main_losses_are_compared_further(small: FitConfig) -> None:
     runs = [(run.condition, run.loss, run.seed) for run in comparing(plan, {"standard": 0, "lopsided-hard": 0})]
     both = ("standard", "lopsided-hard")
     assert runs == [
-        *(("none", loss, 1) for loss in both), *(("random-50", loss, 1) for loss in both), ("random-10", "standard", 1),
-        ("none", "standard", 2), *(("random-50", loss, 2) for loss in both),
+        *(("none", loss, 1) for loss in both), *(("random-50", loss, 1) for loss in both),
+        ("none", "standard", 2), *(("random-50", loss, 2) for loss in both), ("random-10", "standard", 1),
     ]  # fmt: skip
     assert (plan.patches_of("standard"), plan.patches_of("lopsided-hard").paste) == (plan.fit.patches, 0.5)
     with pytest.raises(ValueError, match=r"patches: lopsided is not among the losses"):

@@ -98,8 +98,10 @@ def compared(config: ExperimentConfig, out: Path) -> list[RunRecord]:
 
 
 def _wanted(config: ExperimentConfig, out: Path) -> list[Run]:
+    """Those of the main losses first."""
     settings = chosen(config, scores(read_results(config, out)))
-    return [*choosing(config), *comparing(config, settings)]
+    runs = [*choosing(config), *comparing(config, settings)]
+    return sorted(runs, key=lambda run: run.loss not in config.main.losses)
 
 
 def _take(config: ExperimentConfig, out: Path) -> tuple[Run, BaseFileLock] | None:

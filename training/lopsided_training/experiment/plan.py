@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -131,10 +132,10 @@ def chosen(config: ExperimentConfig, scores: dict[str, float]) -> dict[str, int]
 
 
 def comparing(config: ExperimentConfig, settings: dict[str, int]) -> Iterator[Run]:
-    """The runs of the comparison, first seeds first, of the losses whose settings are chosen."""
-    conditions = [*config.seeds, *(c for c in config.main.seeds if c not in config.seeds)]
-    for seed in range(1, max([*config.seeds.values(), *config.main.seeds.values()]) + 1):
-        for condition in conditions:
-            for loss, setting in settings.items():
-                if seed <= config.number(condition, loss):
-                    yield Run(condition, loss, setting, seed)
+    """The runs of the comparison, of the losses whose settings are chosen: first at the conditions of all losses, there
+    first seeds first, and then at those of the main ones alone."""
+    seeds = range(1, max([*config.seeds.values(), *config.main.seeds.values()]) + 1)
+    for conditions in (list(config.seeds), [c for c in config.main.seeds if c not in config.seeds]):
+        for seed, condition, (loss, setting) in product(seeds, conditions, settings.items()):
+            if seed <= config.number(condition, loss):
+                yield Run(condition, loss, setting, seed)
