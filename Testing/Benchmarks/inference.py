@@ -207,13 +207,18 @@ def _worker(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
             assert process.stdin
             assert process.stdout
 
-            def until(key: str) -> None:
+            def until(key: str) -> dict[str, float]:
+                """When the worker first said what it was doing, in seconds since ``began``."""
+                told: dict[str, float] = {}
                 for line in process.stdout:  # type: ignore[union-attr]
                     message = json.loads(line)
-                    if key in message:
-                        return
                     if "error" in message:
                         raise RuntimeError(message["error"])
+                    if "progress" in message:
+                        told.setdefault(message["progress"]["what"], time.perf_counter() - began)
+                    if key in message:
+                        break
+                return told
 
             until("ready")
             spent["cold start to ready"] = time.perf_counter() - began
@@ -223,15 +228,16 @@ def _worker(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
                 began = time.perf_counter()
                 process.stdin.write(json.dumps({"suggest": request}) + "\n")
                 process.stdin.flush()
-                until("done")
+                told = until("done")
                 spent[title] = time.perf_counter() - began
             process.stdin.close()
         spent["read"] = seconds(lambda: studies.read(options.study, 1), torch.device("cpu"))
         bench.run(OURS, study)
         found, inside = bench.run(OURS, study)
         spent["write"] = seconds(lambda: write_candidates(found, folder), torch.device("cpu"))
-    spent["suggest"] = inside["suggest"]
-    spent["transfer"] = spent["image to file"] + max(spent["second study"] - spent["suggest"], 0)
+    # from the click to the search, and from the candidates to the list
+    after = spent["second study"] - told["Ranking the candidates"] - inside["candidates"]
+    spent["transfer"] = spent["image to file"] + told["Preparing the images"] + after
     print(f"## The worker\n\n{table([spent], list(spent))}\n")
     return spent
 

@@ -113,8 +113,9 @@ def _padded(search: Search, bench: Bench) -> Search:
     """On what MONAI's and nnU-Net's pipelines crop to, all that is not zero, rather than on the brain that ours found."""
 
     def on_more(images: torch.Tensor) -> torch.Tensor:
+        # the corner of a box around a brain is outside of it: what was made dark
         around, (k, j, i) = bench.around, images.shape[2:]
-        channels = [torch.nn.functional.pad(c, around, value=float(c.min())) for c in images[0]]
+        channels = [torch.nn.functional.pad(c, around, value=float(c[0, 0, 0])) for c in images[0]]
         logits = search(torch.stack(channels)[None])
         return logits[..., around[4] :, around[2] :, around[0] :][..., :k, :j, :i]
 
