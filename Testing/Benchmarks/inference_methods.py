@@ -83,7 +83,7 @@ class Bench:
                     "method": name,
                     **spent,
                     "largest difference": float(apart),
-                    "agreement": same_candidates(results[name], reference),
+                    **agreement(results[name], reference),
                     "GFLOP/s": self.operations * np.prod(voxels[1:], dtype=float) / spent["network"] / 1e9,
                 }
             )
@@ -163,8 +163,11 @@ def stages(device: torch.device, predictor: Predictor) -> Iterator[dict[str, flo
                 setattr(owner, name, original)
 
 
-def same_candidates(found: Suggestions, reference: Suggestions) -> str:
-    """How many of all candidates are in both: each holds the peak of the other."""
+def agreement(found: Suggestions, reference: Suggestions) -> Row:
+    """How many candidates are in both, each holding the peak of the other: in words, and whether those shown all are.
+
+    Of all candidates, some are so near the lowest probability that is looked at that rounding makes or unmakes them.
+    """
 
     def holds(a: Any, b: Any) -> bool:
         inside = [p - s.start for p, s in zip(b.peak_kji, a.box, strict=True)]
@@ -173,6 +176,8 @@ def same_candidates(found: Suggestions, reference: Suggestions) -> str:
     ours, theirs = found.found.missed, reference.found.missed
     both = sum(any(holds(a, b) and holds(b, a) for b in theirs) for a in ours)
     shown = sum(any(holds(a, b) and holds(b, a) for b in reference.shown) for a in found.shown)
-    if both == len(ours) == len(theirs) and shown == len(found.shown) == len(reference.shown):
-        return f"same {both}, {shown} shown"
-    return f"{both} of {len(theirs)}, {len(ours) - both} more; shown {shown} of {len(reference.shown)}"
+    same_shown = shown == len(found.shown) == len(reference.shown)
+    words = f"{both} of {len(theirs)}, {len(ours) - both} more; shown {shown} of {len(reference.shown)}"
+    if both == len(ours) == len(theirs) and same_shown:
+        words = f"same {both}, {shown} shown"
+    return {"agreement": words, "same shown": same_shown}
