@@ -96,7 +96,7 @@ class Predictor:
         self._logits(torch.zeros(1, len(self.model.card.input.sequences), side, side, side), lambda what, part: None)
 
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
-        """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 away from the patient.
+        """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 outside of the brain.
 
         Raises:
             InputError: the study has not what the model needs.
@@ -108,9 +108,10 @@ class Predictor:
         seen = network_input(study, self.model.card.input, self.network.stride, brain)
         progress("Searching for lesions", 0.1)
         logits = self._logits(torch.from_numpy(seen.array)[None], progress)
-        probability = Volume(torch.sigmoid(logits)[0, 0].numpy(), seen.geometry, "probability")
+        probability = torch.sigmoid(logits)[0, 0].numpy()
+        probability[seen.outside] = 0  # where nothing is to be found, networks are hardly trained to say so
         progress("Mapping back", 0.95)
-        mapped = resample(probability, study.reference.geometry)
+        mapped = resample(Volume(probability, seen.geometry, "probability"), study.reference.geometry)
         progress("Mapping back", 1.0)
         return mapped
 

@@ -46,10 +46,12 @@ class Study:
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """``array``: float32 (sequence, k, j, i), zeros where a sequence is missing, on ``geometry``."""
+    """``array``: float32 (sequence, k, j, i), zeros where a sequence is missing, on ``geometry``. ``outside``: bool
+    (k, j, i), what is not brain, and dark."""
 
     array: np.ndarray
     geometry: Geometry
+    outside: np.ndarray
 
 
 def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | None = None) -> NetworkInput:
@@ -88,4 +90,4 @@ def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | 
         seen = part_around(volume, grid, _MARGIN_MM)
         channel[:] = resample(normalise(seen, own, spec.clip), grid, fill=dark).array
         channel[outside] = dark
-    return NetworkInput(array, grid)
+    return NetworkInput(array, grid, outside)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lopsided import predict
 from lopsided.errors import InputError
 from lopsided.model import Model, load_model
 from lopsided.networks import ResidualUNet
@@ -13,6 +14,7 @@ from lopsided.predict import Cancelled, Predictor, RememberingPredictor
 from lopsided.resampling import resample
 from lopsided.study import Study, network_input
 from lopsided.volume import Geometry, Volume
+from scipy import ndimage
 
 
 @pytest.fixture
@@ -27,6 +29,19 @@ def test_the_map_is_on_the_inputs_grid(model: Model, head: Callable[..., Volume]
     assert probability.array.shape == oblique.shape
     assert probability.array.dtype == np.float32
     assert 0 <= probability.array.min() < probability.array.max() <= 1
+
+
+def test_nothing_is_found_outside_of_the_brain(model: Model, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the network's answer there, to darkness that it was hardly trained on, is not zero."""
+    brain = np.zeros(study.reference.geometry.shape, np.uint8)
+    brain[8:-8, 10:-10, 20:40] = 1
+    brain[8:24, 10:24, 20:28] = 0
+    monkeypatch.setattr(predict, "find_brain", lambda volume, device: Volume(brain, volume.geometry))
+    found = Predictor(model, "cpu").probability_map(study).array
+    assert found[brain > 0].min() > 0
+    deep_outside = ~ndimage.binary_dilation(brain, iterations=3)
+    assert deep_outside[10:20, 12:20, 22:26].any(), "within the box of the brain too"
+    assert not found[deep_outside].any()
 
 
 def test_storage_order_does_not_change_what_is_found(model: Model, study: Study) -> None:
