@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import typer
+from found_tables import at_threshold, row
 from lopsided_training.evaluation import read_evaluation
-from lopsided_training.froc import ANY_SIZE, counts_at, interval, patient_weights, ratio
 
 KINDS: Mapping[str, Callable[[Any, Any], bool]] = {
     "all": lambda study, t1c: True,
@@ -41,16 +40,8 @@ def main(evaluation: Path, dataset: Path) -> None:
         chosen = [c for c, s in zip(cases, studies, strict=True) if of(s, s["acquisitions"]["t1c"])]
         if not chosen:
             continue
-        counts = counts_at(chosen, measured.threshold, ANY_SIZE)
-        weights = np.concatenate([np.ones((1, len(chosen)), int), patient_weights(chosen)])
-        cells = []
-        for values in (
-            ratio(weights @ counts.found, weights @ counts.lesions),
-            weights @ counts.false / weights.sum(axis=1),
-        ):
-            low, high = interval(values[1:])
-            cells.append(f"{values[0]:.2f} ({low:.2f}–{high:.2f})" if len(chosen) > 1 else f"{values[0]:.2f}")
-        print(f"| {kind} | {len(chosen)} | {int(counts.lesions.sum())} | {' | '.join(cells)} |")
+        lesions = sum(len(case.diameters) for case in chosen)
+        print(f"| {kind} | {len(chosen)} | {lesions} | {row(at_threshold(chosen, measured.threshold))} |")
 
 
 if __name__ == "__main__":

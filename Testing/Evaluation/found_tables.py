@@ -116,7 +116,7 @@ def _lines(
     for kind, of_kind in kinds.items():
         results = [s.result for s in of_kind]
         cells = [*at_budgets(results), *at_threshold(results, threshold)]
-        yield f"| {kind} | {len(results)} | {sum(len(s.lesions) for s in of_kind)} | {_row(cells)} |"
+        yield f"| {kind} | {len(results)} | {sum(len(s.lesions) for s in of_kind)} | {row(cells)} |"
     for kind, of_kind in kinds.items():
         if kind + AGAIN in kinds:
             pair = [[s.result for s in group] for group in (of_kind, kinds[kind + AGAIN])]
@@ -135,7 +135,7 @@ def _lines(
             number = int(sum(np.isfinite(r.diameters).sum() for r in results))
             if number:
                 cells = [*at_budgets(results), at_threshold(results, threshold)[0]]
-                yield f"| {name} | {number} | {_row(cells)} |"
+                yield f"| {name} | {number} | {row(cells)} |"
     yield "\n**By background, at the default threshold**\n"
     yield "| background | kind | scans | lesions | found | FP/scan |"
     yield "| --- | --- | ---: | ---: | ---: | ---: |"
@@ -176,5 +176,6 @@ def searched_in_order(searched: Sequence[Searched]) -> list[Searched]:
     return sorted(searched, key=lambda s: (order[0].index(s.kind), order[1].index(s.background)))
 
 
-def _row(estimates: Sequence[Estimate]) -> str:
+def row(estimates: Sequence[Estimate]) -> str:
+    """The cells of a row of Markdown, each with its interval."""
     return " | ".join(f"{e.text()} ({e.bounds()})" if e.bounds() else e.text() for e in estimates)
