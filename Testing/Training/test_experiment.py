@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from lopsided.errors import InputError
-from lopsided_training.config import FitConfig, PatchConfig
+from lopsided_training.config import FitConfig, PatchConfig, read_settings
 from lopsided_training.experiment import results
 from lopsided_training.experiment.censor import compared, experiment, read_results
 from lopsided_training.experiment.censoring import censor
-from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing, read_settings
+from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing
 from lopsided_training.experiment.run import CaseRecord, RunRecord
 from lopsided_training.experiment.tables import rows, write_tables
 from lopsided_training.losses.settings import LopsidedConfig, WeightedCrossEntropyConfig

@@ -8,8 +8,8 @@ import pytest
 from lopsided.errors import InputError
 from lopsided.model import bundled_models, load_card, load_model
 from lopsided.resources import resource_folder
-from lopsided_training.config import bundled, read_config
-from lopsided_training.reproduce import Recipe, read_recipe, reproduce
+from lopsided_training.config import bundled, read_config, read_settings
+from lopsided_training.reproduce import Recipe, reproduce
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore::DeprecationWarning"
@@ -19,16 +19,17 @@ REAL = resource_folder() / "SampleStudy" / "t1c.nii.gz"
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return read_recipe(bundled("recipes", "default"))
+    return read_settings(bundled("recipes", "default"), Recipe)
 
 
 def test_the_bundled_model_is_the_recipes(recipe: Recipe) -> None:
+    settings = recipe.settings()
     card = load_card({folder.name: folder for folder in bundled_models()}[recipe.name])
-    assert (card.title, card.input, card.architecture) == (recipe.title, recipe.fit.input, recipe.fit.network)
+    assert (card.title, card.input, card.architecture) == (recipe.title, settings.input, settings.network)
     made = card.provenance
     assert (made.data, made.evaluated_on, made.limitations) == (recipe.data, recipe.evaluated_on, recipe.limitations)
-    assert (made.steps, made.seed) == (recipe.fit.steps, recipe.fit.seed)
-    assert recipe.fit.model_dump_json() in made.command, "every setting of its training"
+    assert (made.steps, made.seed) == (settings.steps, settings.seed)
+    assert settings.model_dump_json() in made.command, "every setting of its training"
     assert card.calibration.studies == recipe.calibrate.studies
 
 
@@ -48,19 +49,21 @@ def anatomies(label_map: Path, tmp_path: Path, recipe: Recipe) -> Path:
     return folder
 
 
-def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(anatomies: Path, tmp_path: Path) -> None:
+def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
+    anatomies: Path, tmp_path: Path, recipe: Recipe
+) -> None:
     network = "network={channels=[4,8],encoder_blocks=[1,1],decoder_blocks=[0]}"
-    small = read_recipe(bundled("recipes", "default"), ["steps=150", "batch=1", "learning_rate=1e-2", network])
+    changes = ["steps=150", "batch=1", "learning_rate=1e-2", network]
     said: list[str] = []
 
     def again() -> Path:
         said.clear()
         return reproduce(
-            small, anatomies, REAL, tmp_path / "out", studies=3, accelerator="cpu", say=lambda line: said.append(line)
+            recipe, anatomies, REAL, tmp_path / "out", changes=changes, studies=3, accelerator="cpu", say=said.append
         )
 
     model = load_model(again())
-    assert model.card.name == small.name
+    assert model.card.name == recipe.name
     assert model.card.calibration.studies == 3
     assert json.loads((tmp_path / "out" / "run" / "run.json").read_text())["steps"] == 150
     weights = (tmp_path / "out" / "run" / "model.safetensors").stat().st_mtime_ns
@@ -71,7 +74,7 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(anatomies: Pat
     ]
     assert (tmp_path / "out" / "run" / "model.safetensors").stat().st_mtime_ns == weights
     with pytest.raises(InputError, match="holds 3 studies, not the 2"):
-        reproduce(small, anatomies, REAL, tmp_path / "out", studies=2)
+        reproduce(recipe, anatomies, REAL, tmp_path / "out", studies=2)
 
 
 def test_what_cannot_be_reproduced_is_said(tmp_path: Path, recipe: Recipe) -> None:
@@ -83,10 +86,10 @@ def test_what_cannot_be_reproduced_is_said(tmp_path: Path, recipe: Recipe) -> No
     wrong = tmp_path / "recipe.toml"
     wrong.write_text(text.replace("studies = 247", "studies = 0"), encoding="utf-8")
     with pytest.raises(InputError, match=r"recipe\.toml: train\.studies"):
-        read_recipe(wrong)
+        read_settings(wrong, Recipe)
     wrong.write_text(text.replace('config = "default"', 'config = "other"'), encoding="utf-8")
     with pytest.raises(InputError, match=r"none of the bundled configs: deeplab, default"):
-        read_recipe(wrong)
+        reproduce(read_settings(wrong, Recipe), tmp_path, REAL, tmp_path / "out")
 
 
 def test_bundled_settings_can_be_read() -> None:

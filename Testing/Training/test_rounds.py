@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 from lopsided.errors import InputError
-from lopsided_training.config import FitConfig
+from lopsided_training.config import FitConfig, read_settings
 from lopsided_training.experiment import results
 from lopsided_training.experiment import rounds as experiment
-from lopsided_training.experiment.plan import read_settings
 from lopsided_training.experiment.rounds import ReaderConfig, RoundsConfig, read_results, review
 from lopsided_training.experiment.rounds_table import rows, write_table
 from lopsided_training.patches import PreparedCase, centres_of

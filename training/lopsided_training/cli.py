@@ -211,15 +211,16 @@ def reproduce(
     accelerator: _Accelerator = "auto",
 ) -> None:
     """A bundled model again, from nothing: simulate, train, measure and export as its recipe says."""
-    from .config import bundled
-    from .reproduce import read_recipe
+    from .config import bundled, read_settings
+    from .reproduce import Recipe
     from .reproduce import reproduce as run
 
     folder = run(
-        read_recipe(bundled("recipes", recipe), set_ or []),
+        read_settings(bundled("recipes", recipe), Recipe),
         anatomies,
         real,
         out,
+        changes=set_ or [],
         studies=studies,
         jobs=jobs,
         accelerator=accelerator,
@@ -244,8 +245,9 @@ def censoring(
 
     Start it as often as there are processors to use, with the same --out.
     """
+    from .config import read_settings
     from .experiment.censor import experiment
-    from .experiment.plan import ExperimentConfig, read_settings
+    from .experiment.plan import ExperimentConfig
 
     done = experiment(
         read_settings(config, ExperimentConfig), data, out, minutes=minutes, accelerator=accelerator, say=_say
@@ -262,8 +264,8 @@ def rounds(
     accelerator: _Accelerator = "auto",
 ) -> None:
     """Suggest, let a simulated reader decide, retrain; with trusted negatives and without."""
+    from .config import read_settings
     from .experiment import rounds as experiment
-    from .experiment.plan import read_settings
     from .experiment.rounds_table import write_table
 
     settings = read_settings(config, experiment.RoundsConfig)
@@ -278,8 +280,9 @@ def tables(
     out: Annotated[Path, typer.Option(help="The folder with its results; tables and figures go there too.")],
 ) -> None:
     """Tables and figures of an experiment, from its result files alone."""
+    from .config import read_settings
     from .experiment.censor import compared
-    from .experiment.plan import ExperimentConfig, read_settings
+    from .experiment.plan import ExperimentConfig
     from .experiment.tables import write_tables
 
     write_tables(compared(read_settings(config, ExperimentConfig), out), out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lopsided.architectures import Architecture, ResidualUNetSizes
 from lopsided.errors import InputError
@@ -14,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .losses.settings import LopsidedConfig, LossConfig
 
+_S = TypeVar("_S", bound=BaseModel)
 
-class _Section(BaseModel):
+
+class Section(BaseModel):
+    """Settings are whole, and do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PatchConfig(_Section):
+class PatchConfig(Section):
     """``size`` voxels a side; ``on_lesion``: the share drawn around an annotated lesion; ``on_bright``: that around
     something bright, for what is mistaken for lesions is bright and rare; ``paste``: the share into which a smaller copy
     of an annotated lesion is pasted (:mod:`lopsided_training.paste`); ``small``: how much more small lesions weigh
@@ -42,7 +46,7 @@ class PatchConfig(_Section):
         return self
 
 
-class ValidationConfig(_Section):
+class ValidationConfig(Section):
     """One of ``folds`` parts of the patients, the ``fold``-th, is held out (none where ``folds`` is 0). Every ``every``
     steps at most ``cases`` of its cases are searched; the weights with the best mean of the FROC are kept. Training
     ends early after ``patience`` such looks without a better one (never where 0)."""
@@ -60,7 +64,7 @@ class ValidationConfig(_Section):
         return self
 
 
-class FitConfig(_Section):
+class FitConfig(Section):
     """Everything ``fit`` does, beside the data."""
 
     seed: int = 1
@@ -118,6 +122,21 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
             f"the stride of the network ({config.network.kind})"
         )
     return config
+
+
+def read_settings(path: Path, kind: type[_S]) -> _S:
+    """The settings in a TOML file.
+
+    Raises:
+        InputError: an unreadable file, an unknown setting, or a value out of range, by name.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as TOML ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def bundled(kind: str, name: str) -> Path:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from lopsided.errors import InputError
 from lopsided.model import Sequence as SequenceName
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from .config import FitConfig, bundled, read_config
+from .config import FitConfig, Section, bundled, read_config
 from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
 from .export import export
@@ -22,11 +20,7 @@ from .simulate import simulate
 REAL = "real"  # among the backgrounds: the real image
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Studies(_Part):
+class Studies(Section):
     """One dataset to simulate: on ``backgrounds`` in turn, label maps by their names without ending, or ``real``."""
 
     backgrounds: tuple[str, ...] = Field(min_length=1)
@@ -35,7 +29,7 @@ class Studies(_Part):
     mean_lesions: float = Field(7.0, ge=0)
 
 
-class Recipe(_Part):
+class Recipe(Section):
     """How a bundled model was made. ``config``: the bundled settings of its training. ``false_positives``: a scan, at its
     default threshold. The texts are those of its card."""
 
@@ -50,24 +44,10 @@ class Recipe(_Part):
     train: Studies
     calibrate: Studies
     evaluate: Studies
-    fit: FitConfig
 
-
-def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """A recipe, with the settings that it names; ``changes`` such as ``steps=20`` go over those.
-
-    Raises:
-        InputError: an unreadable file, an unknown or missing entry, or a value out of range, by name.
-    """
-    try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        fitting = read_config(bundled("configs", str(content.get("config"))), changes)
-        return Recipe.model_validate(content | {"fit": fitting})
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    def settings(self, changes: Sequence[str] = ()) -> FitConfig:
+        """Those of its training; ``changes`` and errors as :func:`lopsided_training.config.read_config` has them."""
+        return read_config(bundled("configs", self.config), changes)
 
 
 def reproduce(
@@ -76,6 +56,7 @@ def reproduce(
     real: Path,
     out: Path,
     *,
+    changes: Sequence[str] = (),
     studies: int | None = None,
     jobs: int = 1,
     accelerator: str = "auto",
@@ -88,6 +69,7 @@ def reproduce(
         anatomies: folder of the label maps, ``NAME.nii.gz``.
         real: the real image.
         out: gets ``train``, ``calibrate``, ``evaluate``, ``run``, and the model folder, by the model's name.
+        changes: to the settings of the training, such as ``steps=20``.
         studies: of each dataset at most so many, for a trial; as the recipe says where None.
         jobs: processes that simulate.
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
@@ -97,10 +79,10 @@ def reproduce(
         The model folder.
 
     Raises:
-        InputError: a background that is not there, or an ``out`` that holds something else.
+        InputError: a background or settings that are not there, or an ``out`` that holds something else.
     """
-    parts: tuple[Literal["train", "calibrate", "evaluate"], ...] = ("train", "calibrate", "evaluate")
-    for part in parts:
+    settings = recipe.settings(changes)
+    for part in ("train", "calibrate", "evaluate"):
         wanted: Studies = getattr(recipe, part)
         number = min(wanted.studies, studies or wanted.studies)
         if _there(out / part, number):
@@ -120,7 +102,7 @@ def reproduce(
     if (run / RUN).exists():
         say("run: there already")
     else:
-        fit(out / "train", run, recipe.fit, accelerator=accelerator, say=say)
+        fit(out / "train", run, settings, accelerator=accelerator, say=say)
     if (run / FOLDER / EVALUATION).exists():
         say("evaluation: there already")
     else:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from lopsided.errors import InputError
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ..config import FitConfig, PatchConfig
 from ..losses.settings import LossConfig
@@ -74,24 +71,6 @@ class ExperimentConfig(Record):
         if not CONDITION.match(choose_at):
             raise ValueError("use none, random-P, smallest-P or readers-P")
         return choose_at
-
-
-_S = TypeVar("_S", bound=BaseModel)
-
-
-def read_settings(path: Path, kind: type[_S]) -> _S:
-    """The settings in a TOML file.
-
-    Raises:
-        InputError: an unreadable file, an unknown setting, or a value out of range, by name.
-    """
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 @dataclass(frozen=True)
