@@ -47,13 +47,9 @@ def table(rows: list[Row], columns: list[str]) -> str:
     """Markdown."""
 
     def text(value: Any) -> str:
-        return (
-            f"{value:.3g}"
-            if isinstance(value, float) and value < 100
-            else f"{value:.0f}"
-            if value != str(value)
-            else value
-        )
+        if isinstance(value, str):
+            return value
+        return f"{value:.3g}" if isinstance(value, float) and value < 100 else f"{value:.0f}"
 
     lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
     lines += ["| " + " | ".join(text(row.get(c, "")) for c in columns) + " |" for row in rows]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lopsided.networks import Network, autocast
+from lopsided.networks import Network, half_precision
 from torch.utils.flop_counter import FlopCounterMode
 
 _REPEATS = 5
@@ -28,9 +28,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def precision(device: torch.device) -> torch.dtype:
     """What LopsidedSeg's convolutions run in on this device."""
-    with autocast(device):
-        half = torch.is_autocast_enabled(device.type)
-        return torch.get_autocast_dtype(device.type) if half else torch.float32
+    return half_precision(device) or torch.float32
 
 
 def limits(device: torch.device) -> dict[str, float]:

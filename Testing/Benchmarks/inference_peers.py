@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
-from lopsided.networks import Network, autocast
+from lopsided.networks import Network, autocast, half_precision
 from monai.inferers import SlidingWindowInferer
 
 Search = Callable[[torch.Tensor], torch.Tensor]
@@ -39,9 +39,7 @@ def peers(network: Network, device: torch.device) -> tuple[dict[str, Search], li
     }
     try:
         found[PEERS[2]] = _nnunet(half, device)
-        with autocast(device):
-            other = device.type == "cpu" and torch.is_autocast_enabled(device.type)
-        if other:
+        if device.type == "cpu" and half_precision(device):
             found["nnU-Net v2, float32 (its own choice on CPUs)"] = _nnunet(network, device)
     except ImportError as error:
         missing.append(f"nnU-Net v2 is not in the table, because it is not installed ({error}).")
