@@ -98,10 +98,11 @@ def compared(config: ExperimentConfig, out: Path) -> list[RunRecord]:
 
 
 def _wanted(config: ExperimentConfig, out: Path) -> list[Run]:
-    """Those of the main losses first."""
+    """Those of the main losses first, then loss by loss, so that what is there is whole whenever it is stopped."""
     settings = chosen(config, scores(read_results(config, out)))
     runs = [*choosing(config), *comparing(config, settings)]
-    return sorted(runs, key=lambda run: run.loss not in config.main.losses)
+    order = [loss for loss in config.losses if loss not in config.main.losses]
+    return sorted(runs, key=lambda run: order.index(run.loss) if run.loss in order else -1)
 
 
 def _take(config: ExperimentConfig, out: Path) -> tuple[Run, BaseFileLock] | None:
