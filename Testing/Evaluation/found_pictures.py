@@ -110,7 +110,7 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
         left.plot(budgets, sensitivities(results, budgets.tolist())[0], color=colour, linewidth=1.8, label=kind)
         for b in reliability(results):
             fill = colour if b.candidates >= _FEW else "white"
-            size = 3.0 + 1.5 * b.candidates**0.35
+            size = min(3.0 + 1.5 * b.candidates**0.35, 10.0)  # there are very many of next to no confidence
             right.plot(b.mean_score, b.true, "o", color=colour, markerfacecolor=fill, markersize=size, clip_on=False)
     left.set_xscale("log", base=2)
     left.set_xticks(FALSE_POSITIVES, ["⅛", "¼", "½", "1", "2", "4", "8"])

@@ -187,7 +187,7 @@ def read(tmp_path: Path, text: str) -> FitConfig:
 
 
 def test_without_kind_it_is_the_lopsided_loss(tmp_path: Path) -> None:
-    assert FitConfig().loss == LopsidedConfig(alpha=4, beta=0.5, variant="hard", warm_up=500)
+    assert FitConfig().loss == LopsidedConfig(alpha=10, beta=0.4, variant="hard", warm_up=500)
     found = read(tmp_path, '[loss]\nalpha = 10.0\nbeta = 0.1\nvariant = "soft"\nwarm_up = 3').loss
     assert found == LopsidedConfig(alpha=10, beta=0.1, variant="soft", warm_up=3)
 

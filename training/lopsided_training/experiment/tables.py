@@ -25,12 +25,14 @@ MEASURES = {
     "froc_small": "mean of the FROC, lesions below 6 mm",
     **{f"at_{b:g}_small": f"sensitivity at {b:g} false positives a scan, lesions below 6 mm" for b in BUDGETS},
 }
+_TICKS = (0, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 _SHOWN = ("half", "half_fp", "froc", "at_1", "at_2", "froc_small")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of a loss at a condition: its mean over seeds, and the same as a part of the baseline's.
+    """One measure of a loss at a condition: its mean over seeds; as a ``part`` of the baseline's with all labels; and of
+    its ``own`` with all labels, NaN where that is not there.
 
     ``low`` and ``high``: 95 % intervals over test patients. ``spread``: the standard deviation over seeds, NaN for one.
     """
@@ -46,6 +48,9 @@ class Row:
     part: float
     part_low: float
     part_high: float
+    own: float
+    own_low: float
+    own_high: float
 
 
 def rows(records: Sequence[RunRecord], baseline: str = "standard") -> list[Row]:
@@ -70,16 +75,21 @@ def rows(records: Sequence[RunRecord], baseline: str = "standard") -> list[Row]:
     first = next(iter(results.values()))[0]
     weights = np.concatenate([np.ones((1, len(first)), int), patient_weights(first)])
     measured = {key: [_measures(seed, weights) for seed in group] for key, group in results.items()}
-    whole = {m: np.mean([seed[m] for seed in measured["none", baseline]], axis=0) for m in MEASURES}
+    whole = {
+        loss: {m: np.mean([seed[m] for seed in seeds], axis=0) for m in MEASURES}
+        for (condition, loss), seeds in measured.items()
+        if condition == "none"
+    }
     found = []
     for (condition, loss), seeds in measured.items():
         for measure in MEASURES:
             each = np.array([seed[measure] for seed in seeds])
             mean = each.mean(axis=0)
-            part = ratio(mean, whole[measure])
-            (low, high), (part_low, part_high) = interval(mean[1:]), interval(part[1:])
             spread = float(each[:, 0].std(ddof=1)) if len(each) > 1 else float("nan")
-            numbers = (mean[0], low, high, spread, part[0], part_low, part_high)
+            numbers = [mean[0], *interval(mean[1:]), spread]
+            for reference in (baseline, loss):
+                part = ratio(mean, whole[reference][measure]) if reference in whole else np.full_like(mean, np.nan)
+                numbers += [part[0], *interval(part[1:])]
             found.append(Row(condition, loss, measure, len(each), *(float(n) for n in numbers)))
     return found
 
@@ -115,7 +125,7 @@ def write_tables(records: Sequence[RunRecord], out: Path) -> None:
 
 
 def _markdown(found: list[Row]) -> str:
-    """A table a condition: each loss's measures, in brackets as a part of the baseline's with its interval."""
+    """A table a condition: each loss's measures, in brackets as a part of its own with all labels, with the interval."""
     lines = []
     for condition in sorted({row.condition for row in found}, key=_order):
         here = {(row.loss, row.measure): row for row in found if row.condition == condition}
@@ -136,7 +146,8 @@ def _cell(row: Row) -> str:
     if row.measure == "half_fp":
         return f"{row.value:.2f}"
     spread = "" if np.isnan(row.spread) else f" ± {row.spread:.3f}"
-    return f"{row.value:.3f}{spread} ({100 * row.part:.0f} %, {100 * row.part_low:.0f} to {100 * row.part_high:.0f})"
+    part = f" ({100 * row.own:.0f} %, {100 * row.own_low:.0f} to {100 * row.own_high:.0f})"
+    return f"{row.value:.3f}{spread}{part if row.condition != 'none' and np.isfinite(row.own) else ''}"
 
 
 def describe(condition: str) -> str:
@@ -159,64 +170,82 @@ def _by_condition(found: list[Row], path: Path) -> None:
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("random", "smallest"), strict=True):
         for number, loss in enumerate(losses):
             points = sorted(
-                (_order(row.condition)[1], 100 * row.part, 100 * row.part_low, 100 * row.part_high)
+                (_order(row.condition)[1], row.value, row.low, row.high)
                 for row in found
                 if row.loss == loss and row.measure == "froc" and row.condition.partition("-")[0] in ("none", kind)
             )
             if len(points) > 1:
-                x, y, *_ = np.array(points).T
+                x, y, low, high = np.array(points).T
                 style = "-" if number < 10 else "--"
-                axes.plot(x, y, style, marker="o", markersize=3, label=loss, color=f"C{number % 10}")
+                beside = x + 0.8 * (number - len(losses) / 2)  # or the intervals hide each other
+                axes.errorbar(
+                    beside,
+                    y,
+                    (y - low, high - y),
+                    fmt=style,
+                    marker="o",
+                    markersize=3,
+                    label=loss,
+                    color=f"C{number % 10}",
+                )
         axes.set_title(f"missing {describe(kind + '-0').split(', ')[1]}")
         axes.set_xlabel("lesions missing from the labels, %")
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("mean of the FROC, % of the standard loss's\nwith all labels")
+    figure.axes[0].set_ylabel("mean of the FROC\n(mean over seeds; 95 % intervals over patients)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=110)
 
 
 def _memory(records: Sequence[RunRecord], path: Path) -> None:
-    """What training does to the lesions of the training set that are not in its labels."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    """What training does to the lesions of the training set, those in its labels and those missing from them."""
     losses = sorted({record.loss for record in records})
-    for axes, condition in zip(figure.subplots(1, 2, sharey=True), ("random-50", "smallest-50"), strict=True):
+    shown = [c for c in ("random-50", "smallest-50") if any(record.condition == c for record in records)]
+    if not shown:
+        return
+    figure = Figure(figsize=(2 + 4.5 * len(shown), 4.5), layout="constrained")
+    for axes, condition in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True):
         for number, loss in enumerate(losses):
             runs = [r for r in records if r.loss == loss and r.condition == condition and r.memory]
             if runs:
                 steps = [look["step"] for look in runs[0].memory]
-                hidden = np.mean([[look.get("hidden", np.nan) for look in run.memory] for run in runs], axis=0)
-                style = "-" if number < 10 else "--"
-                axes.plot(steps, 100 * hidden, style, label=loss, color=f"C{number % 10}")
+                for kind, style in (("hidden", "-"), ("annotated", ":")):
+                    share = np.mean([[look.get(kind, np.nan) for look in run.memory] for run in runs], axis=0)
+                    label = loss if kind == "hidden" else None
+                    axes.plot(steps, 100 * share, style, label=label, color=f"C{number % 10}")
         axes.set_title(describe(condition))
         axes.set_xlabel("step")
+        axes.set_ylim(0, 102)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("lesions missing from the training labels\nthat the network finds (p ≥ ½), %")
+    figure.axes[0].set_ylabel(
+        "training lesions with p ≥ ½ somewhere, %\nmissing from the labels (solid), annotated (dotted)"
+    )
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=110)
 
 
 def _operating_point(records: Sequence[RunRecord], path: Path) -> None:
-    """FROC of the standard loss with all labels and with half of them, and where p = ½ lies on each."""
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    """FROC with all labels and with half of them, and where p = ½ lies on each."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
     axes = figure.subplots()
-    wanted = [("standard", c) for c in ("none", "random-50", "smallest-50")]
-    wanted += [("lopsided-hard", c) for c in ("random-50", "smallest-50")]
-    for number, (loss, condition) in enumerate(wanted):
-        runs = [r for r in records if (r.loss, r.condition) == (loss, condition)]
-        if not runs:
-            continue
-        results = [case.result() for case in runs[0].test]
-        curve = froc(results)
-        style = "-" if loss == "standard" else "--"
-        axes.plot(curve.false_positives, curve.sensitivity, style, color=f"C{number}", label=f"{loss}, {condition}")
-        counts = counts_at(results, HALF)
-        axes.plot(counts.false.mean(), counts.found.sum() / counts.lesions.sum(), "o", color=f"C{number}")
+    styles = {"standard": "-", "weighted-ce": ":", "lopsided-hard": "--"}
+    for colour, condition in enumerate(("none", "random-50", "smallest-50")):
+        for loss, style in styles.items():
+            runs = [r for r in records if (r.loss, r.condition, r.seed) == (loss, condition, 1)]
+            if not runs:
+                continue
+            results = [case.result() for case in runs[0].test]
+            curve = froc(results)
+            name = f"{loss}, {describe(condition).replace(' of the lesions', '').lower()}"
+            axes.plot(curve.false_positives, curve.sensitivity, style, color=f"C{colour}", label=name)
+            counts = counts_at(results, HALF)
+            axes.plot(counts.false.mean(), counts.found.sum() / counts.lesions.sum(), "o", color=f"C{colour}")
     axes.set_xscale("symlog", linthresh=0.125)
-    axes.set_xlim(0, 10)
+    axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    axes.set_xlim(0, _TICKS[-1])
     axes.set_ylim(0, 1)
     axes.set_xlabel("false positives a scan")
     axes.set_ylabel("sensitivity")
-    axes.set_title("Dots: p = ½ (first seed)", fontsize=10)
+    axes.set_title("Where p = ½ lies (dots), first seed", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
     figure.savefig(path, dpi=110)

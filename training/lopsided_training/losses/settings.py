@@ -39,19 +39,21 @@ class TaughtConfig(_Loss):
 
 
 class LopsidedConfig(_Bootstrap):
-    """:func:`~lopsided_training.losses.lopsided_loss`."""
+    """:func:`~lopsided_training.losses.lopsided_loss`, by default with what the censoring experiment chose."""
 
     weighs_lesions: ClassVar[bool] = True
     kind: Literal["lopsided"] = "lopsided"
+    alpha: float = Field(10.0, gt=0)
+    beta: float = Field(0.4, ge=0, le=1)
 
 
 class WeightedCrossEntropyConfig(_Loss):
-    """:func:`~lopsided_training.losses.weighted_cross_entropy`, by default with the weights of the lopsided loss."""
+    """:func:`~lopsided_training.losses.weighted_cross_entropy`, by default with what the censoring experiment chose."""
 
     weighs_lesions: ClassVar[bool] = True
     kind: Literal["weighted-ce"] = "weighted-ce"
-    alpha: float = Field(4.0, gt=0)
-    beta: float = Field(0.5, ge=0, le=1)
+    alpha: float = Field(10.0, gt=0)
+    beta: float = Field(1.0, ge=0, le=1)
 
 
 class SymmetricBootstrapConfig(_Bootstrap):
