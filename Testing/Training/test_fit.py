@@ -19,6 +19,7 @@ from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig, read_config
 from lopsided_training.dataset import Case
 from lopsided_training.losses.settings import LopsidedTeacherConfig, LossConfig, OracleIgnoreConfig, TeacherMiningConfig
+from lopsided_training.runs import read_run
 from lopsided_training.validation import hold_out
 from safetensors.torch import load_file
 from torch import nn
@@ -260,6 +261,19 @@ def test_it_starts_from_a_model(dataset: Path, tmp_path: Path, small: FitConfig,
     with pytest.raises(InputError, match="another architecture or input than"):
         run(dataset, tmp_path / "other", small, start_from=model_folder)
     assert not (tmp_path / "other" / "config.json").exists()
+
+
+def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    run(dataset, tmp_path / "first", small)
+    second = small.model_copy(update={"seed": 2, "learning_rate": 1e-12})
+    run(dataset, tmp_path / "second", second, start_from=tmp_path / "first")
+    first_weights, weights = (load_file(tmp_path / n / "model.safetensors") for n in ("first", "second"))
+    learnt = dict(build_network(len(small.input.sequences), small.network).named_parameters())
+    assert all(torch.allclose(weights[name], first_weights[name], atol=1e-6) for name in learnt)
+    made = read_run(tmp_path / "second").model().card.provenance
+    assert made.steps == 2 * small.steps
+    for config in (small, second):
+        assert config.model_dump_json() in made.command
 
 
 def test_a_run_folder_of_other_settings_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:

@@ -106,7 +106,9 @@ def fit(
     out: Annotated[Path, typer.Option(help="The run's folder; an interrupted run goes on from there.")],
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or the name of bundled ones.")] = None,
     set_: _Set = None,
-    start_from: Annotated[Path | None, typer.Option(help="A model folder whose weights to start from.")] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(help="A model folder or a finished run, whose weights to start from.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Preprocessed cases; inside --out if not given.")] = None,
     accelerator: _Accelerator = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,

@@ -25,12 +25,11 @@ from .calibration import brier_score, calibration_error, fit_calibration
 from .dataset import Case, read_dataset
 from .evaluation import EVALUATION, FOLDER, DatasetFacts, EvaluatedCase, Evaluation, Subject
 from .examine import Examined, examine
-from .fit import CONFIG, RUN
 from .froc import RESAMPLES, CaseResult, threshold_at
 from .machine import machine
 from .measure import IOU_WORDS, OVERLAP_WORDS, Measurer, case_extents, measure_reliability
 from .report import write_report
-from .runs import read_run
+from .runs import CONFIG, RUN, read_run
 from .tables import CANDIDATES, LESIONS, write_tables
 
 REPORT = "report.html"

@@ -12,8 +12,7 @@ from lopsided.errors import InputError
 from lopsided.model import Calibration, ModelCard, OperatingPoint
 
 from .evaluation import EVALUATION, FOLDER, Estimate, Evaluation, read_evaluation
-from .fit import WEIGHTS
-from .runs import read_run
+from .runs import WEIGHTS, read_run
 
 LICENCE = "Apache-2.0"
 

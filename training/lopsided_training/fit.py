@@ -15,7 +15,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lopsided import __version__
 from lopsided.errors import InputError
-from lopsided.model import load_card, load_model
+from lopsided.model import Model, load_model
 from lopsided.networks import Network, build_network
 
 from .config import FitConfig
@@ -23,10 +23,9 @@ from .dataset import digest, read_dataset
 from .losses.settings import OracleIgnoreConfig
 from .machine import machine
 from .patches import PreparedCase, prepare
+from .runs import CONFIG, RUN, WEIGHTS, read_run
 from .train import BEST, LAST, train
 from .validation import hold_out, validate
-
-CONFIG, WEIGHTS, RUN = "config.json", "model.safetensors", "run.json"
 
 
 def fit(
@@ -50,7 +49,7 @@ def fit(
         out: the run's folder.
         config: all settings.
         cache: where preprocessed cases are kept; inside ``out`` where None.
-        start_from: a model folder whose weights to start from; from scratch where None.
+        start_from: a model folder, or a finished run, whose weights to start from; from scratch where None.
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         devices: processes on this machine, each with one device.
         nodes: machines.
@@ -74,7 +73,8 @@ def fit(
         raise InputError(
             "loss.kind oracle-ignore: no dataset says which lesions are missing from its labels; choose another loss.kind"
         )
-    network = _network(config, start_from)
+    network = build_network(len(config.input.sequences), config.network)
+    before = start_from and _start(network, config, start_from)
     cases = read_dataset(dataset, config.lesion_labels)
     training, held = hold_out(cases, config.validation, config.seed)
     with fabric.rank_zero_first():
@@ -94,7 +94,7 @@ def fit(
             "held_out": [case.name for case in held],
             "lesions": _lesions(chosen),
             "data_sha256": digest(cases),
-            "start_from": start_from and load_card(start_from).digest,
+            "start_from": before and before.card.provenance.model_dump(include={"command", "steps", "hours"}),
             "steps": trained.steps,
             "best_step": trained.best_step,
             "history": trained.history,
@@ -113,17 +113,16 @@ def fit(
         partial.replace(out / RUN)
 
 
-def _network(config: FitConfig, start_from: Path | None) -> Network:
-    network = build_network(len(config.input.sequences), config.network)
-    if start_from:
-        model = load_model(start_from)
-        if (model.card.architecture, model.card.input) != (config.network, config.input):
-            raise InputError(
-                f"{start_from}: has another architecture or input than [network] and [input] say; "
-                "take both from its model.json"
-            )
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
-    return network
+def _start(network: Network, config: FitConfig, folder: Path) -> Model:
+    """Give the network the weights in ``folder``."""
+    model = read_run(folder).model() if (folder / RUN).exists() else load_model(folder)
+    if (model.card.architecture, model.card.input) != (config.network, config.input):
+        raise InputError(
+            f"{folder}: has another architecture or input than [network] and [input] say; "
+            "take both from its model.json or config.json"
+        )
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
+    return model
 
 
 def _same_settings(out: Path, config: FitConfig, write: bool) -> None:

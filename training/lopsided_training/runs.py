@@ -17,7 +17,8 @@ from safetensors.numpy import load
 
 from .config import FitConfig
 from .examine import UNCALIBRATED
-from .fit import CONFIG, RUN, WEIGHTS
+
+CONFIG, WEIGHTS, RUN = "config.json", "model.safetensors", "run.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Run:
         except SafetensorError as error:
             raise InputError(f"{self.folder / WEIGHTS}: not a safetensors file ({error}); train again") from None
         config = self.config
+        before = self.facts["start_from"]
+        command = f"lopsided-train fit --config (its content: {config.model_dump_json()})"
         card = ModelCard(
             format_version=1,
             name="uncalibrated",
@@ -58,13 +61,13 @@ class Run:
             threshold=0.5,
             operating_points=(OperatingPoint(confidence=0, false_positives_per_scan=0, sensitivity=0),),
             provenance=Provenance(
-                command=f"lopsided-train fit --config (its content: {config.model_dump_json()})",
+                command=f"{before['command']}; from there: {command}" if before else command,
                 data="",
                 loss=f"{config.loss.kind}, {config.loss.model_dump_json(exclude={'kind'})}",
-                steps=config.steps,
+                steps=self.facts["steps"] + (before["steps"] if before else 0),
                 seed=config.seed,
                 machine=self.facts["machine"],
-                hours=self.facts["hours"],
+                hours=round(self.facts["hours"] + (before["hours"] if before else 0), 2),
                 software=self.facts["software"],
                 evaluated_on="",
                 limitations="",
@@ -94,7 +97,7 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder / CONFIG}: {where}: {first['msg']}; train again with this software") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{folder / RUN}: cannot be read ({error}); train again") from None
-    missing = sorted({"machine", "hours", "software"} - set(facts))
+    missing = sorted({"machine", "hours", "software", "start_from", "steps"} - set(facts))
     if missing:
         raise InputError(f"{folder / RUN}: does not say {missing[0]}; train again with this software")
     return Run(folder, config, facts, (folder / WEIGHTS).read_bytes())
