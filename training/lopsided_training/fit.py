@@ -94,7 +94,7 @@ def fit(
             "held_out": [case.name for case in held],
             "lesions": _lesions(chosen),
             "data_sha256": digest(cases),
-            "start_from": before and before.card.provenance.model_dump(include={"command", "steps", "hours"}),
+            "start_from": before and before.card.provenance.model_dump(include={"command", "loss", "steps", "hours"}),
             "steps": trained.steps,
             "best_step": trained.best_step,
             "history": trained.history,

@@ -14,7 +14,8 @@ from .config import FitConfig, Section, bundled, read_config
 from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
 from .export import export
-from .fit import RUN, fit
+from .fit import fit
+from .runs import RUN
 from .simulate import simulate
 
 REAL = "real"  # among the backgrounds: the real image
@@ -30,7 +31,8 @@ class Studies(Section):
 
 
 class Recipe(Section):
-    """How a bundled model was made. ``config``: the bundled settings of its training. ``false_positives``: a scan, at its
+    """How a bundled model was made. ``configs``: the bundled settings of its training, and of each that goes on from the
+    one before. ``false_positives``: a scan, at its
     default threshold. The texts are those of its card."""
 
     name: str
@@ -38,16 +40,16 @@ class Recipe(Section):
     data: str
     evaluated_on: str
     limitations: str
-    config: str
+    configs: tuple[str, ...] = Field(min_length=1)
     sequences: tuple[SequenceName, ...]
     false_positives: float = Field(2.0, gt=0)
     train: Studies
     calibrate: Studies
     evaluate: Studies
 
-    def settings(self, changes: Sequence[str] = ()) -> FitConfig:
-        """Those of its training; ``changes`` and errors as :func:`lopsided_training.config.read_config` has them."""
-        return read_config(bundled("configs", self.config), changes)
+    def settings(self, changes: Sequence[str] = ()) -> dict[str, FitConfig]:
+        """Those of its trainings; ``changes`` and errors as :func:`lopsided_training.config.read_config` has them."""
+        return {name: read_config(bundled("configs", name), changes) for name in self.configs}
 
 
 def reproduce(
@@ -68,8 +70,8 @@ def reproduce(
         recipe: what to make.
         anatomies: folder of the label maps, ``NAME.nii.gz``.
         real: the real image.
-        out: gets ``train``, ``calibrate``, ``evaluate``, ``run``, and the model folder, by the model's name.
-        changes: to the settings of the training, such as ``steps=20``.
+        out: gets ``train``, ``calibrate``, ``evaluate``, ``runs``, and the model folder, by the model's name.
+        changes: to the settings of every training, such as ``steps=20``.
         studies: of each dataset at most so many, for a trial; as the recipe says where None.
         jobs: processes that simulate.
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
@@ -98,11 +100,15 @@ def reproduce(
             sequences=recipe.sequences,
             jobs=jobs,
         )
-    run = out / "run"
-    if (run / RUN).exists():
-        say("run: there already")
-    else:
-        fit(out / "train", run, settings, accelerator=accelerator, say=say)
+    before = None
+    for name, config in settings.items():
+        run = out / "runs" / name
+        if (run / RUN).exists():
+            say(f"runs/{name}: there already")
+        else:
+            say(f"runs/{name}: training")
+            fit(out / "train", run, config, cache=out / "cache", start_from=before, accelerator=accelerator, say=say)
+        before = run
     if (run / FOLDER / EVALUATION).exists():
         say("evaluation: there already")
     else:

@@ -48,6 +48,7 @@ class Run:
         config = self.config
         before = self.facts["start_from"]
         command = f"lopsided-train fit --config (its content: {config.model_dump_json()})"
+        loss = f"{config.loss.kind}, {config.loss.model_dump_json(exclude={'kind'})}"
         card = ModelCard(
             format_version=1,
             name="uncalibrated",
@@ -63,7 +64,7 @@ class Run:
             provenance=Provenance(
                 command=f"{before['command']}; from there: {command}" if before else command,
                 data="",
-                loss=f"{config.loss.kind}, {config.loss.model_dump_json(exclude={'kind'})}",
+                loss=f"{before['loss']}; then {loss}" if before else loss,
                 steps=self.facts["steps"] + (before["steps"] if before else 0),
                 seed=config.seed,
                 machine=self.facts["machine"],
