@@ -113,7 +113,7 @@ def run(tmp_path: Path, model_folder: Path) -> Path:
     card = load_model(model_folder).card
     config = FitConfig(network=card.architecture, input=card.input)
     (folder / "config.json").write_text(config.model_dump_json())
-    (folder / "run.json").write_text('{"machine": "none", "hours": 0, "software": {}}')
+    (folder / "run.json").write_text('{"machine": "none", "hours": 0, "software": {}, "steps": 1, "start_from": null}')
     (folder / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes())
     return folder
 

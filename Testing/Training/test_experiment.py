@@ -153,7 +153,7 @@ def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
     assert lines == [], "nothing is done twice"
     write_tables(compared(plan, whole), whole)
     assert {path.name for path in whole.glob("*.*")} == {
-        "summary.csv", "table.md", "by_condition.png", "memory.png", "operating_point.png"
+        "summary.csv", "table.md", "by_condition.png", "operating_point.png"
     }  # fmt: skip
     with (whole / "summary.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
@@ -200,6 +200,14 @@ def test_a_table_by_hand() -> None:
     assert np.isnan(table["none", "half"].spread)
     with pytest.raises(InputError, match="no result of standard with all labels yet"):
         rows(records[1:])
+
+
+def test_memory_is_drawn_where_half_is_missing(tmp_path: Path) -> None:
+    memory = ({"step": 1.0, "annotated": 0.5, "hidden": 0.1}, {"step": 2.0, "annotated": 1.0, "hidden": 0.0})
+    scores = (0.9, 0.8, 0.6, 0.1)
+    half = record("random-50", "standard", 1, scores).model_copy(update={"memory": memory})
+    write_tables([record("none", "standard", 1, scores), half], tmp_path)
+    assert (tmp_path / "memory.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from torch import nn
 EVERY: list[Any] = [
     LopsidedConfig(beta=0.2),
     LopsidedConfig(beta=0.2, variant="soft"),
-    WeightedCrossEntropyConfig(),
+    WeightedCrossEntropyConfig(beta=0.5),
     SymmetricBootstrapConfig(),
     SymmetricBootstrapConfig(variant="soft"),
     ForwardCorrectedConfig(),

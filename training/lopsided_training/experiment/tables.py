@@ -109,8 +109,8 @@ def _measures(results: list[CaseResult], weights: np.ndarray) -> dict[str, np.nd
 
 
 def write_tables(records: Sequence[RunRecord], out: Path) -> None:
-    """``summary.csv`` with every row, ``table.md``, and the figures ``by_condition.png``, ``memory.png`` and
-    ``operating_point.png``, in ``out``."""
+    """``summary.csv`` with every row, ``table.md``, and the figures ``by_condition.png``, ``operating_point.png`` and, where half
+    of the lesions are missing, ``memory.png``, in ``out``."""
     found = rows(records)
     with (out / "summary.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
