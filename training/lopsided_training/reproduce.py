@@ -32,8 +32,7 @@ class Studies(Section):
 
 class Recipe(Section):
     """How a bundled model was made. ``configs``: the bundled settings of its training, and of each that goes on from the
-    one before. ``false_positives``: a scan, at its
-    default threshold. The texts are those of its card."""
+    one before. ``false_positives``: a scan, at its default threshold. The texts are those of its card."""
 
     name: str
     title: str

@@ -46,9 +46,13 @@ class Run:
         except SafetensorError as error:
             raise InputError(f"{self.folder / WEIGHTS}: not a safetensors file ({error}); train again") from None
         config = self.config
-        before = self.facts["start_from"]
-        command = f"lopsided-train fit --config (its content: {config.model_dump_json()})"
-        loss = f"{config.loss.kind}, {config.loss.model_dump_json(exclude={'kind'})}"
+        own = {
+            "command": f"lopsided-train fit --config (its content: {config.model_dump_json()})",
+            "loss": f"{config.loss.kind}, {config.loss.model_dump_json(exclude={'kind'})}",
+            "steps": self.facts["steps"],
+            "hours": self.facts["hours"],
+        }
+        parts = [self.facts["start_from"], own] if self.facts["start_from"] else [own]
         card = ModelCard(
             format_version=1,
             name="uncalibrated",
@@ -62,13 +66,13 @@ class Run:
             threshold=0.5,
             operating_points=(OperatingPoint(confidence=0, false_positives_per_scan=0, sensitivity=0),),
             provenance=Provenance(
-                command=f"{before['command']}; from there: {command}" if before else command,
+                command="; from there: ".join(part["command"] for part in parts),
                 data="",
-                loss=f"{before['loss']}; then {loss}" if before else loss,
-                steps=self.facts["steps"] + (before["steps"] if before else 0),
+                loss="; then ".join(part["loss"] for part in parts),
+                steps=sum(part["steps"] for part in parts),
                 seed=config.seed,
                 machine=self.facts["machine"],
-                hours=round(self.facts["hours"] + (before["hours"] if before else 0), 2),
+                hours=round(sum(part["hours"] for part in parts), 2),
                 software=self.facts["software"],
                 evaluated_on="",
                 limitations="",

@@ -75,22 +75,19 @@ def rows(records: Sequence[RunRecord], baseline: str = "standard") -> list[Row]:
     first = next(iter(results.values()))[0]
     weights = np.concatenate([np.ones((1, len(first)), int), patient_weights(first)])
     measured = {key: [_measures(seed, weights) for seed in group] for key, group in results.items()}
-    whole = {
-        loss: {m: np.mean([seed[m] for seed in seeds], axis=0) for m in MEASURES}
-        for (condition, loss), seeds in measured.items()
-        if condition == "none"
+    means = {
+        key: {m: np.mean([seed[m] for seed in seeds], axis=0) for m in MEASURES} for key, seeds in measured.items()
     }
     found = []
     for (condition, loss), seeds in measured.items():
-        for measure in MEASURES:
-            each = np.array([seed[measure] for seed in seeds])
-            mean = each.mean(axis=0)
-            spread = float(each[:, 0].std(ddof=1)) if len(each) > 1 else float("nan")
+        for measure, mean in means[condition, loss].items():
+            spread = np.std([seed[measure][0] for seed in seeds], ddof=1) if len(seeds) > 1 else np.nan
             numbers = [mean[0], *interval(mean[1:]), spread]
-            for reference in (baseline, loss):
-                part = ratio(mean, whole[reference][measure]) if reference in whole else np.full_like(mean, np.nan)
+            for reference in (("none", baseline), ("none", loss)):
+                whole = means[reference][measure] if reference in means else np.full_like(mean, np.nan)
+                part = ratio(mean, whole)
                 numbers += [part[0], *interval(part[1:])]
-            found.append(Row(condition, loss, measure, len(each), *(float(n) for n in numbers)))
+            found.append(Row(condition, loss, measure, len(seeds), *(float(n) for n in numbers)))
     return found
 
 
@@ -208,10 +205,11 @@ def _memory(records: Sequence[RunRecord], path: Path) -> None:
             runs = [r for r in records if r.loss == loss and r.condition == condition and r.memory]
             if runs:
                 steps = [look["step"] for look in runs[0].memory]
+                marker = "" if number < 10 else "x"  # there are ten colours
                 for kind, style in (("hidden", "-"), ("annotated", ":")):
                     share = np.mean([[look.get(kind, np.nan) for look in run.memory] for run in runs], axis=0)
                     label = loss if kind == "hidden" else None
-                    axes.plot(steps, 100 * share, style, label=label, color=f"C{number % 10}")
+                    axes.plot(steps, 100 * share, style, marker=marker, label=label, color=f"C{number % 10}")
         axes.set_title(describe(condition))
         axes.set_xlabel("step")
         axes.set_ylim(0, 102)
