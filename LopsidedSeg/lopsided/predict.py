@@ -115,10 +115,6 @@ class Predictor:
         progress("Mapping back", 1.0)
         return mapped
 
-    def _ready(self) -> None:
-        if self.device.type == "cpu":
-            fuse(self.network, half_precision(self.device) or torch.float32)
-
     def _logits(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Whole where it fits; otherwise in tiles half as large, until they fit, at last on the CPU."""
         whole, stride = max(images.shape[2:]), self.network.stride

@@ -44,13 +44,15 @@ def main() -> None:
     config = read_config(options.config, [f"steps={STEPS}", f"checkpoint_every={STEPS}"])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        cases = prepare(read_dataset(options.dataset), config, options.cache or folder, lambda done, of: None)
+        cases = prepare(read_dataset(options.dataset), config, options.cache or folder, os.cpu_count() or 1)
         fabric = Fabric(accelerator=options.accelerator, devices=1, precision=config.precision)
         fabric.launch()
 
         def drawn() -> None:
             for step in range(STEPS):
-                draw(cases, config.patches, config.batch, np.random.default_rng((config.seed, step)))
+                draw(cases, config.patches, config.batch, np.random.default_rng((config.seed, step))).ready(
+                    fabric.device
+                )
 
         def trained(batches: bool) -> Callable[[], None]:
             def work() -> None:

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from lopsided_training.augment import Change, ChannelChange, changed, draw_change, mirrored
 from lopsided_training.config import PatchConfig
 from lopsided_training.matching import sphere_diameter
 from lopsided_training.paste import paste, shrunk
 from lopsided_training.patches import PreparedCase, centres_of, draw, emphasis
+from scipy import ndimage
 
 
 def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
@@ -27,12 +29,15 @@ def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
     )
     config = PatchConfig(size=16, on_lesion=1.0, on_bright=0.0, drop=0.5)
     first, second = (draw([case], config, 8, np.random.default_rng(7)) for _ in range(2))
-    assert np.array_equal(first.images, second.images)
-    assert first.labels.any(axis=(1, 2, 3, 4)).all(), "every patch around a lesion has it"
+    assert torch.equal(first.images, second.images)
+    assert first.changes == second.changes
+    ready = first.ready(torch.device("cpu"))
+    assert torch.equal(ready.images, second.ready(torch.device("cpu")).images)
+    assert first.labels.flatten(1).any(1).all(), "every patch around a lesion has it"
     assert not (first.labels * first.trust).any()
-    missing = ~first.images.any(axis=(2, 3, 4))
+    missing = ~ready.images.flatten(2).any(2)
     assert not missing[:, 0].any(), "post-contrast T1 is never withheld"
-    assert 0 < missing[:, 1:].mean() < 1
+    assert 0 < missing[:, 1:].float().mean() < 1
     cut = {name: getattr(case, name)[:10] for name in ("lesion", "trusted", "hidden")}
     small = replace(case, image=case.image[:, :10], centres=np.zeros((0, 3)), **cut)
     assert draw([small], config, 1, rng).images.shape == (1, 4, 16, 16, 16)
@@ -64,7 +69,7 @@ def test_some_patches_are_drawn_around_what_is_bright() -> None:
     for on_bright in (0.0, 1.0):
         config = PatchConfig(size=16, on_lesion=0.0, on_bright=on_bright, drop=0.0, perturb=False)
         batch = draw([case], config, 40, np.random.default_rng(1))
-        shares.append(np.mean((batch.images > 2).any(axis=(1, 2, 3, 4))))
+        shares.append(float((batch.images > 2).flatten(1).any(1).float().mean()))
     assert shares[0] < 0.2
     assert shares[1] == 1
     with pytest.raises(ValueError, match="together are at most 1"):
@@ -89,23 +94,30 @@ def test_a_copy_is_smaller_as_bright_and_in_the_label() -> None:
     at_the_edge = case.image[:, :40], case.lesion[:40]
     assert shrunk(*at_the_edge, case.centres[0], rng) is None
     config = PatchConfig(size=24, on_lesion=0.0, on_bright=0.0, paste=1.0, drop=0.0, perturb=False)
-    with_copies = draw([case], config, 20, np.random.default_rng(1)).labels.any(axis=(1, 2, 3, 4)).mean()
+    with_copies = draw([case], config, 20, np.random.default_rng(1)).labels.flatten(1).any(1).float().mean()
     without = draw([case], config.model_copy(update={"paste": 0.0}), 20, np.random.default_rng(1))
-    assert with_copies > 0.9 > without.labels.any(axis=(1, 2, 3, 4)).mean()
+    assert with_copies > 0.9 > without.labels.flatten(1).any(1).float().mean()
 
 
 def test_a_change_is_a_function_of_what_was_drawn() -> None:
-    rng = np.random.default_rng(3)
-    image = rng.normal(size=(3, 6, 7, 8)).astype(np.float32)
+    image = torch.from_numpy(np.random.default_rng(3).normal(size=(1, 3, 6, 7, 8)).astype(np.float32))
     as_it_is = ChannelChange(1.0, 0.0, 1.0, None, 0.0, 0)
-    assert np.array_equal(changed(image, Change((), (as_it_is,) * 3)), image)
-    other = changed(image, Change((0, 2), (as_it_is, None, ChannelChange(2.0, 0.5, 1.0, None, 0.0, 0))))
-    assert np.array_equal(other[0], image[0, ::-1, :, ::-1])
+    assert torch.equal(changed(image, [Change((), (as_it_is,) * 3)]), image)
+    other = changed(image, [Change((), (as_it_is, None, ChannelChange(2.0, 0.5, 1.0, None, 0.0, 0)))])[0]
+    assert torch.equal(other[0], image[0, 0])
     assert not other[1].any()
-    assert np.allclose(other[2], 2 * image[2, ::-1, :, ::-1] + 0.5)
+    assert torch.allclose(other[2], 2 * image[0, 2] + 0.5)
     noisy = Change((), (ChannelChange(1.0, 0.0, 1.2, (0.5, 0.5, 0.5), 0.3, 9), as_it_is, as_it_is))
-    assert np.array_equal(changed(image, noisy), changed(image, noisy))
-    assert np.std(changed(image, noisy)[0] - changed(image, Change((), noisy.channels[:0] + (as_it_is,) * 3))[0]) > 0.2
+    assert torch.equal(changed(image, [noisy]), changed(image, [noisy]))
+    assert (changed(image, [noisy]) - image)[0, 0].std() > 0.2
+    assert np.array_equal(mirrored(image.numpy()[0], Change((0, 2), ())), image.numpy()[0, :, ::-1, :, ::-1])
+
+
+def test_blur_is_a_gaussian() -> None:
+    image = np.random.default_rng(4).normal(size=(12, 13, 14)).astype(np.float32)
+    change = Change((), (ChannelChange(1.0, 0.0, 1.0, (0.9, 0.5, 0.3), 0.0, 0),))
+    blurred = changed(torch.from_numpy(image)[None, None], [change])[0, 0].numpy()
+    assert np.allclose(blurred, ndimage.gaussian_filter(image, (0.9, 0.5, 0.3), mode="nearest"), atol=0.02)
 
 
 def test_drawn_changes_repeat_and_vary() -> None:
@@ -116,8 +128,8 @@ def test_drawn_changes_repeat_and_vary() -> None:
     assert all(change.channels[0] is not None and change.channels[2] is None for change in drawn)
     assert 0 < sum(change.channels[1] is None for change in drawn) < 40
     plain = draw_change(present, 0.0, False, np.random.default_rng(1))
-    image = np.random.default_rng(2).normal(size=(3, 4, 5, 6)).astype(np.float32) * present[:, None, None, None]
-    assert np.array_equal(changed(image, plain), mirrored(image, plain))
+    image = np.random.default_rng(2).normal(size=(1, 3, 4, 5, 6)).astype(np.float32) * present[:, None, None, None]
+    assert np.array_equal(changed(torch.from_numpy(image), [plain]), image)
 
 
 def test_small_lesions_weigh_more() -> None:
@@ -126,7 +138,7 @@ def test_small_lesions_weigh_more() -> None:
     config = PatchConfig(size=40, on_lesion=1.0, on_bright=0.0, small=1.5)
     weights = [emphasis(case.lesion, 1.5, 1.0) for case in cases]
     across = [float(sphere_diameter(case.lesion.sum())) for case in cases]
-    assert [w[20, 20, 20] for w in weights] == pytest.approx([(5.5 / d) ** 1.5 for d in across[:2]] + [0.25])
+    assert [w[20, 20, 20] for w in weights] == pytest.approx([(5.5 / d) ** 1.5 for d in across[:2]] + [0.25], rel=1e-3)
     one = np.zeros((4, 4, 4), bool)
     one[2, 2, 2] = True
     assert emphasis(one, 1.5, 1.0).max() == 4
@@ -134,5 +146,5 @@ def test_small_lesions_weigh_more() -> None:
     assert (emphasis(np.zeros((4, 4, 4), bool), 1.5, 1.0) == 1).all()
     batch = draw(cases[:1], config, 3, np.random.default_rng(0))
     assert batch.emphasis is not None
-    assert np.array_equal(batch.emphasis > 1, batch.labels > 0), "as they lie after mirroring"
+    assert torch.equal(batch.emphasis > 1, batch.labels), "as they lie after mirroring"
     assert draw(cases[:1], config.model_copy(update={"small": 0.0}), 1, np.random.default_rng(0)).emphasis is None

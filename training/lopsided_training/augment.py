@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
-from scipy import ndimage
+import torch
+from torch.nn.functional import conv3d, pad
 
 
 @dataclass(frozen=True)
@@ -62,25 +65,43 @@ def _draw_channel(rng: np.random.Generator) -> ChannelChange:
     )
 
 
-def changed(image: np.ndarray, change: Change) -> np.ndarray:
-    """A changed copy of ``image``, float32 (sequence, k, j, i); zeros for a sequence that is withheld."""
-    out = np.zeros_like(image)
-    for target, channel, how in zip(out, mirrored(image, change), change.channels, strict=True):
-        if how is None:
-            continue
-        target[:] = channel
-        target *= np.float32(how.scale)
-        target += np.float32(how.shift)
-        if how.power != 1:
-            target[:] = np.sign(target) * np.abs(target) ** np.float32(how.power)
-        if how.blur:
-            target[:] = ndimage.gaussian_filter(target, how.blur)
-        if how.noise:
-            noise = np.random.default_rng(how.seed).standard_normal(target.shape, np.float32)
-            target += np.float32(how.noise) * noise
-    return out
-
-
 def mirrored(array: np.ndarray, change: Change) -> np.ndarray:
     """``array``, of which the last axes are k, j, i, mirrored as the change says; a view."""
     return np.flip(array, tuple(axis - 3 for axis in change.mirrored))
+
+
+def changed(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
+    """A copy of ``images`` (patch, sequence, k, j, i), mirrored already, with the intensities of each changed, float32 on
+    their device; zeros for a sequence that is withheld."""
+    scale, shift = (
+        torch.tensor(
+            [[getattr(c, name) if c else 0.0 for c in change.channels] for change in changes], device=images.device
+        )[..., None, None, None]
+        for name in ("scale", "shift")
+    )
+    out = images.float() * scale + shift
+    for patch, change in zip(out, changes, strict=True):
+        for channel, how in zip(patch, change.channels, strict=True):
+            if how is None:
+                continue
+            if how.power != 1:
+                channel.copy_(channel.sign() * channel.abs() ** how.power)
+            if how.blur:
+                channel.copy_(_blurred(channel, how.blur))
+            if how.noise:
+                source = torch.Generator(channel.device).manual_seed(how.seed)
+                channel += how.noise * torch.randn(channel.shape, generator=source, device=channel.device)
+    return out
+
+
+def _blurred(channel: torch.Tensor, widths: tuple[float, float, float]) -> torch.Tensor:
+    """``channel`` (k, j, i) after a Gaussian of standard deviations ``widths``, voxels; its border goes on beyond it."""
+    image = channel[None, None]
+    for axis, width in enumerate(widths):
+        reach = ceil(3 * width)
+        kernel = torch.exp(-((torch.arange(-reach, reach + 1, device=channel.device) / width) ** 2) / 2)
+        shape, border = [1] * 5, [0] * 6
+        shape[2 + axis] = -1
+        border[4 - 2 * axis] = border[5 - 2 * axis] = reach  # from the last axis on
+        image = conv3d(pad(image, border, mode="replicate"), (kernel / kernel.sum()).reshape(shape))
+    return image[0, 0]

@@ -113,6 +113,7 @@ def fit(
     accelerator: _Accelerator = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines, started by torchrun or SLURM.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that preprocess.")] = 1,
 ) -> None:
     """Train a network on labels that may miss lesions, with the lopsided loss unless the settings name another."""
     from .config import bundled, read_config
@@ -127,6 +128,7 @@ def fit(
         accelerator=accelerator,
         devices=devices,
         nodes=nodes,
+        jobs=jobs,
         say=_say,
     )
 
@@ -209,7 +211,7 @@ def reproduce(
         int | None, typer.Option(min=1, help="Of each dataset at most so many: a trial, not the model.")
     ] = None,
     set_: _Set = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate and preprocess.")] = 1,
     accelerator: _Accelerator = "auto",
 ) -> None:
     """A bundled model again, from nothing: simulate, train, measure and export as its recipe says."""

@@ -38,6 +38,7 @@ def fit(
     accelerator: str = "auto",
     devices: int = 1,
     nodes: int = 1,
+    jobs: int = 1,
     say: Callable[[str], None] = print,
 ) -> None:
     """Train a network on a dataset; ``out`` then holds its weights and ``run.json``.
@@ -53,6 +54,7 @@ def fit(
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         devices: processes on this machine, each with one device.
         nodes: machines.
+        jobs: processes that preprocess.
         say: takes lines of progress.
 
     Raises:
@@ -79,7 +81,7 @@ def fit(
     training, held = hold_out(cases, config.validation, config.seed)
     with fabric.rank_zero_first():
         _same_settings(out, config, fabric.is_global_zero)
-        prepared = prepare(cases, config, cache or out / "cache", lambda done, of: None)
+        prepared = prepare(cases, config, cache or out / "cache", jobs)
     by_name = {case.name: case for case in prepared}
     chosen = [by_name[case.name] for case in training]
     watched = [by_name[case.name] for case in held][: config.validation.cases]

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from lopsided import brain, intensity, resampling, study, volume
 from lopsided.brain import find_brain
 from lopsided.dataset.records import NEGATIVE
 from lopsided.errors import InputError
 from lopsided.model import InputSpec
+from lopsided.regions import region_of
 from lopsided.resampling import resample
 from lopsided.study import network_input
 from scipy import ndimage
 
-from .augment import changed, draw_change, mirrored
+from .augment import Change, changed, draw_change, mirrored
 from .config import FitConfig, PatchConfig
 from .dataset import Case
 from .matching import lesions_of, sphere_diameter
@@ -55,20 +60,27 @@ class PreparedCase:
 
 @dataclass(frozen=True)
 class Batch:
-    """``images`` float32 (patch, sequence, k, j, i); ``labels``, ``trust``, ``hidden`` float32 (patch, 1, k, j, i), and
-    ``emphasis`` too, where small lesions weigh more."""
+    """``images`` (patch, sequence, k, j, i); ``labels``, ``trust``, ``hidden`` (patch, 1, k, j, i), 0 or 1; ``emphasis``
+    too, float, where small lesions weigh more. ``changes``: yet to be made, by patch."""
 
-    images: np.ndarray
-    labels: np.ndarray
-    trust: np.ndarray
-    hidden: np.ndarray
-    emphasis: np.ndarray | None = None
+    images: torch.Tensor
+    labels: torch.Tensor
+    trust: torch.Tensor
+    hidden: torch.Tensor
+    emphasis: torch.Tensor | None
+    changes: tuple[Change, ...] = ()
+
+    def ready(self, device: torch.device) -> Batch:
+        """The same on a device, all float32, with the changes made: what a GPU does faster than all processors."""
+        images, labels, trust, hidden = (
+            part.to(device) for part in (self.images, self.labels, self.trust, self.hidden)
+        )
+        emphasis = None if self.emphasis is None else self.emphasis.to(device).float()
+        return Batch(changed(images, self.changes), labels.float(), trust.float(), hidden.float(), emphasis)
 
 
-def prepare(
-    cases: list[Case], config: FitConfig, cache: Path, progress: Callable[[int, int], None]
-) -> list[PreparedCase]:
-    """Bring every case onto the network's grid once; what is in ``cache`` already is taken from there.
+def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) -> list[PreparedCase]:
+    """Bring every case onto the network's grid once, in ``jobs`` processes; what is in ``cache`` already is taken from there.
 
     Raises:
         InputError: a case that cannot be used, by name, or no space for the cache.
@@ -76,37 +88,36 @@ def prepare(
     spec, stride = config.input, config.network.stride
     folders = {case.name: cache / f"{case.name}-{_version(case, spec, stride)}" for case in cases}
     missing = [case for case in cases if not (folders[case.name] / _LAST).exists()]
-    prepared = []
-    for done, case in enumerate(cases, start=1):
-        folder = folders[case.name]
-        if case in missing:
-            try:
-                written = _prepare(case, spec, stride, folder)
-                missing.remove(case)
-                free = shutil.disk_usage(cache).free
-            except OSError as error:
-                raise InputError(f"{folder}: cannot be written ({error.strerror}); free some space, or give --cache")
-            if written * len(missing) > free:
+    bring = partial(_prepare, spec=spec, stride=stride)
+    where = [folders[case.name] for case in missing]
+    with ExitStack() as stack:
+        written: Iterable[int] = map(bring, missing, where)
+        if jobs > 1 and len(missing) > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)))
+            stack.callback(pool.shutdown, cancel_futures=True)  # an error is said now, not when all others are done
+            written = pool.map(bring, missing, where)
+        for left, size in zip(range(len(missing) - 1, -1, -1), written, strict=True):
+            free = shutil.disk_usage(cache).free
+            if size * left > free:
                 raise InputError(
-                    f"{cache}: {len(missing)} more cases need about {written * len(missing) / 1e9:.1f} GB, and "
+                    f"{cache}: {left} more cases need about {size * left / 1e9:.1f} GB, and "
                     f"{free / 1e9:.1f} GB are free; free some space, or give --cache"
                 )
-        image, lesion, trusted = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("image", "lesion", "trusted"))
-        present = np.array([bool(channel[::8, ::8, ::8].any()) for channel in image])
-        prepared.append(
-            PreparedCase(
-                name=case.name,
-                image=image,
-                lesion=lesion,
-                trusted=trusted,
-                hidden=np.zeros(lesion.shape, bool),
-                centres=centres_of(lesion),
-                present=present,
-                spacing_mm=spec.spacing_mm,
-            )
-        )
-        progress(done, len(cases))
-    return prepared
+    return [_read(case.name, folders[case.name], spec) for case in cases]
+
+
+def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
+    image, lesion, trusted = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("image", "lesion", "trusted"))
+    return PreparedCase(
+        name=name,
+        image=image,
+        lesion=lesion,
+        trusted=trusted,
+        hidden=np.zeros(lesion.shape, bool),
+        centres=centres_of(lesion),
+        present=np.array([bool(channel[::8, ::8, ::8].any()) for channel in image]),
+        spacing_mm=spec.spacing_mm,
+    )
 
 
 def centres_of(lesion: np.ndarray) -> np.ndarray:
@@ -130,7 +141,7 @@ def _code() -> bytes:
     return b"".join(code) + brain.weights_file().read_bytes()
 
 
-def _prepare(case: Case, spec: InputSpec, stride: int, folder: Path) -> int:
+def _prepare(case: Case, folder: Path, spec: InputSpec, stride: int) -> int:
     """The bytes written."""
     study = case.study()
     truth, trust = case.truth(study.reference), case.trusted(study.reference)
@@ -139,41 +150,52 @@ def _prepare(case: Case, spec: InputSpec, stride: int, folder: Path) -> int:
     trusted = np.zeros(lesion.shape, bool)
     if trust:
         trusted = resample(trust, seen.geometry, nearest=True).array == NEGATIVE
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {"image": seen.array.astype(np.float16), "lesion": lesion, "trusted": trusted}
-    for name, array in arrays.items():
-        partial = folder / f"{name}.{os.getpid()}.partial.npy"  # two processes may prepare the same case
-        np.save(partial, array)
-        partial.replace(folder / f"{name}.npy")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, array in arrays.items():
+            unfinished = folder / f"{name}.{os.getpid()}.partial.npy"  # two processes may prepare the same case
+            np.save(unfinished, array)
+            unfinished.replace(folder / f"{name}.npy")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); free some space, or give --cache")
     return sum(array.nbytes for array in arrays.values())
 
 
 def draw(cases: list[PreparedCase], config: PatchConfig, number: int, rng: np.random.Generator) -> Batch:
-    """``number`` patches, each around a lesion, around something bright, or anywhere, changed as :mod:`lopsided_training.augment` says."""
+    """``number`` patches, each around a lesion, around something bright, or anywhere, mirrored, and with the changes that
+    :mod:`lopsided_training.augment` is to make."""
     drawn = [_one(cases, config, rng) for _ in range(number)]
-    images, *masks = (np.stack(parts) for parts in zip(*drawn, strict=True))
-    labels, trust, hidden = (mask[:, None].astype(np.float32) for mask in masks)
+    arrays, changes = zip(*drawn, strict=True)
+    images, *masks = (np.stack(parts) for parts in zip(*arrays, strict=True))
+    labels, trust, hidden = (torch.from_numpy(mask[:, None]) for mask in masks)
     weight = None
     if config.small:
         voxel = float(np.prod(cases[0].spacing_mm))
-        weight = np.stack([emphasis(mask, config.small, voxel)[None] for mask in masks[0]])
-    return Batch(images, labels, trust, hidden, weight)
+        weight = torch.from_numpy(np.stack([emphasis(mask, config.small, voxel)[None] for mask in masks[0]]))
+    return Batch(torch.from_numpy(images), labels, trust, hidden, weight, changes)
 
 
 def emphasis(lesion: np.ndarray, small: float, voxel_mm3: float) -> np.ndarray:
-    """Float32 (k, j, i): (5.5 mm / d)^small, within 1/4 and 4, in a lesion of diameter d; 1 elsewhere.
+    """Float16 (k, j, i): (5.5 mm / d)^small, within 1/4 and 4, in a lesion of diameter d; 1 elsewhere.
 
     A lesion of 2 mm has a thousandth of the voxels of one of 20 mm, and would have as much less of a say in a mean over
     voxels. Where a lesion is cut, by what is seen of it.
     """
-    numbered, lesions = lesions_of(lesion)
-    volumes = np.array([region.mask.sum() for region in lesions]) * voxel_mm3
-    weights = np.clip((_USUAL_MM / sphere_diameter(volumes)) ** small, 1 / _MOST, _MOST)
-    return np.concatenate([[1.0], weights]).astype(np.float32)[numbered]
+    weights = np.ones(lesion.shape, np.float16)
+    if lesion.any():
+        box = region_of(lesion).box
+        numbered, lesions = lesions_of(lesion[box])
+        volumes = np.array([region.mask.sum() for region in lesions]) * voxel_mm3
+        each = np.clip((_USUAL_MM / sphere_diameter(volumes)) ** small, 1 / _MOST, _MOST)
+        weights[box] = np.concatenate([[1.0], each]).astype(np.float16)[numbered]
+    return weights
 
 
-def _one(cases: list[PreparedCase], config: PatchConfig, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Image (sequence, k, j, i), and lesion, trusted and hidden bool (k, j, i)."""
+def _one(
+    cases: list[PreparedCase], config: PatchConfig, rng: np.random.Generator
+) -> tuple[tuple[np.ndarray, ...], Change]:
+    """Image float16 (sequence, k, j, i), and lesion, trusted and hidden bool (k, j, i); and the change to be made."""
     case = cases[rng.integers(len(cases))]
     shape, size = np.array(case.lesion.shape), config.size
     kind = rng.random()
@@ -188,13 +210,17 @@ def _one(cases: list[PreparedCase], config: PatchConfig, rng: np.random.Generato
         middle = rng.uniform(0, 1, 3) * shape
     low = np.clip(np.round(middle - size / 2).astype(int), 0, np.maximum(shape - size, 0))
     box = tuple(slice(a, min(a + size, n)) for a, n in zip(low, shape, strict=True))
-    short = [(0, max(0, size - n)) for n in shape]  # a study smaller than a patch
-    image = np.pad(case.image[(slice(None), *box)].astype(np.float32), [(0, 0), *short], mode="edge")
-    masks = [np.pad(mask[box], short) for mask in (case.lesion, case.trusted, case.hidden)]
+    image = case.image[(slice(None), *box)]
+    masks = [mask[box] for mask in (case.lesion, case.trusted, case.hidden)]
+    if (shape < size).any():  # a study smaller than a patch
+        short = [(0, max(0, size - n)) for n in shape]
+        image = np.pad(image, [(0, 0), *short], mode="edge")
+        masks = [np.pad(mask, short) for mask in masks]
     if config.paste and rng.random() < config.paste:
+        image, masks[0] = np.array(image), np.array(masks[0])
         _paste(image, masks[0], cases, rng)
     change = draw_change(case.present, config.drop, config.perturb, rng)
-    return changed(image, change), *(mirrored(mask, change) for mask in masks)
+    return tuple(mirrored(array, change) for array in (image, *masks)), change
 
 
 def _paste(image: np.ndarray, lesion: np.ndarray, cases: list[PreparedCase], rng: np.random.Generator) -> None:

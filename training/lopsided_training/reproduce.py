@@ -72,7 +72,7 @@ def reproduce(
         out: gets ``train``, ``calibrate``, ``evaluate``, ``runs``, and the model folder, by the model's name.
         changes: to the settings of every training, such as ``steps=20``.
         studies: of each dataset at most so many, for a trial; as the recipe says where None.
-        jobs: processes that simulate.
+        jobs: processes that simulate and preprocess.
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         say: takes lines of progress.
 
@@ -106,7 +106,16 @@ def reproduce(
             say(f"runs/{name}: there already")
         else:
             say(f"runs/{name}: training")
-            fit(out / "train", run, config, cache=out / "cache", start_from=before, accelerator=accelerator, say=say)
+            fit(
+                out / "train",
+                run,
+                config,
+                cache=out / "cache",
+                start_from=before,
+                accelerator=accelerator,
+                jobs=jobs,
+                say=say,
+            )
         before = run
     if (run / FOLDER / EVALUATION).exists():
         say("evaluation: there already")

@@ -85,13 +85,8 @@ def train(
     done, began, losses = progress["step"], time.monotonic(), []
     first, first_at = done, began
     end = done if progress["ended"] else config.steps
-    for batch in _ahead(cases, config, range(done, end), fabric.global_rank):
-        images, labels, trust, hidden = (
-            fabric.to_device(torch.from_numpy(array))
-            for array in (batch.images, batch.labels, batch.trust, batch.hidden)
-        )
-        emphasis = None if batch.emphasis is None else fabric.to_device(torch.from_numpy(batch.emphasis))
-        images = images.contiguous(memory_format=torch.channels_last_3d)
+    for batch in _ahead(fabric, cases, config, range(done, end)):
+        images = batch.images.contiguous(memory_format=torch.channels_last_3d)
         taught = None
         if teacher is not None:
             with torch.no_grad(), fabric.autocast():
@@ -100,12 +95,12 @@ def train(
         loss = training_loss(
             config.loss,
             logits,
-            labels,
-            trust,
+            batch.labels,
+            batch.trust,
             step=done,
             teacher_logits=taught,
-            ignore=hidden,
-            emphasis=emphasis,
+            ignore=batch.hidden,
+            emphasis=batch.emphasis,
         )
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {loss.item()} at step {done}; lower learning_rate or raise precision")
@@ -147,11 +142,12 @@ def train(
     return Trained(progress["step"], progress["seconds"], progress["history"], best and best["step"])
 
 
-def _ahead(cases: list[PreparedCase], config: FitConfig, steps: range, rank: int) -> Iterator[Batch]:
-    """The batch of each step, drawn while the network works on those before."""
+def _ahead(fabric: Fabric, cases: list[PreparedCase], config: FitConfig, steps: range) -> Iterator[Batch]:
+    """The batch of each step, made ready while the network works on those before."""
 
     def batch(step: int) -> Batch:
-        return draw(cases, config.patches, config.batch, np.random.default_rng((config.seed, step, rank)))
+        rng = np.random.default_rng((config.seed, step, fabric.global_rank))
+        return draw(cases, config.patches, config.batch, rng).ready(fabric.device)
 
     with ThreadPoolExecutor(config.loaders) as pool:
         waiting: deque[Future[Batch]] = deque()
