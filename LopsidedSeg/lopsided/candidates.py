@@ -102,24 +102,15 @@ def above(candidates: tuple[Candidate, ...], threshold: float) -> tuple[Candidat
     return tuple(c for c in candidates if c.confidence >= threshold)
 
 
-def features(peak_probability: float, volume_mm3: float, longest_diameter_mm: float) -> tuple[float, float, float]:
-    """What the confidence is made from: logit of the peak, logarithms of volume and compactness.
-
-    The logit is limited to ±12, where float32 ends.
-    """
+def logit(peak_probability: float) -> float:
+    """Limited to ±12, where float32 ends."""
     p = min(max(peak_probability, 1e-12), 1 - 1e-12)
-    logit = min(max(float(np.log(p / (1 - p))), -12.0), 12.0)
-    compactness = 6 * volume_mm3 / (np.pi * longest_diameter_mm**3)
-    return logit, float(np.log(volume_mm3)), float(np.log(compactness))
+    return min(max(float(np.log(p / (1 - p))), -12.0), 12.0)
 
 
-def confidence(
-    peak_probability: float, volume_mm3: float, longest_diameter_mm: float, calibration: Calibration
-) -> float:
+def confidence(peak_probability: float, calibration: Calibration) -> float:
     """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`)."""
-    peak, volume, compactness = features(peak_probability, volume_mm3, longest_diameter_mm)
-    score = calibration.intercept + calibration.peak * peak + calibration.volume * volume
-    return float(1 / (1 + np.exp(-score - calibration.compactness * compactness)))
+    return float(1 / (1 + np.exp(-calibration.intercept - calibration.peak * logit(peak_probability))))
 
 
 def _ranked(candidate: Candidate, rank: int) -> Candidate:
@@ -261,7 +252,7 @@ def _measure(
     k, j, i = (int(v) for v in peak)
     return Candidate(
         rank=0,
-        confidence=confidence(float(part.max()), size.volume_mm3, size.longest_diameter_mm, calibration),
+        confidence=confidence(float(part.max()), calibration),
         peak_probability=float(part.max()),
         **size.__dict__,
         peak_kji=(k, j, i),

@@ -57,9 +57,7 @@ class InputSpec(_Record):
 
 
 class Calibration(_Record):
-    """Confidence = sigmoid(intercept + peak·logit(peak probability) + volume·ln(volume) + compactness·ln(6·volume/π·d³)).
-
-    Volume in mm³, d the longest diameter in mm: a ball has a compactness of 1, vessels and dura are near 0.
+    """Confidence = sigmoid(intercept + peak·logit(peak probability)).
 
     A logistic regression of "is this candidate a lesion" over the candidates of ``studies`` that the network was
     not trained on (Platt, Advances in Large Margin Classifiers, 1999). ``brier`` and ``calibration_error`` (expected,
@@ -68,8 +66,6 @@ class Calibration(_Record):
 
     intercept: float
     peak: float
-    volume: float
-    compactness: float
     studies: int
     brier: float
     calibration_error: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,7 +56,7 @@ class NetworkInput:
 
 
 def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | None = None) -> NetworkInput:
-    """Normalise each sequence on its own grid, then resample it once, onto the network's.
+    """Normalise each sequence on its own grid, then resample it once, onto the network's; all side by side.
 
     That grid covers ``brain`` (a mask on a grid of its own), or the whole patient, in the reference volume, along its axes
     turned to be nearest to L, P, S; its sizes are multiples of ``multiple``. What lies outside of the brain is made dark.
@@ -74,15 +75,17 @@ def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | 
         )
     outside = ~covered(brain, grid) if brain else np.zeros(grid.shape, bool)
     array = np.zeros((len(spec.sequences), *grid.shape), np.float32)
-    for channel, wanted in zip(array, spec.sequences, strict=True):
-        volume = study.sequence(wanted.name)
+    volumes = [study.sequence(wanted.name) for wanted in spec.sequences]
+    for wanted, volume in zip(spec.sequences, volumes, strict=True):
+        if wanted.required and volume is None:
+            raise InputError(
+                f"{study.reference.name}: the model needs {SEQUENCES[wanted.name]} of the same study too; add it, "
+                "or choose another model"
+            )
+
+    def fill(channel: np.ndarray, volume: Volume | None) -> None:
         if volume is None:
-            if wanted.required:
-                raise InputError(
-                    f"{study.reference.name}: the model needs {SEQUENCES[wanted.name]} of the same study too; add it, "
-                    "or choose another model"
-                )
-            continue
+            return
         volume = reference if volume is study.reference else oriented(volume)
         own = foreground if volume is reference else find_foreground(volume, brain)
         dark = float(np.clip((own.dark - own.centre) / own.scale, *spec.clip))
@@ -90,4 +93,7 @@ def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | 
         seen = part_around(volume, grid, _MARGIN_MM)
         channel[:] = resample(normalise(seen, own, spec.clip), grid, fill=dark).array
         channel[outside] = dark
+
+    with ThreadPoolExecutor(len(volumes)) as pool:
+        list(pool.map(fill, array, volumes))
     return NetworkInput(array, grid, outside)

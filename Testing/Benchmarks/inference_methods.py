@@ -26,10 +26,9 @@ from lopsided.suggest import Suggestions, suggest
 from lopsided.volume import Geometry, Volume
 
 OURS, REFERENCE, OWN_CROP = "LopsidedSeg", "in one piece, float32", "own crop"
-TIMED = {
+TIMED = {  # each in one thread, so that they add up
     "brain": [(predict, "find_brain")],
-    "normalise": [(study_module, "find_foreground"), (study_module, "normalise")],
-    "resample": [(study_module, "resample"), (study_module, "covered")],
+    "normalise, resample": [(predict, "network_input")],  # all sequences side by side
     "network": [(Predictor, "_logits")],
     "resample back": [(predict, "resample")],
     "candidates": [(suggest_module, "find_candidates")],

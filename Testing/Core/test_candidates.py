@@ -10,7 +10,7 @@ from lopsided.model import Calibration
 from lopsided.volume import Geometry, Volume, to_sitk
 from numpy.testing import assert_allclose
 
-PLAIN = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=1, brier=0, calibration_error=0)
+PLAIN = Calibration(intercept=0, peak=1, studies=1, brier=0, calibration_error=0)
 
 
 def bumps(grid: Geometry, *spots: tuple[tuple[float, float, float], float, float]) -> Volume:
@@ -141,22 +141,9 @@ def test_no_voxel_no_candidate(grid: Geometry) -> None:
 
 
 def test_confidence_is_the_documented_formula() -> None:
-    calibration = PLAIN.model_copy(update={"intercept": -1, "peak": 0.5, "volume": 0.25, "compactness": 2})
-    score = -1 + 0.5 * np.log(0.8 / 0.2) + 0.25 * np.log(50) + 2 * np.log(50 / (np.pi / 6 * 6**3))
-    assert confidence(0.8, 50, 6, calibration) == pytest.approx(1 / (1 + np.exp(-score)))
-    assert 0 < confidence(0.0, 1, 1, calibration) < confidence(1.0, 1, 1, calibration) < 1
-
-
-def test_of_two_as_sure_and_as_large_the_compact_one_comes_first(grid: Geometry) -> None:
-    """Vessels are long."""
-    array = np.zeros(grid.shape, np.float32)
-    array[5:9, 5:9, 5:9] = 0.9
-    array[20:22, 20:22, 14:30] = 0.9
-    calibration = PLAIN.model_copy(update={"compactness": 1.0})
-    ball, tube = find_candidates(Volume(array, grid), nothing(grid), calibration).missed
-    assert ball.volume_mm3 == tube.volume_mm3
-    assert tube.longest_diameter_mm > 2 * ball.longest_diameter_mm
-    assert ball.confidence > tube.confidence
+    calibration = PLAIN.model_copy(update={"intercept": -1, "peak": 0.5})
+    assert confidence(0.8, calibration) == pytest.approx(1 / (1 + np.exp(1 - 0.5 * np.log(0.8 / 0.2))))
+    assert 0 < confidence(0.0, calibration) < confidence(1.0, calibration) < 1
 
 
 def test_grids_that_differ_are_refused(grid: Geometry) -> None:

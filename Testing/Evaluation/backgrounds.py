@@ -16,6 +16,7 @@ from lopsided_training.rendering import render
 from scipy import ndimage
 
 STRIPPED, HEAD, DRAWN, CONTROL = "skull-stripped", "full head", "drawn full head", "control"
+_CLOSED = 12  # voxels around a bright region's gaps
 AGAIN = ", stripped"  # the same scan and lesions, skull-stripped: follows the kind
 
 
@@ -85,7 +86,8 @@ def _read(path: Path, kind: int) -> sitk.Image:
 
 
 def _disease(folder: Path, image: sitk.Image, brain: np.ndarray | None) -> np.ndarray | None:
-    """Bool (k, j, i): annotated disease, or the largest bright region of the FLAIR; None where neither is there."""
+    """Bool (k, j, i): annotated disease, or the largest bright region of the FLAIR and what it encloses, the tumour in its
+    oedema; None where neither is there."""
     if (folder / "labels.nii.gz").exists():
         return sitk.GetArrayFromImage(_read(folder / "labels.nii.gz", sitk.sitkUInt8)) > 0
     for name in ("flair.nii.gz", "t2f.nii.gz"):
@@ -93,9 +95,13 @@ def _disease(folder: Path, image: sitk.Image, brain: np.ndarray | None) -> np.nd
             flair = sitk.GetArrayFromImage(_read(folder / name, sitk.sitkFloat32)).astype(float)
             inside = brain_without(image, None, brain=brain)
             quarter, middle, three_quarters = np.percentile(flair[inside], (25, 50, 75))
-            bright = flair > middle + 3 * (three_quarters - quarter) / 1.349
+            bright = flair > middle + 2 * (three_quarters - quarter) / 1.349
             if brain is not None:
                 bright &= brain
             numbered, number = ndimage.label(ndimage.binary_opening(bright, iterations=2))
-            return numbered == np.bincount(numbered.ravel())[1:].argmax() + 1 if number else None
+            if not number:
+                return None
+            largest = np.pad(numbered == np.bincount(numbered.ravel())[1:].argmax() + 1, _CLOSED)
+            inner = (slice(_CLOSED, -_CLOSED),) * 3
+            return ndimage.binary_closing(largest, iterations=_CLOSED)[inner]
     return None

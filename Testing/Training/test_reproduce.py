@@ -22,14 +22,13 @@ def recipe() -> Recipe:
 
 
 def test_the_bundled_model_is_the_recipes(recipe: Recipe) -> None:
-    *_, settings = every = list(recipe.settings().values())
+    settings = read_config(bundled("configs", recipe.config))
     card = load_card({folder.name: folder for folder in bundled_models()}[recipe.name])
     assert (card.title, card.input, card.architecture) == (recipe.title, settings.input, settings.network)
     made = card.provenance
     assert (made.data, made.evaluated_on, made.limitations) == (recipe.data, recipe.evaluated_on, recipe.limitations)
-    assert (made.steps, made.seed) == (sum(each.steps for each in every), settings.seed)
-    for each in every:
-        assert each.model_dump_json() in made.command, "every setting of its training"
+    assert (made.steps, made.seed) == (settings.steps, settings.seed)
+    assert settings.model_dump_json() in made.command, "every setting of its training"
     assert card.calibration.studies == recipe.calibrate.studies
 
 
@@ -53,7 +52,7 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     anatomies: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     network = "network={channels=[4,8],encoder_blocks=[1,1],decoder_blocks=[0]}"
-    changes = ["steps=100", "batch=1", "learning_rate=1e-2", "patches.size=32", network]
+    changes = ["steps=200", "batch=1", "learning_rate=1e-2", "patches.size=32", network]
     said: list[str] = []
 
     def again() -> Path:
@@ -66,14 +65,14 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     assert model.card.name == recipe.name
     assert model.card.calibration.studies == 3
     assert model.card.provenance.steps == 200
-    *_, last = (tmp_path / "out" / "runs" / name for name in recipe.configs)
-    weights = (last / "model.safetensors").stat().st_mtime_ns
-    shutil.rmtree(last / "evaluation")
+    run = tmp_path / "out" / "run"
+    weights = (run / "model.safetensors").stat().st_mtime_ns
+    shutil.rmtree(run / "evaluation")
     assert load_model(again()).card.weights_sha256 == model.card.weights_sha256
     assert [line for line in said if "there already" in line] == [
-        f"{part}: there already" for part in ("train", "calibrate", "evaluate", "runs/default", "runs/wide")
+        f"{part}: there already" for part in ("train", "calibrate", "evaluate", "run")
     ]
-    assert (last / "model.safetensors").stat().st_mtime_ns == weights
+    assert (run / "model.safetensors").stat().st_mtime_ns == weights
     with pytest.raises(InputError, match="holds 3 studies, not the 2"):
         reproduce(recipe, anatomies, REAL, tmp_path / "out", studies=2)
 
@@ -88,8 +87,8 @@ def test_what_cannot_be_reproduced_is_said(tmp_path: Path, recipe: Recipe) -> No
     wrong.write_text(text.replace("studies = 247", "studies = 0"), encoding="utf-8")
     with pytest.raises(InputError, match=r"recipe\.toml: train\.studies"):
         read_settings(wrong, Recipe)
-    wrong.write_text(text.replace('configs = ["default", "wide"]', 'configs = ["other"]'), encoding="utf-8")
-    with pytest.raises(InputError, match=r"none of the bundled configs: deeplab, default, wide"):
+    wrong.write_text(text.replace('config = "default"', 'config = "other"'), encoding="utf-8")
+    with pytest.raises(InputError, match=r"none of the bundled configs: deeplab, default"):
         reproduce(read_settings(wrong, Recipe), tmp_path, REAL, tmp_path / "out")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from lopsided.candidates import features
+from lopsided.candidates import logit
 from lopsided.errors import InputError
 from lopsided.model import Calibration
 from sklearn.linear_model import LogisticRegression
@@ -27,14 +27,11 @@ def fit_calibration(examined: Sequence[Examined]) -> Calibration:
     true = np.array([bool(c.hits) for c in candidates], bool)
     if true.all() or not true.any():
         raise InputError("the calibration studies give no true or no false candidate; use more, or train longer")
-    rows = [features(c.peak_probability, c.size.volume_mm3, c.size.longest_diameter_mm) for c in candidates]
+    rows = [[logit(c.peak_probability)] for c in candidates]
     fitted = LogisticRegression(C=1e6, max_iter=5000).fit(rows, true)
-    peak, volume, compactness = (float(c) for c in fitted.coef_[0])
     return Calibration(
         intercept=float(fitted.intercept_[0]),
-        peak=peak,
-        volume=volume,
-        compactness=compactness,
+        peak=float(fitted.coef_[0, 0]),
         studies=len(examined),
         brier=1,
         calibration_error=1,

@@ -17,7 +17,7 @@ from .dataset import Case
 from .froc import CaseResult
 from .matching import IOU, hits, lesions_of, overlaps, sphere_diameter
 
-UNCALIBRATED = Calibration(intercept=0, peak=1, volume=0, compactness=0, studies=0, brier=1, calibration_error=1)
+UNCALIBRATED = Calibration(intercept=0, peak=1, studies=0, brier=1, calibration_error=1)
 """Confidence is the peak probability itself."""
 
 
@@ -49,7 +49,7 @@ class Detection:
         """Its confidence; the peak probability without a calibration."""
         if calibration is None:
             return self.peak_probability
-        return confidence(self.peak_probability, self.size.volume_mm3, self.size.longest_diameter_mm, calibration)
+        return confidence(self.peak_probability, calibration)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ TISSUE_SIGNAL = {
     "flair": {WHITE: 0.8, GREY: 1.0, CSF: 0.25, PLEXUS: 0.8},
 }
 _MEDIAN_MM, _SIGMA, _SMALLEST_MM, _LARGEST_MM = 5.5, 0.65, 2.0, 40.0
+_SMALL_MM = 4.0
 _LEFT = 0.4  # at least, of a lesion's contrast after blur: enhancement has its limits
 _GAP_MM = 3.0  # between two lesions, so that each is one connected component
 
@@ -110,6 +111,7 @@ def sample(
     seed: int,
     *,
     mean_lesions: float = 7.0,
+    more_small: float = 0.0,
     stripped: bool | None = None,
     one_protocol: bool = False,
 ) -> StudyRecord:
@@ -119,6 +121,7 @@ def sample(
         anatomy: to draw it on.
         seed: of everything drawn.
         mean_lesions: on average.
+        more_small: the share of lesions that are 2 to 4 mm across whatever the distribution says, for networks to train on.
         stripped: as given, or drawn where None (an anatomy without a head is always stripped).
         one_protocol: as if every study came from the same good scanner, skull-stripped, with strong enhancement and
             few vessels: for experiments whose question is not how scanners differ, and which many small networks are to
@@ -126,7 +129,7 @@ def sample(
     """
     rng = np.random.default_rng(seed)
     drawn = bool(rng.random() < 0.5)
-    lesions = _lesions(anatomy, rng, mean_lesions)
+    lesions = _lesions(anatomy, rng, mean_lesions, more_small)
     sequences = SEQUENCES if anatomy.image is None else SEQUENCES[:1]
     bright_blood = bool(rng.random() < 0.75) or one_protocol
     acquisitions = {name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences}
@@ -260,7 +263,7 @@ def _usual(how: Acquisition, anatomy: Anatomy, rng: np.random.Generator, name: s
     )
 
 
-def _lesions(anatomy: Anatomy, rng: np.random.Generator, mean: float) -> tuple[Lesion, ...]:
+def _lesions(anatomy: Anatomy, rng: np.random.Generator, mean: float, more_small: float) -> tuple[Lesion, ...]:
     number = min(int(rng.negative_binomial(1.5, 1.5 / (1.5 + mean))), 40) if mean else 0
     tissue = np.isin(anatomy.tissue, (WHITE, GREY)) & (anatomy.depth > 1)
     everywhere = np.argwhere(tissue)
@@ -268,6 +271,8 @@ def _lesions(anatomy: Anatomy, rng: np.random.Generator, mean: float) -> tuple[L
     lesions: list[Lesion] = []
     for _ in range(number):
         diameter = float(np.exp(rng.normal(np.log(_MEDIAN_MM), _SIGMA)))
+        if more_small and rng.random() < more_small:
+            diameter = float(rng.uniform(_SMALLEST_MM, _SMALL_MM))
         diameter = min(max(diameter, _SMALLEST_MM), _LARGEST_MM)
         for _attempt in range(20):
             places = junction if rng.random() < 0.6 else everywhere

@@ -10,7 +10,7 @@ from lopsided.errors import InputError
 from lopsided.model import Sequence as SequenceName
 from pydantic import Field
 
-from .config import FitConfig, Section, bundled, read_config
+from .config import Section, bundled, read_config
 from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
 from .export import export
@@ -28,27 +28,24 @@ class Studies(Section):
     studies: int = Field(gt=0)
     seed: int
     mean_lesions: float = Field(7.0, ge=0)
+    more_small: float = Field(0.0, ge=0, le=1)
 
 
 class Recipe(Section):
-    """How a bundled model was made. ``configs``: the bundled settings of its training, and of each that goes on from the
-    one before. ``false_positives``: a scan, at its default threshold. The texts are those of its card."""
+    """How a bundled model was made. ``config``: the bundled settings of its training. ``false_positives``: a scan, at its
+    default threshold. The texts are those of its card."""
 
     name: str
     title: str
     data: str
     evaluated_on: str
     limitations: str
-    configs: tuple[str, ...] = Field(min_length=1)
+    config: str
     sequences: tuple[SequenceName, ...]
     false_positives: float = Field(2.0, gt=0)
     train: Studies
     calibrate: Studies
     evaluate: Studies
-
-    def settings(self, changes: Sequence[str] = ()) -> dict[str, FitConfig]:
-        """Those of its trainings; ``changes`` and errors as :func:`lopsided_training.config.read_config` has them."""
-        return {name: read_config(bundled("configs", name), changes) for name in self.configs}
 
 
 def reproduce(
@@ -69,8 +66,8 @@ def reproduce(
         recipe: what to make.
         anatomies: folder of the label maps, ``NAME.nii.gz``.
         real: the real image.
-        out: gets ``train``, ``calibrate``, ``evaluate``, ``runs``, and the model folder, by the model's name.
-        changes: to the settings of every training, such as ``steps=20``.
+        out: gets ``train``, ``calibrate``, ``evaluate``, ``run``, and the model folder, by the model's name.
+        changes: to the settings of its training, such as ``steps=20``.
         studies: of each dataset at most so many, for a trial; as the recipe says where None.
         jobs: processes that simulate and preprocess.
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
@@ -82,7 +79,7 @@ def reproduce(
     Raises:
         InputError: a background or settings that are not there, or an ``out`` that holds something else.
     """
-    settings = recipe.settings(changes)
+    settings = read_config(bundled("configs", recipe.config), changes)
     for part in ("train", "calibrate", "evaluate"):
         wanted: Studies = getattr(recipe, part)
         number = min(wanted.studies, studies or wanted.studies)
@@ -96,27 +93,16 @@ def reproduce(
             studies=number,
             seed=wanted.seed,
             mean_lesions=wanted.mean_lesions,
+            more_small=wanted.more_small,
             sequences=recipe.sequences,
             jobs=jobs,
         )
-    before = None
-    for name, config in settings.items():
-        run = out / "runs" / name
-        if (run / RUN).exists():
-            say(f"runs/{name}: there already")
-        else:
-            say(f"runs/{name}: training")
-            fit(
-                out / "train",
-                run,
-                config,
-                cache=out / "cache",
-                start_from=before,
-                accelerator=accelerator,
-                jobs=jobs,
-                say=say,
-            )
-        before = run
+    run = out / "run"
+    if (run / RUN).exists():
+        say("run: there already")
+    else:
+        say("run: training")
+        fit(out / "train", run, settings, cache=out / "cache", accelerator=accelerator, jobs=jobs, say=say)
     if (run / FOLDER / EVALUATION).exists():
         say("evaluation: there already")
     else:

@@ -30,6 +30,7 @@ def simulate(
     studies: int,
     seed: int,
     mean_lesions: float = 7.0,
+    more_small: float = 0.0,
     sequences: tuple[str, ...] = SEQUENCES,
     one_protocol: bool = False,
     jobs: int = 1,
@@ -44,6 +45,7 @@ def simulate(
         studies: how many.
         seed: of the first study; each next adds one.
         mean_lesions: lesions a study, on average.
+        more_small: see :func:`lopsided_training.records.sample`.
         sequences: those to write, ``t1c`` among them.
         one_protocol: as if every study came from one scanner (:func:`lopsided_training.records.sample`).
         jobs: processes.
@@ -61,7 +63,13 @@ def simulate(
         (out / name).mkdir(parents=True, exist_ok=True)
     work = [(backgrounds[n % len(backgrounds)], seed + n, out) for n in range(studies)]
     work.sort(key=lambda item: item[0])  # neighbours share the anatomy that is in memory
-    write = partial(_write_study, sequences=sequences, mean_lesions=mean_lesions, one_protocol=one_protocol)
+    write = partial(
+        _write_study,
+        sequences=sequences,
+        mean_lesions=mean_lesions,
+        more_small=more_small,
+        one_protocol=one_protocol,
+    )
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for done, _ in enumerate(pool.map(write, work, chunksize=2), start=1):
             progress(done, studies)
@@ -85,11 +93,16 @@ def load_background(name: str) -> anatomies.Anatomy:
 
 
 def _write_study(
-    work: tuple[str, int, Path], *, sequences: tuple[str, ...], mean_lesions: float, one_protocol: bool
+    work: tuple[str, int, Path],
+    *,
+    sequences: tuple[str, ...],
+    mean_lesions: float,
+    more_small: float,
+    one_protocol: bool,
 ) -> None:
     background, seed, out = work
     anatomy = load_background(background)
-    record = sample(anatomy, seed, mean_lesions=mean_lesions, one_protocol=one_protocol)
+    record = sample(anatomy, seed, mean_lesions=mean_lesions, more_small=more_small, one_protocol=one_protocol)
     record = replace(record, acquisitions={s: how for s, how in record.acquisitions.items() if s in sequences})
     rendered = render(anatomy, record)
     case = f"sim_{seed:06d}"
