@@ -4,9 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
@@ -17,8 +19,9 @@ from lopsided.networks import build_network
 from lopsided_training import fit as fitting
 from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig, read_config
-from lopsided_training.dataset import Case
+from lopsided_training.dataset import Case, read_dataset
 from lopsided_training.losses.settings import LopsidedTeacherConfig, LossConfig, OracleIgnoreConfig, TeacherMiningConfig
+from lopsided_training.patches import prepare
 from lopsided_training.runs import read_run
 from lopsided_training.validation import hold_out
 from safetensors.torch import load_file
@@ -297,6 +300,18 @@ def test_a_cache_that_does_not_fit_is_refused_before_training(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(InputError, match=r"2 more cases need about .* GB, and 0\.0 GB are free; free some space"):
         run(dataset, tmp_path, small)
+
+
+def test_cases_prepared_side_by_side_are_the_same(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    cases = read_dataset(dataset)
+    one, two = (prepare(cases, small, tmp_path / str(jobs), jobs) for jobs in (1, 2))
+    assert [case.name for case in two] == [case.name for case in cases]
+    for first, second in zip(one, two, strict=True):
+        assert np.array_equal(first.image, second.image)
+        assert np.array_equal(first.lesion, second.lesion)
+    broken = [replace(cases[0], name="a"), replace(cases[1], name="b", label=cases[1].images["t1c"])]
+    with pytest.raises(InputError, match=cases[1].images["t1c"].name):
+        prepare(broken, small, tmp_path / "broken", 2)
 
 
 @pytest.mark.parametrize(

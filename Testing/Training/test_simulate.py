@@ -63,6 +63,9 @@ def test_lesion_sizes_follow_the_field(label_map: Path) -> None:
     assert 4 < np.median(diameters) < 6.5
     assert 0.1 < (diameters < 3).mean() < 0.3
     assert diameters.min() > 1.999
+    more = [x.diameter_mm for s in range(150) for x in sample(anatomy, s, mean_lesions=6, more_small=0.5).lesions]
+    small = [float(np.mean((np.array(some) > 1.999) & (np.array(some) < 4))) for some in (diameters, more)]
+    assert small[0] + 0.2 < small[1] < 0.8
 
 
 def test_mni152_and_real_images_are_backgrounds(tmp_path: Path) -> None:
