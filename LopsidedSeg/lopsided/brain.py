@@ -25,7 +25,7 @@ from .networks import Network, autocast, build_network
 from .regions import region_of, wider
 from .resampling import resample
 from .resources import resource_folder
-from .volume import Volume, oriented
+from .volume import Volume, oriented, part_of
 
 SPACING_MM = 3.0
 SIZES = ResidualUNetSizes(channels=(8, 16, 32, 48), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 0, 0))
@@ -33,6 +33,7 @@ SIDE = 80  # voxels at least, with air where nothing was imaged: all that it has
 _MARGIN_MM = 4.0  # around what the network calls brain: half its errors, and enhancing lesions at the surface
 _STRIPPED = 1.2  # of the brain found: an image of no more than that has no skull
 _AIR = 0.1  # as dark is not the patient
+_FAR_MM = 12.0  # further away, nothing is averaged into a voxel of the network's
 _PLAUSIBLE_ML = 400.0  # less is no whole brain: a slab, a phantom, or a mistake
 
 
@@ -58,6 +59,9 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     Raises:
         InputError: weights that do not come with the software as they should.
     """
+    padding = padding_of(volume.array)
+    if padding is not None:
+        volume = _imaged(volume, padding)
     seen = coarse(volume)
     if _millilitres(seen.array > _AIR) < _PLAUSIBLE_ML:
         return None
@@ -76,7 +80,6 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     part = sitk.GetImageFromArray(body[around].astype(np.uint8))
     away = sitk.SignedMaurerDistanceMap(part, squaredDistance=False, useImageSpacing=False)
     near[around] = sitk.GetArrayViewFromImage(away) * SPACING_MM <= _MARGIN_MM
-    padding = padding_of(volume.array)
     if padding is not None:
         there = Volume((volume.array != padding).astype(np.uint8), volume.geometry)
         # beside the middle, so that rounding in a header does not decide between two equally near voxels
@@ -88,6 +91,15 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
             near = np.zeros_like(patient)
             near[around] = sitk.GetArrayViewFromImage(dilated)
     return Volume(near.astype(np.uint8), seen.geometry, "brain")
+
+
+def _imaged(volume: Volume, padding: float) -> Volume:
+    """Without the padding that is further away than anything is averaged from: however much there is, the brain is the same."""
+    there = volume.array != padding
+    if not there.any():
+        return volume
+    around = ceil(_FAR_MM / min(volume.geometry.spacing))
+    return part_of(volume, wider(region_of(there).box, around, there.shape))
 
 
 def _millilitres(mask: np.ndarray) -> float:

@@ -140,10 +140,15 @@ def part_around(volume: Volume, target: Geometry, margin_mm: float) -> Volume:
     margin, last = margin_mm / np.array(g.spacing[::-1]), np.array(g.shape) - 1
     low = np.clip(np.floor(corners.min(0) - margin), 0, last).astype(int)
     high = np.clip(np.ceil(corners.max(0) + margin), 0, last).astype(int)
-    k, j, i = (slice(a, b + 1) for a, b in zip(low, high, strict=True))
-    x, y, z = (int(n) for n in (high - low + 1)[::-1])
-    part = replace(g, size=(x, y, z), origin=_vector(g.physical(low)))
-    return Volume(volume.array[k, j, i], part, volume.name)
+    k, j, i = (slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
+    return part_of(volume, (k, j, i))
+
+
+def part_of(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
+    """The part of ``volume`` in ``box``, k, j, i, with a start and an end within it; a view."""
+    k, j, i = (s.stop - s.start for s in box)
+    origin = _vector(volume.geometry.physical(np.array([s.start for s in box])))
+    return Volume(volume.array[box], replace(volume.geometry, size=(i, j, k), origin=origin), volume.name)
 
 
 def oriented(volume: Volume) -> Volume:
