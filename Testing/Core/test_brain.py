@@ -61,6 +61,24 @@ def test_a_stripped_brain_is_kept_and_a_head_is_not(sample: Volume) -> None:
     assert found.array.sum() * SPACING_MM**3 < 1.5 * inside.sum() * np.prod(sample.geometry.spacing)
 
 
+def test_padding_is_not_searched_and_changes_nothing(sample: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        brain, "_logits", lambda array, device, real=brain._logits: seen.append(array) or real(array, device)
+    )
+    plain = find_brain(sample)
+    room = np.pad(sample.array, ((40, 50), (160, 30), (20, 190)))
+    (k, j, i), g = room.shape, sample.geometry
+    x, y, z = (float(v) for v in g.physical(np.array([-40, -160, -20])))
+    padded = find_brain(Volume(room, Geometry((i, j, k), g.spacing, (x, y, z), g.direction), "padded"))
+    assert plain is not None
+    assert padded is not None
+    assert seen[1].size < 1.5 * seen[0].size
+    there, here = (resample(found, g, nearest=True).array > 0 for found in (padded, plain))
+    assert share(there, here) > 0.98
+    assert share(here, there) > 0.98
+
+
 def test_it_does_not_depend_on_gain_or_storage(sample: Volume) -> None:
     plain = find_brain(sample)
     flipped = Geometry(
