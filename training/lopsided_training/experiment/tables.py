@@ -106,8 +106,8 @@ def _measures(results: list[CaseResult], weights: np.ndarray) -> dict[str, np.nd
 
 
 def write_tables(records: Sequence[RunRecord], out: Path) -> None:
-    """``summary.csv`` with every row, ``table.md``, and the figures ``by_condition.png``, ``operating_point.png`` and, where half
-    of the lesions are missing, ``memory.png``, in ``out``."""
+    """``summary.csv`` with every row, ``table.md``, and the figures ``operating_point.png``, ``by_condition.png``, where lesions are
+    missing, and ``memory.png``, where half of them are, in ``out``."""
     found = rows(records)
     with (out / "summary.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -162,16 +162,19 @@ def _order(condition: str) -> tuple[int, int]:
 
 
 def _by_condition(found: list[Row], path: Path) -> None:
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
     losses = sorted({row.loss for row in found})
-    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("random", "smallest"), strict=True):
+    kinds = [kind for kind in ("random", "smallest") if any(row.condition.startswith(kind) for row in found)]
+    if not kinds:
+        return
+    figure = Figure(figsize=(2 + 4.5 * len(kinds), 4.5), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0], kinds, strict=True):
         for number, loss in enumerate(losses):
             points = sorted(
                 (_order(row.condition)[1], row.value, row.low, row.high)
                 for row in found
                 if row.loss == loss and row.measure == "froc" and row.condition.partition("-")[0] in ("none", kind)
             )
-            if len(points) > 1:
+            if points:
                 x, y, low, high = np.array(points).T
                 style = "-" if number < 10 else "--"
                 beside = x + 0.8 * (number - len(losses) / 2)  # or the intervals hide each other
