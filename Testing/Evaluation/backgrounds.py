@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from insertion import brain_without
+from insertion import Inserted, brain_without
 from lopsided.volume import Volume, geometry_of, to_sitk
 from lopsided_training.anatomy import AIR, OUTSIDE, from_label_map
 from lopsided_training.records import sample
@@ -17,7 +17,8 @@ from scipy import ndimage
 
 STRIPPED, HEAD, DRAWN, CONTROL = "skull-stripped", "full head", "drawn full head", "control"
 _CLOSED = 12  # voxels around a bright region's gaps
-AGAIN = ", stripped"  # the same scan and lesions, skull-stripped: follows the kind
+AGAIN = ", "  # follows the kind: the same scan and lesions in another form
+AS_STRIPPED = f"{AGAIN}stripped"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,34 @@ def read_control(path: Path) -> Background:
     """A scan without any lesion, into which none is inserted."""
     image = _read(path, sitk.sitkFloat32)
     return Background(path.name.removesuffix(".nii.gz"), CONTROL, image, brain_without(image, None))
+
+
+def in_slices(
+    background: Background, array: np.ndarray, labels: np.ndarray, lesions: list[Inserted], number: int
+) -> tuple[Background, np.ndarray, np.ndarray, list[Inserted]]:
+    """The same scan with ``number`` slices averaged to one. A lesion is what it fills half of, or the most that it fills."""
+    slices = len(array) // number
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        averaged: np.ndarray = values[: slices * number].reshape(slices, number, *values.shape[1:]).mean(1, np.float32)
+        return averaged
+
+    image = sitk.GetImageFromArray(mean(background.array))
+    x, y, z = background.image.GetSpacing()
+    image.SetSpacing((x, y, z * number))
+    image.SetDirection(background.image.GetDirection())
+    image.SetOrigin(background.image.TransformContinuousIndexToPhysicalPoint((0.0, 0.0, (number - 1) / 2)))
+    thick = np.zeros(image.GetSize()[::-1], np.uint8)
+    for n in range(1, len(lesions) + 1):
+        filled = mean(labels == n)
+        if filled.any():
+            thick[filled >= min(0.5, filled.max())] = n
+    masks = (m if m is None else mean(m) >= 0.5 for m in (background.allowed, background.disease, background.brain))
+    allowed, disease, brain = masks
+    moved = [replace(o, centre=((o.centre[0] - (number - 1) / 2) / number, o.centre[1], o.centre[2])) for o in lesions]
+    assert allowed is not None
+    kind = f"{background.kind}{AGAIN}slices of {z * number:g} mm"
+    return Background(background.name, kind, image, allowed, disease, brain), mean(array), thick, moved
 
 
 def drawn_heads(path: Path, number: int, seed: int) -> Iterator[Background]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
-from backgrounds import AGAIN
+from backgrounds import AGAIN, AS_STRIPPED
 from insertion import Inserted
 from lopsided_training.calibration import brier_score, calibration_error
 from lopsided_training.evaluation import Estimate
@@ -118,8 +118,8 @@ def _lines(
         cells = [*at_budgets(results), *at_threshold(results, threshold)]
         yield f"| {kind} | {len(results)} | {sum(len(s.lesions) for s in of_kind)} | {row(cells)} |"
     for kind, of_kind in kinds.items():
-        if kind + AGAIN in kinds:
-            pair = [[s.result for s in group] for group in (of_kind, kinds[kind + AGAIN])]
+        if kind + AS_STRIPPED in kinds:
+            pair = [[s.result for s in group] for group in (of_kind, kinds[kind + AS_STRIPPED])]
             value, between = head_less_stripped(*pair).difference(2)
             yield f"\nOf {kind}s less the same stripped, at {PAIRED:g} FP/scan: {value}" + (
                 f" ({between})" if between else ""

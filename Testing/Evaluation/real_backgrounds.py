@@ -5,7 +5,8 @@ Usage: python Testing/Evaluation/real_backgrounds.py MODEL CASES --out FOLDER [-
 
 CASES holds a folder a study, with t1c.nii.gz, skull-stripped, or a full head with brain.nii.gz beside it; and labels.nii.gz
 or a FLAIR (flair.nii.gz, t2f.nii.gz) that says where there is disease: nothing is inserted there, and nothing that is found
-there counts. LABELMAP is FreeSurfer-style, and drawn as full heads. Every full head is searched a second time, stripped.
+there counts. LABELMAP is FreeSurfer-style, and drawn as full heads. Every full head is searched a second time, stripped; every
+scan of CASES in slices of three and five of its own too.
 IMAGE is a skull-stripped scan without lesions; none is inserted there.
 
 The model must not have been trained on any of these. Writes results.md, tables for the model card; results.json, what they
@@ -23,7 +24,7 @@ from typing import Annotated
 import found_pictures
 import found_tables
 import typer
-from backgrounds import Background, drawn_heads, read_background, read_control
+from backgrounds import Background, drawn_heads, in_slices, read_background, read_control
 from insertion import insert
 from lopsided.model import find_model, load_model
 from lopsided.predict import Predictor
@@ -31,6 +32,7 @@ from rich.console import Console
 from searched import AsItIs, Searched, search, search_as_it_is
 
 LESIONS = 12  # that are tried to place in each scan
+SLICES = (3, 5)  # that are averaged to one
 
 
 def main(
@@ -50,14 +52,18 @@ def main(
     plain: list[AsItIs] = []
     number = seed  # of the next scan
 
-    def insert_and_search(background: Background) -> None:
+    def insert_and_search(background: Background, real: bool) -> None:
         nonlocal number
         name = f"{background.name}-{number}"
         array, labels, lesions = insert(background.image, background.allowed, LESIONS, number)
         number += 1
-        searched.append(search(predictor, background, name, array, labels, lesions))
+        searched.append(search(predictor, background, array, labels, lesions, name=name))
         if background.brain is not None:
-            searched.append(search(predictor, background, name, array, labels, lesions, stripped=True))
+            searched.append(search(predictor, background, array, labels, lesions, name=name, stripped=True))
+        searched.extend(
+            search(predictor, *in_slices(background, array, labels, lesions, number), name=name)
+            for number in (SLICES if real else ())
+        )
         Console(stderr=True).print(f"{name}: {len(lesions)} lesions in a {background.kind} scan searched")
 
     folders = sorted(path.parent for path in cases.glob("*/t1c.nii.gz"))
@@ -67,10 +73,10 @@ def main(
         background = read_background(folder)
         plain.append(search_as_it_is(predictor, background))
         for _ in range(per_background):
-            insert_and_search(background)
+            insert_and_search(background, True)
     for path in heads or []:
         for background in drawn_heads(path, per_background, number):
-            insert_and_search(background)
+            insert_and_search(background, False)
     plain += [search_as_it_is(predictor, read_control(path)) for path in control or []]
 
     out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from backgrounds import AGAIN, Background
+from backgrounds import AS_STRIPPED, Background
 from insertion import Inserted
 from lopsided.candidates import Candidate, above, find_candidates
 from lopsided.predict import Predictor
@@ -61,11 +61,11 @@ class AsItIs:
 def search(
     predictor: Predictor,
     background: Background,
-    name: str,
     array: np.ndarray,
     labels: np.ndarray,
     lesions: list[Inserted],
     *,
+    name: str,
     stripped: bool = False,
 ) -> Searched:
     """What is found of ``lesions`` in ``array``, float32 (k, j, i), whose ``labels`` number them from 1.
@@ -84,7 +84,7 @@ def search(
     view = _Viewer(array, background)
     return Searched(
         background.name,
-        background.kind + (AGAIN if stripped else ""),
+        background.kind + (AS_STRIPPED if stripped else ""),
         result,
         tuple(
             Place(_lps(background, lesion.centre), float(score), lesion, view(lesion.centre))

@@ -5,7 +5,7 @@ from pathlib import Path
 import found_pictures
 import numpy as np
 import pytest
-from backgrounds import AGAIN, DRAWN, STRIPPED
+from backgrounds import AS_STRIPPED, DRAWN, STRIPPED
 from found_tables import at_budgets, at_threshold, by_kind, head_less_stripped, markdown, only
 from insertion import Inserted
 from lopsided_training.froc import CaseResult
@@ -65,8 +65,8 @@ def test_heads_are_compared_with_the_same_scans_stripped() -> None:
 
 def test_tables() -> None:
     searched = [scan("a1", [2.5, 8], [1], [0.6]), scan("b2", [4, 12], [0, 1], [])]
-    searched += [scan("h3", [5], [0], [], DRAWN), scan("h3", [5], [], [], DRAWN + AGAIN)]
-    assert list(by_kind(searched)) == [STRIPPED, DRAWN, DRAWN + AGAIN]
+    searched += [scan("h3", [5], [0], [], DRAWN), scan("h3", [5], [], [], DRAWN + AS_STRIPPED)]
+    assert list(by_kind(searched)) == [STRIPPED, DRAWN, DRAWN + AS_STRIPPED]
     plain = [AsItIs("a", (place(0.9), place(0.8)), 0, (place(0.7),)), AsItIs("free", None, None, ())]
     text = markdown(searched, plain, 0.5, 1, [("a picture", "a.png")])
     assert "on 5 lesions of 2–12 mm, median 5.0 mm" in text
@@ -87,7 +87,7 @@ def test_what_is_false_in_several_scans_is_shown_once() -> None:
 
 def test_pictures_are_small_and_of_every_background(tmp_path: Path) -> None:
     searched = [scan(f"a{n}", [4, 6, 8], [0], [0.9, 0.6]) for n in range(4)]
-    searched += [scan("h1", [5], [0], [], DRAWN), scan("h1", [5], [0], [], DRAWN + AGAIN)]
+    searched += [scan("h1", [5], [0], [], DRAWN), scan("h1", [5], [0], [], DRAWN + AS_STRIPPED)]
     files = [
         file for _, file in found_pictures.write(searched, [AsItIs("a", None, None, (place(0.7),))], 0.5, tmp_path)
     ]

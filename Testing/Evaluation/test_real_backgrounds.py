@@ -8,7 +8,8 @@ import pytest
 import real_backgrounds
 import SimpleITK as sitk
 import typer
-from backgrounds import AGAIN, HEAD, STRIPPED, read_background
+from backgrounds import AS_STRIPPED, HEAD, STRIPPED, in_slices, read_background
+from insertion import Inserted
 from lopsided.model import find_model
 
 SPACING = 2.0
@@ -54,6 +55,25 @@ def test_lesions_may_lie_in_the_brain_away_from_disease(cases: Path) -> None:
     assert not whole.spared()[30, 30, 34]
 
 
+def test_slices_are_averaged_and_lesions_stay_where_they_are(cases: Path) -> None:
+    thin = read_background(cases / "bare")
+    array, labels = thin.array, np.zeros(thin.array.shape, np.uint8)
+    labels[30:33, 20:22, 30:32] = 1
+    labels[41, 30, 30] = 2  # a third of its slice
+    lesions = [Inserted((31.0, 20.5, 30.5), 5.0, 3.0, "even"), Inserted((41.0, 30.0, 30.0), 2.0, 3.0, "even")]
+    thick, averaged, numbered, moved = in_slices(thin, array, labels, lesions, 3)
+    assert averaged.shape == numbered.shape == thick.allowed.shape == (20, 60, 60)
+    assert averaged[10] == pytest.approx(array[30:33].mean(0))
+    assert np.argwhere(numbered == 1).tolist() == [[10, j, i] for j in (20, 21) for i in (30, 31)]
+    assert np.argwhere(numbered == 2).tolist() == [[13, 30, 30]]
+    for before, after in zip(lesions, moved, strict=True):
+        places = [
+            b.image.TransformContinuousIndexToPhysicalPoint([float(c) for c in reversed(o.centre)])
+            for b, o in ((thin, before), (thick, after))
+        ]
+        assert places[0] == pytest.approx(places[1])
+
+
 def test_a_folder_without_studies_is_refused(tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match="no folder in it has"):
         real_backgrounds.main(str(find_model(None)), tmp_path, tmp_path / "out")
@@ -68,8 +88,12 @@ def test_it_is_measured(cases: Path, tmp_path: Path) -> None:
     )
     written = json.loads((out / "results.json").read_text(encoding="utf-8"))
     kinds = [(s["name"], s["kind"]) for s in written["scans"]]
-    assert kinds == [("bare-4", STRIPPED), ("whole-5", HEAD), ("whole-5", HEAD + AGAIN)]
-    bare, whole, stripped = written["scans"]
+    in_two = [", slices of 6 mm", ", slices of 10 mm"]
+    assert kinds == [
+        *(("bare-4", STRIPPED + how) for how in ("", *in_two)),
+        *(("whole-5", HEAD + how) for how in ("", AS_STRIPPED, *in_two)),
+    ]
+    bare, _, _, whole, stripped, _, _ = written["scans"]
     assert whole["lesions"] == stripped["lesions"]
     assert len(bare["lesions"]) > 3
     for scan in written["scans"]:
@@ -83,6 +107,6 @@ def test_it_is_measured(cases: Path, tmp_path: Path) -> None:
         ("control", True),
     ]
     text = (out / "results.md").read_text(encoding="utf-8")
-    assert f"| {HEAD}{AGAIN} | 1 | {len(whole['lesions'])} |" in text
+    assert f"| {HEAD}{AS_STRIPPED} | 1 | {len(whole['lesions'])} |" in text
     assert {p.name for p in out.glob("*.png")} == {"curves.png", "bare.png", "whole.png", "as_they_are.png"}
     assert all(f"]({p.name})" in text for p in out.glob("*.png"))
