@@ -200,12 +200,12 @@ def test_a_table_by_hand() -> None:
         rows(records[1:])
 
 
-def test_memory_is_drawn_where_half_is_missing(tmp_path: Path) -> None:
+def test_memory_and_conditions_are_drawn_where_half_is_missing(tmp_path: Path) -> None:
     memory = ({"step": 1.0, "annotated": 0.5, "hidden": 0.1}, {"step": 2.0, "annotated": 1.0, "hidden": 0.0})
     scores = (0.9, 0.8, 0.6, 0.1)
     half = record("random-50", "standard", 1, scores).model_copy(update={"memory": memory})
     write_tables([record("none", "standard", 1, scores), half], tmp_path)
-    assert (tmp_path / "memory.png").exists()
+    assert {path.name for path in tmp_path.glob("*.png")} == {"memory.png", "by_condition.png", "operating_point.png"}
 
 
 @pytest.mark.parametrize(
