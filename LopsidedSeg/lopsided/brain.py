@@ -23,7 +23,7 @@ from .errors import InputError
 from .intensity import largest_solid, padding_of
 from .networks import Network, autocast, build_network
 from .regions import region_of, wider
-from .resampling import resample
+from .resampling import REACH_MM, resample
 from .resources import resource_folder
 from .volume import Volume, oriented, part_of
 
@@ -33,7 +33,6 @@ SIDE = 80  # voxels at least, with air where nothing was imaged: all that it has
 _MARGIN_MM = 4.0  # around what the network calls brain: half its errors, and enhancing lesions at the surface
 _STRIPPED = 1.2  # of the brain found: an image of no more than that has no skull
 _AIR = 0.1  # as dark is not the patient
-_FAR_MM = 12.0  # further away, nothing is averaged into a voxel of the network's
 _PLAUSIBLE_ML = 400.0  # less is no whole brain: a slab, a phantom, or a mistake
 
 
@@ -59,9 +58,7 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     Raises:
         InputError: weights that do not come with the software as they should.
     """
-    padding = padding_of(volume.array)
-    if padding is not None:
-        volume = _imaged(volume, padding)
+    volume, there = _imaged(volume)
     seen = coarse(volume)
     if _millilitres(seen.array > _AIR) < _PLAUSIBLE_ML:
         return None
@@ -80,8 +77,7 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     part = sitk.GetImageFromArray(body[around].astype(np.uint8))
     away = sitk.SignedMaurerDistanceMap(part, squaredDistance=False, useImageSpacing=False)
     near[around] = sitk.GetArrayViewFromImage(away) * SPACING_MM <= _MARGIN_MM
-    if padding is not None:
-        there = Volume((volume.array != padding).astype(np.uint8), volume.geometry)
+    if there is not None:
         # beside the middle, so that rounding in a header does not decide between two equally near voxels
         x, y, z = (c + 0.01 for c in seen.geometry.origin)
         patient = resample(there, replace(seen.geometry, origin=(x, y, z)), nearest=True).array
@@ -93,13 +89,18 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     return Volume(near.astype(np.uint8), seen.geometry, "brain")
 
 
-def _imaged(volume: Volume, padding: float) -> Volume:
-    """Without the padding that is further away than anything is averaged from: however much there is, the brain is the same."""
-    there = volume.array != padding
-    if not there.any():
-        return volume
-    around = ceil(_FAR_MM / min(volume.geometry.spacing))
-    return part_of(volume, wider(region_of(there).box, around, there.shape))
+def _imaged(volume: Volume) -> tuple[Volume, Volume | None]:
+    """Without the padding that is further away than anything is averaged from: however much there is, the brain is the same.
+    And, uint8, what is not padding; None where there is none."""
+    padding = padding_of(volume.array)
+    if padding is None:
+        return volume, None
+    there = Volume((volume.array != padding).astype(np.uint8), volume.geometry)
+    if not there.array.any():
+        return volume, there
+    around = ceil(REACH_MM / min(volume.geometry.spacing))
+    box = wider(region_of(there.array).box, around, there.array.shape)
+    return part_of(volume, box), part_of(there, box)
 
 
 def _millilitres(mask: np.ndarray) -> float:

@@ -7,6 +7,8 @@ import SimpleITK as sitk
 
 from .volume import Geometry, Volume, aligned, to_sitk
 
+REACH_MM = 12.0  # further away, nothing is averaged into a voxel of the grids that networks see
+
 _HALF = 0.501  # and a little, so that no exact half is left to rounding
 _PARALLEL = 1e-4  # of a cosine: a fortieth of a millimetre across a head
 _NOTHING = 1e-6  # of a voxel's weight

@@ -10,12 +10,10 @@ import numpy as np
 from .errors import InputError
 from .intensity import find_foreground, normalise
 from .model import SEQUENCES, InputSpec
-from .resampling import covered, resample
+from .resampling import REACH_MM, covered, resample
 from .volume import Geometry, Volume, oriented, part_around
 
 MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
-
-_MARGIN_MM = 12.0  # further away, nothing is averaged into a voxel of the network's
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | 
         own = foreground if volume is reference else find_foreground(volume, brain)
         dark = float(np.clip((own.dark - own.centre) / own.scale, *spec.clip))
         # outside of what was imaged there is air, not a slab of average tissue
-        seen = part_around(volume, grid, _MARGIN_MM)
+        seen = part_around(volume, grid, REACH_MM)
         channel[:] = resample(normalise(seen, own, spec.clip), grid, fill=dark).array
         channel[outside] = dark
 

@@ -16,9 +16,9 @@ from lopsided_training.rendering import render
 from scipy import ndimage
 
 STRIPPED, HEAD, DRAWN, CONTROL = "skull-stripped", "full head", "drawn full head", "control"
-_CLOSED = 12  # voxels around a bright region's gaps
 AGAIN = ", "  # follows the kind: the same scan and lesions in another form
 AS_STRIPPED = f"{AGAIN}stripped"
+_CLOSED = 12  # voxels: gaps of up to twice that in a bright region belong to it
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,28 @@ def in_slices(
         averaged: np.ndarray = values[: slices * number].reshape(slices, number, *values.shape[1:]).mean(1, np.float32)
         return averaged
 
-    image = sitk.GetImageFromArray(mean(background.array))
-    x, y, z = background.image.GetSpacing()
-    image.SetSpacing((x, y, z * number))
-    image.SetDirection(background.image.GetDirection())
-    image.SetOrigin(background.image.TransformContinuousIndexToPhysicalPoint((0.0, 0.0, (number - 1) / 2)))
-    thick = np.zeros(image.GetSize()[::-1], np.uint8)
+    def half(mask: np.ndarray) -> np.ndarray:
+        return mean(mask) >= 0.5
+
+    g, between = geometry_of(background.image), (number - 1) / 2
+    (i, j, _), (x, y, z) = g.size, g.spacing
+    a, b, c = (float(v) for v in g.physical(np.array([between, 0, 0])))
+    geometry = replace(g, size=(i, j, slices), spacing=(x, y, z * number), origin=(a, b, c))
+    thick = np.zeros(geometry.shape, np.uint8)
     for n in range(1, len(lesions) + 1):
         filled = mean(labels == n)
         if filled.any():
             thick[filled >= min(0.5, filled.max())] = n
-    masks = (m if m is None else mean(m) >= 0.5 for m in (background.allowed, background.disease, background.brain))
-    allowed, disease, brain = masks
-    moved = [replace(o, centre=((o.centre[0] - (number - 1) / 2) / number, o.centre[1], o.centre[2])) for o in lesions]
-    assert allowed is not None
-    kind = f"{background.kind}{AGAIN}slices of {z * number:g} mm"
-    return Background(background.name, kind, image, allowed, disease, brain), mean(array), thick, moved
+    moved = [replace(o, centre=((o.centre[0] - between) / number, o.centre[1], o.centre[2])) for o in lesions]
+    coarser = Background(
+        background.name,
+        f"{background.kind}{AGAIN}slices of {z * number:g} mm",
+        to_sitk(mean(background.array), geometry),
+        half(background.allowed),
+        None if background.disease is None else half(background.disease),
+        None if background.brain is None else half(background.brain),
+    )
+    return coarser, mean(array), thick, moved
 
 
 def drawn_heads(path: Path, number: int, seed: int) -> Iterator[Background]:

@@ -24,7 +24,7 @@ from typing import Annotated
 import found_pictures
 import found_tables
 import typer
-from backgrounds import Background, drawn_heads, in_slices, read_background, read_control
+from backgrounds import DRAWN, Background, drawn_heads, in_slices, read_background, read_control
 from insertion import insert
 from lopsided.model import find_model, load_model
 from lopsided.predict import Predictor
@@ -52,7 +52,7 @@ def main(
     plain: list[AsItIs] = []
     number = seed  # of the next scan
 
-    def insert_and_search(background: Background, real: bool) -> None:
+    def insert_and_search(background: Background) -> None:
         nonlocal number
         name = f"{background.name}-{number}"
         array, labels, lesions = insert(background.image, background.allowed, LESIONS, number)
@@ -61,8 +61,8 @@ def main(
         if background.brain is not None:
             searched.append(search(predictor, background, array, labels, lesions, name=name, stripped=True))
         searched.extend(
-            search(predictor, *in_slices(background, array, labels, lesions, number), name=name)
-            for number in (SLICES if real else ())
+            search(predictor, *in_slices(background, array, labels, lesions, slices), name=name)
+            for slices in (SLICES if background.kind != DRAWN else ())
         )
         Console(stderr=True).print(f"{name}: {len(lesions)} lesions in a {background.kind} scan searched")
 
@@ -73,10 +73,10 @@ def main(
         background = read_background(folder)
         plain.append(search_as_it_is(predictor, background))
         for _ in range(per_background):
-            insert_and_search(background, True)
+            insert_and_search(background)
     for path in heads or []:
         for background in drawn_heads(path, per_background, number):
-            insert_and_search(background, False)
+            insert_and_search(background)
     plain += [search_as_it_is(predictor, read_control(path)) for path in control or []]
 
     out.mkdir(parents=True, exist_ok=True)

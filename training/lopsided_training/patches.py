@@ -72,11 +72,9 @@ class Batch:
 
     def ready(self, device: torch.device) -> Batch:
         """The same on a device, all float32, with the changes made: what a GPU does faster than all processors."""
-        images, labels, trust, hidden = (
-            part.to(device) for part in (self.images, self.labels, self.trust, self.hidden)
-        )
+        labels, trust, hidden = (part.to(device).float() for part in (self.labels, self.trust, self.hidden))
         emphasis = None if self.emphasis is None else self.emphasis.to(device).float()
-        return Batch(changed(images, self.changes), labels.float(), trust.float(), hidden.float(), emphasis)
+        return Batch(changed(self.images.to(device), self.changes), labels, trust, hidden, emphasis)
 
 
 def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) -> list[PreparedCase]:
@@ -93,7 +91,7 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
     with ExitStack() as stack:
         written: Iterable[int] = map(bring, missing, where)
         if jobs > 1 and len(missing) > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)))
+            pool = ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,))
             stack.callback(pool.shutdown, cancel_futures=True)  # an error is said now, not when all others are done
             written = pool.map(bring, missing, where)
         for left, size in zip(range(len(missing) - 1, -1, -1), written, strict=True):
