@@ -269,13 +269,13 @@ def _summary(suggestions: Suggestions, out: Path, seconds: float, device: str) -
 
 
 def main() -> None:
-    """Run the command: exit 2 for what the user can mend, 1 for our own failure."""
-    runtime.keep_memory()
+    """Run the command."""
     run_app(app)
 
 
 def run_app(command: typer.Typer) -> None:
-    """Run a typer application with this project's errors and exit codes."""
+    """Run a typer application as this project's programs: exit 2 for what the user can mend, 1 for our own failure."""
+    runtime.keep_memory()
     try:
         command()
     except InputError as error:

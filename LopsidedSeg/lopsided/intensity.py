@@ -62,10 +62,10 @@ def find_foreground(volume: Volume, brain: Volume | None = None, margin_mm: floa
     scale = (centre - fluid) * SPREAD
     if scale <= 0:
         scale = float(deep.std()) or float(coarse.std()) or 1.0
-    where = np.argwhere(mask)
+    low, end = np.array([(s.start, s.stop) for s in region_of(mask).box]).T
     reach = np.ceil((0 if brain else margin_mm) / spacing).astype(int)
-    low_corner = np.maximum(where.min(0) * step - step - reach, 0)
-    high_corner = np.minimum(where.max(0) * step + step + reach, np.array(array.shape) - 1)
+    low_corner = np.maximum((low - 1) * step - reach, 0)
+    high_corner = np.minimum(end * step + reach, np.array(array.shape) - 1)
     dark = float(np.percentile(coarse[mask], 0.5))
     return Foreground(low_corner, high_corner, float(centre), float(scale), padding, dark)
 

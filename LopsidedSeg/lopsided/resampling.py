@@ -12,6 +12,7 @@ REACH_MM = 12.0  # further away, nothing is averaged into a voxel of the grids t
 _HALF = 0.501  # and a little, so that no exact half is left to rounding
 _PARALLEL = 1e-4  # of a cosine: a fortieth of a millimetre across a head
 _NOTHING = 1e-6  # of a voxel's weight
+_ON_A_VOXEL = 1e-4  # of a voxel: rounding in headers
 _AT_ONCE = 32  # places: more would multiply by more zeros, fewer would leave the processor waiting
 
 
@@ -85,8 +86,11 @@ def _axis_by_axis(volume: Volume, target: Geometry, fill: float) -> np.ndarray:
 
 def _times(matrix: np.ndarray, array: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
     """``matrix`` (place, voxel) along one axis of three, in steps of some places that look at few of the voxels."""
-    out = np.empty((*array.shape[:axis], len(matrix), *array.shape[axis + 1 :]), dtype)
     before = (slice(None),) * axis
+    first = _span(matrix[:1], 0).start
+    if np.array_equal(matrix, np.eye(len(matrix), matrix.shape[1], first)):  # the voxels themselves
+        return array[(*before, slice(first, first + len(matrix)))]
+    out = np.empty((*array.shape[:axis], len(matrix), *array.shape[axis + 1 :]), dtype)
     for n in range(0, len(matrix), _AT_ONCE):
         rows = slice(n, n + _AT_ONCE)
         used = _span(matrix[rows], 0)
@@ -110,6 +114,8 @@ def _span(matrix: np.ndarray, over: int) -> slice:
 def _weights(places: np.ndarray, number: int, variance: float) -> np.ndarray:
     """float64 (place, voxel): linear interpolation at ``places`` along ``number`` voxels, in voxels, after a Gaussian of
     ``variance`` voxels²; zeros beyond half a voxel outside."""
+    on = np.rint(places)
+    places = np.where(np.abs(places - on) < _ON_A_VOXEL, on, places)
     inside = (places >= -0.5) & (places <= number - 0.5)
     low = np.clip(np.floor(places), 0, max(number - 2, 0)).astype(int)
     part = np.clip(places - low, 0, 1)

@@ -91,6 +91,21 @@ def test_a_small_lesion_is_averaged_not_stepped_over_by_a_coarser_grid() -> None
     assert got.sum() * coarse.voxel_volume == pytest.approx(image.sum() * fine.voxel_volume, rel=0.15)
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-6])
+def test_where_voxels_coincide_they_are_kept_to_the_last_bit(rounding: float) -> None:
+    """Along some axes or all, beyond the image too; and as between any other voxels where they do not."""
+    source = Geometry((20, 21, 22), (1.0, 1.0, 1.0), (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    image = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
+    beside = Geometry((12, 30, 9), source.spacing, (5.0 + rounding, -4.0 - rounding, 8.0 + rounding), source.direction)
+    expected = np.full(beside.shape, -7, np.float32)
+    expected[:, 4:25] = image[8:17, :, 5:17]
+    got = resample(Volume(image, source), beside, fill=-7).array
+    assert (got == expected).all()
+    between = Geometry((12, 30, 9), source.spacing, (5.0, -4.0, 8.25), source.direction)
+    expected[:, 4:25] = 0.75 * image[8:17, :, 5:17] + 0.25 * image[9:18, :, 5:17]
+    assert_allclose(resample(Volume(image, source), between, fill=-7).array, expected, atol=1e-6)
+
+
 def test_an_array_off_its_grid_is_refused() -> None:
     g = Geometry((4, 5, 6), (1, 1, 1), (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
     with pytest.raises(ValueError, match="grid"):
