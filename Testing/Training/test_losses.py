@@ -273,3 +273,5 @@ def test_weights_of_lesions_are_weights_of_annotated_voxels(config: Any) -> None
 def test_small_lesions_cannot_weigh_more_in_a_loss_without_weights() -> None:
     with pytest.raises(InputError, match=r"patches\.small: loss\.kind dice-ce"):
         read_config(None, ["patches.small=1.5", "loss.kind='dice-ce'"])
+    assert read_config(None, ["loss.kind='dice-ce'"]).patches.small == 0
+    assert read_config(None, []).patches.small == 1.5

@@ -27,7 +27,7 @@ class PatchConfig(Section):
     """``size`` voxels a side; ``on_lesion``: the share drawn around an annotated lesion; ``on_bright``: that around
     something bright, for what is mistaken for lesions is bright and rare; ``paste``: the share into which a smaller copy
     of an annotated lesion is pasted (:mod:`lopsided_training.paste`); ``small``: how much more small lesions weigh
-    (:func:`lopsided_training.patches.emphasis`); ``drop``: how often each optional sequence is
+    (:func:`lopsided_training.patches.emphasis`), where the loss has weights of lesions; ``drop``: how often each optional sequence is
     withheld (Grøvik et al., npj Digital Medicine 2021); ``perturb``: whether intensities are perturbed. All patches are
     mirrored at random."""
 
@@ -35,7 +35,7 @@ class PatchConfig(Section):
     on_lesion: float = Field(0.5, ge=0, le=1)
     on_bright: float = Field(0.0, ge=0, le=1)
     paste: float = Field(0.0, ge=0, le=1)
-    small: float = Field(0.0, ge=0, le=3)
+    small: float = Field(1.5, ge=0, le=3)
     drop: float = Field(0.4, ge=0, le=1)
     perturb: bool = True
 
@@ -115,7 +115,11 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
         setting = [section, *(rest[1:] if section == "loss" else rest)]  # after loss comes its kind, not in the file
         raise InputError(f"{where}: {'.'.join(map(str, setting))}: {first['msg']}") from None
     if config.patches.small and not config.loss.weighs_lesions:
-        raise InputError(f"{where}: patches.small: loss.kind {config.loss.kind} has no weights of lesions; set it to 0")
+        if "small" in config.patches.model_fields_set:
+            raise InputError(
+                f"{where}: patches.small: loss.kind {config.loss.kind} has no weights of lesions; leave it out"
+            )
+        config = config.model_copy(update={"patches": config.patches.model_copy(update={"small": 0.0})})
     if config.patches.size % config.network.stride:
         raise InputError(
             f"{where}: patches.size {config.patches.size} is not a multiple of {config.network.stride}, "
