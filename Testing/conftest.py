@@ -104,6 +104,7 @@ def make_card(weights: bytes, **changes: object) -> ModelCard:
         "created": "2026-01-01",
         "architecture": SMALL_UNET,
         "input": FitConfig().input,
+        "scales": (1.0,),
         "calibration": PLAIN,
         "threshold": 0.5,
         "operating_points": (OperatingPoint(confidence=0.5, false_positives_per_scan=1, sensitivity=0.8),),

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -46,6 +46,11 @@ class InputSpec(_Record):
     spacing_mm: tuple[float, float, float]
     clip: tuple[float, float]
 
+    def scaled(self, scale: float) -> InputSpec:
+        """The same in voxels ``scale`` times as large."""
+        x, y, z = (scale * side for side in self.spacing_mm)
+        return self.model_copy(update={"spacing_mm": (x, y, z)})
+
     @model_validator(mode="after")
     def _makes_sense(self) -> InputSpec:
         names = [s.name for s in self.sequences]
@@ -54,6 +59,10 @@ class InputSpec(_Record):
         if min(self.spacing_mm) <= 0 or self.clip[0] >= self.clip[1]:
             raise ValueError("spacing_mm must be positive, and clip go from low to high")
         return self
+
+
+Scale = Annotated[float, Field(ge=0.25, le=4)]
+"""Of the voxels that a network searches in, to those that it was trained in: below 1 it sees everything larger."""
 
 
 class Calibration(_Record):
@@ -95,7 +104,8 @@ class Provenance(_Record):
 
 
 class ModelCard(_Record):
-    """``model.json``. ``threshold``: the confidence above which candidates are shown at first."""
+    """``model.json``. ``scales``: it searches in voxels of ``input.spacing_mm`` times each of them, and the mean of the logits
+    counts. ``threshold``: the confidence above which candidates are shown at first."""
 
     format_version: Literal[1]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -105,6 +115,7 @@ class ModelCard(_Record):
     created: str
     architecture: Architecture
     input: InputSpec
+    scales: tuple[Scale, ...] = Field(min_length=1)
     calibration: Calibration
     threshold: float = Field(ge=0, le=1)
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)

@@ -16,13 +16,15 @@ from .errors import InputError
 from .model import Model
 from .networks import Network, autocast, build_network, fold, fuse, half_precision
 from .resampling import resample
-from .study import Study, network_input
+from .study import Study, network_inputs
 from .volume import Geometry, Volume
 
 Progress = Callable[[str, float], None]
 """Called with what is being done, in words, and the part done, 0 to 1. Whatever it raises ends the prediction."""
 
 Box = tuple[slice, slice, slice]
+
+_NOWHERE = -12.0  # logit: less than that is nothing
 
 _WARM_UP = Geometry((80, 80, 80), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
@@ -104,16 +106,23 @@ class Predictor:
         """
         self._try_device(progress)
         progress("Preparing the images", 0.0)
+        card, grid = self.model.card, study.reference.geometry
         brain = find_brain(study.reference, self.device)
-        seen = network_input(study, self.model.card.input, self.network.stride, brain)
-        progress("Searching for lesions", 0.1)
-        logits = self._logits(torch.from_numpy(seen.array)[None], progress)
-        probability = torch.sigmoid(logits)[0, 0].numpy()
-        probability[seen.outside] = 0  # where nothing is to be found, networks are hardly trained to say so
-        progress("Mapping back", 0.95)
-        mapped = resample(Volume(probability, seen.geometry, "probability"), study.reference.geometry)
+        specs = [card.input.scaled(scale) for scale in card.scales]
+        total = np.zeros(grid.shape, np.float32)
+        inputs = network_inputs(study, specs, self.network.stride, brain)
+        for n, seen in enumerate(inputs):
+            part = _share(progress, n, len(inputs))
+            part("Searching for lesions", 0.1)
+            logits = self._logits(torch.from_numpy(seen.array)[None], part)[0, 0].numpy()
+            np.maximum(logits, _NOWHERE, out=logits)
+            logits[seen.outside] = _NOWHERE  # where nothing is to be found, networks are hardly trained to say so
+            part("Mapping back", 0.95)
+            total += resample(Volume(logits, seen.geometry), grid, fill=_NOWHERE).array
+        total /= len(inputs)
+        probability = np.where(total > _NOWHERE, torch.sigmoid(torch.from_numpy(total)).numpy(), 0)
         progress("Mapping back", 1.0)
-        return mapped
+        return Volume(probability, grid, "probability")
 
     def _logits(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Whole where it fits; otherwise in tiles half as large, until they fit, at last on the CPU."""
@@ -176,6 +185,11 @@ def tiled_logits(
             logits = network(part.contiguous(memory_format=torch.channels_last_3d))
             out[(0, 0, *tile.core)] = logits[(0, 0, *tile.inner)].float().cpu()
     return out
+
+
+def _share(progress: Progress, n: int, of: int) -> Progress:
+    """The progress of the ``n``-th of some equal parts, from 0."""
+    return lambda what, part: progress(what, (n + part) / of)
 
 
 def _tiles(shape: tuple[int, ...], core: int, halo: int) -> Iterator[Tile]:

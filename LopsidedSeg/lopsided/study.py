@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -54,44 +55,60 @@ class NetworkInput:
 
 
 def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | None = None) -> NetworkInput:
-    """Normalise each sequence on its own grid, then resample it once, onto the network's; all side by side.
+    """:func:`network_inputs` of one spec."""
+    return network_inputs(study, [spec], multiple, brain)[0]
+
+
+def network_inputs(
+    study: Study, specs: list[InputSpec], multiple: int, brain: Volume | None = None
+) -> list[NetworkInput]:
+    """Normalise each sequence on its own grid, then resample it once onto the network's; all side by side.
 
     That grid covers ``brain`` (a mask on a grid of its own), or the whole patient, in the reference volume, along its axes
     turned to be nearest to L, P, S; its sizes are multiples of ``multiple``. What lies outside of the brain is made dark.
-    How the files were stored makes no difference.
+    How the files were stored makes no difference. Of the ``specs``, which differ in their voxels alone, each has a grid.
 
     Raises:
         InputError: a sequence that the model requires is missing, or a spacing no patient could have.
     """
     reference = oriented(study.reference)
-    foreground = find_foreground(reference, brain)
-    grid = reference.geometry.covering(spec.spacing_mm, foreground.low, foreground.high, multiple)
-    if np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS:
-        raise InputError(
-            f"{reference.name}: covers {reference.geometry.describe()}, more than a head; "
-            "check the spacing in its header"
-        )
-    outside = ~covered(brain, grid) if brain else np.zeros(grid.shape, bool)
-    array = np.zeros((len(spec.sequences), *grid.shape), np.float32)
-    volumes = [study.sequence(wanted.name) for wanted in spec.sequences]
-    for wanted, volume in zip(spec.sequences, volumes, strict=True):
+    volumes = [study.sequence(wanted.name) for wanted in specs[0].sequences]
+    for wanted, volume in zip(specs[0].sequences, volumes, strict=True):
         if wanted.required and volume is None:
             raise InputError(
                 f"{study.reference.name}: the model needs {SEQUENCES[wanted.name]} of the same study too; add it, "
                 "or choose another model"
             )
+    volumes = [reference if volume is study.reference else volume and oriented(volume) for volume in volumes]
+    with ThreadPoolExecutor(len(volumes) * len(specs)) as pool:
+        foregrounds = list(pool.map(lambda volume: volume and find_foreground(volume, brain), volumes))
+        foreground = next(f for volume, f in zip(volumes, foregrounds, strict=True) if volume is reference and f)
+        grids = [reference.geometry.covering(s.spacing_mm, foreground.low, foreground.high, multiple) for s in specs]
+        if any(np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS for grid in grids):
+            raise InputError(
+                f"{reference.name}: covers {reference.geometry.describe()}, more than a head; "
+                "check the spacing in its header"
+            )
+        inputs = [
+            NetworkInput(
+                np.zeros((len(volumes), *grid.shape), np.float32),
+                grid,
+                ~covered(brain, grid) if brain else np.zeros(grid.shape, bool),
+            )
+            for grid in grids
+        ]
 
-    def fill(channel: np.ndarray, volume: Volume | None) -> None:
-        if volume is None:
-            return
-        volume = reference if volume is study.reference else oriented(volume)
-        own = foreground if volume is reference else find_foreground(volume, brain)
-        dark = float(np.clip((own.dark - own.centre) / own.scale, *spec.clip))
-        # outside of what was imaged there is air, not a slab of average tissue
-        seen = part_around(volume, grid, REACH_MM)
-        channel[:] = resample(normalise(seen, own, spec.clip), grid, fill=dark).array
-        channel[outside] = dark
+        def fill(work: tuple[NetworkInput, int]) -> None:
+            seen, n = work
+            volume, own = volumes[n], foregrounds[n]
+            if volume is None or own is None:
+                return
+            clip = specs[0].clip
+            dark = float(np.clip((own.dark - own.centre) / own.scale, *clip))
+            # outside of what was imaged there is air, not a slab of average tissue
+            part = part_around(volume, seen.geometry, REACH_MM)
+            seen.array[n] = resample(normalise(part, own, clip), seen.geometry, fill=dark).array
+            seen.array[n][seen.outside] = dark
 
-    with ThreadPoolExecutor(len(volumes)) as pool:
-        list(pool.map(fill, array, volumes))
-    return NetworkInput(array, grid, outside)
+        list(pool.map(fill, product(inputs, range(len(volumes)))))
+    return inputs

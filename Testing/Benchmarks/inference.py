@@ -103,7 +103,7 @@ def _model(options: argparse.Namespace) -> Model:
     seen = model.card.input.model_copy(
         update={"spacing_mm": (1.0, 1.0, 1.0), "sequences": model.card.input.sequences[:1]}
     )
-    card = model.card.model_copy(update={"name": "random", "architecture": sizes, "input": seen})
+    card = model.card.model_copy(update={"name": "random", "architecture": sizes, "input": seen, "scales": (1.0,)})
     return Model(model.folder, card.signed(), weights)
 
 
@@ -154,7 +154,7 @@ def _curves(bench: Bench, study: Study, options: argparse.Namespace) -> list[Row
     for title, one in made.items():
         spent = [bench.run(OURS, one)[1] for _ in range(options.repetitions + 1)][1:]
         voxels = "×".join(map(str, one.reference.geometry.size))
-        seen = float(np.prod(bench.grid(one).size, dtype=float)) / 1e6
+        seen = sum(float(np.prod(grid.size, dtype=float)) for grid in bench.grids(one)) / 1e6
         middle = {k: median(s[k] for s in spent) for k in spent[0]}
         rows.append({"study": title, "image": voxels, "network's megavoxels": seen, **middle})
     columns = ["study", "image", "network's megavoxels", *TIMED, "suggest"]

@@ -28,7 +28,7 @@ from lopsided.volume import Geometry, Volume
 OURS, REFERENCE, OWN_CROP = "LopsidedSeg", "in one piece, float32", "own crop"
 TIMED = {  # each in one thread, so that they add up
     "brain": [(predict, "find_brain")],
-    "normalise, resample": [(predict, "network_input")],  # all sequences side by side
+    "normalise, resample": [(predict, "network_inputs")],  # all sequences and scales side by side
     "network": [(Predictor, "_logits")],
     "resample back": [(predict, "resample")],
     "candidates": [(suggest_module, "find_candidates")],
@@ -43,7 +43,7 @@ class Bench:
         self.model = model
         ours = Predictor(model, device)
         self.device = ours.device
-        self.grids: dict[int, tuple[Study, Geometry]] = {}
+        self.kept: dict[int, tuple[Study, list[Geometry]]] = {}
         plain = _plain(model).to(self.device)  # the peers' own, so that nothing done to ours is done to theirs
         others, self.missing = peers(plain, self.device)
         self.methods = {OURS: ours}
@@ -55,7 +55,8 @@ class Bench:
 
     def run(self, name: str, study: Study) -> tuple[Suggestions, dict[str, float]]:
         """The suggestions of a method, with the seconds of each stage and of all (``suggest``)."""
-        predictor, self.around = self.methods[name], around_what_is_not_zero(study.reference, self.grid(study))
+        predictor = self.methods[name]
+        self.around = {grid.shape: around_what_is_not_zero(study.reference, grid) for grid in self.grids(study)}
         annotation = Annotation.empty(study.reference.geometry)
         kept: list[Suggestions] = []
         with stages(self.device, predictor) as spent:
@@ -70,7 +71,8 @@ class Bench:
             for name in names:
                 results[name], spent = self.run(name, study)
                 times[name].append(spent)
-        voxels = len(self.model.card.input.sequences), *self.grid(study).shape
+        sizes = [grid.shape for grid in self.grids(study)]
+        voxels = sum(int(np.prod(size)) for size in sizes)
         rows = []
         for name in names:
             spent = {k: median(t[k] for t in times[name][1:] or times[name]) for k in times[name][0]}
@@ -78,24 +80,25 @@ class Bench:
             rows.append(
                 {
                     "study": title,
-                    "input": "×".join(map(str, voxels)),
+                    "input": " and ".join("×".join(map(str, size)) for size in sizes),
                     "method": name,
                     **spent,
                     "largest difference": float(apart),
                     **agreement(results[name], reference),
-                    "GFLOP/s": self.operations * np.prod(voxels[1:], dtype=float) / spent["network"] / 1e9,
+                    "GFLOP/s": self.operations * voxels / spent["network"] / 1e9,
                 }
             )
         return rows
 
-    def grid(self, study: Study) -> Geometry:
-        """The network's, around the brain."""
-        if id(study) not in self.grids:
+    def grids(self, study: Study) -> list[Geometry]:
+        """The network's, around the brain, at each of its scales."""
+        if id(study) not in self.kept:
             brain = predict.find_brain(study.reference, self.device)
-            stride = self.methods[OURS].network.stride
-            seen = study_module.network_input(study, self.model.card.input, stride, brain)
-            self.grids[id(study)] = study, seen.geometry
-        return self.grids[id(study)][1]
+            card, stride = self.model.card, self.methods[OURS].network.stride
+            specs = [card.input.scaled(scale) for scale in card.scales]
+            inputs = study_module.network_inputs(study, specs, stride, brain)
+            self.kept[id(study)] = study, [seen.geometry for seen in inputs]
+        return self.kept[id(study)][1]
 
 
 def around_what_is_not_zero(volume: Volume, grid: Geometry) -> list[int]:
@@ -113,7 +116,8 @@ def _padded(search: Search, bench: Bench) -> Search:
 
     def on_more(images: torch.Tensor) -> torch.Tensor:
         # the corner of a box around a brain is outside of it: what was made dark
-        around, (k, j, i) = bench.around, images.shape[2:]
+        k, j, i = images.shape[2:]
+        around = bench.around[k, j, i]
         channels = [torch.nn.functional.pad(c, around, value=float(c[0, 0, 0])) for c in images[0]]
         logits = search(torch.stack(channels)[None])
         return logits[..., around[4] :, around[2] :, around[0] :][..., :k, :j, :i]

@@ -1,6 +1,7 @@
 """From study to probability map."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lopsided.resampling import resample
 from lopsided.study import Study, network_input
 from lopsided.volume import Geometry, Volume
 from scipy import ndimage
+from scipy.special import logit
 
 
 @pytest.fixture
@@ -76,6 +78,26 @@ def test_a_sequence_that_the_model_needs_is_asked_for_in_words_of_any_interface(
         network_input(study, spec.model_copy(update={"sequences": needed}), 4)
     assert "--" not in str(caught.value)
     assert str(caught.value).startswith(study.reference.name)
+
+
+def test_the_logits_of_all_scales_are_averaged(model: Model, study: Study) -> None:
+    def at(*scales: float) -> np.ndarray:
+        card = model.card.model_copy(update={"scales": scales})
+        parts: list[float] = []
+        found = Predictor(replace(model, card=card), "cpu").probability_map(
+            study, lambda what, part: parts.append(part)
+        )
+        assert parts == sorted(parts)
+        assert parts[-1] == 1
+        return found.array
+
+    small, large, both = at(0.8), at(1.25), at(1.25, 0.8)
+    inside = (small > 0) & (large > 0)
+    assert inside.sum() > 1000
+    assert np.abs(small - large)[inside].max() > 1e-3
+    mean = (logit(small[inside]) + logit(large[inside])) / 2
+    assert np.abs(logit(both[inside]) - mean).max() < 1e-2
+    assert not both[(small == 0) & (large == 0)].any()
 
 
 def test_cancel_stops_it(model: Model, study: Study) -> None:

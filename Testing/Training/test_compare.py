@@ -33,7 +33,7 @@ def write(folder: Path, name: str, results: list[CaseResult], *, digest: str = "
         seconds=0,
         seed=1,
         resamples=50,
-        subject=Subject(kind="run", name=name, weights_sha256="0" * 64, digest=None),
+        subject=Subject(kind="run", name=name, weights_sha256="0" * 64, digest=None, scales=(1.0,)),
         score="confidence",
         calibration=None,
         calibrated_on=None,

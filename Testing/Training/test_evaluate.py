@@ -224,6 +224,9 @@ def test_a_model_keeps_its_calibration_and_threshold(model_folder: Path, three: 
     assert measured.calibration is not None
     assert measured.calibration.intercept == card.calibration.intercept
     assert measured.calibration.brier == pytest.approx(measured.reliability.brier, abs=1e-4)
+    assert measured.subject.scales == card.scales
+    with pytest.raises(InputError, match="scales of its own"):
+        measure(model_folder, three, tmp_path / "finer", scales=(0.8,))
 
 
 def of_one_patient(dataset: Path, *cases: str) -> None:

@@ -30,12 +30,15 @@ def test_evaluation_and_export_make_a_model_that_loads(
     run, further = tmp_path / "run", tmp_path / "further"
     fitting.fit(dataset, run, config, accelerator="cpu", say=lambda line: None)
     simulate([str(label_map)], further, studies=2, seed=21, mean_lesions=8)
-    measured = evaluate(run, further, None, calibrate=dataset, budget=1.0, device="cpu", say=lambda line: None)
+    measured = evaluate(
+        run, further, None, calibrate=dataset, budget=1.0, scales=(1.25, 0.8), device="cpu", say=lambda line: None
+    )
     assert (measured.dataset.cases, measured.score) == (2, "confidence")
     card = export_tiny(run, tmp_path / "tiny")
     loaded = load_model(tmp_path / "tiny").card
     assert loaded == card
     assert loaded.calibration.studies == 3
+    assert loaded.scales == (1.25, 0.8), "as it was measured"
     assert any(p.confidence == loaded.threshold for p in loaded.operating_points)
     rates = [p.false_positives_per_scan for p in loaded.operating_points]
     assert rates == sorted(rates, reverse=True)

@@ -25,6 +25,7 @@ def test_the_bundled_model_is_the_recipes(recipe: Recipe) -> None:
     settings = read_config(bundled("configs", recipe.config))
     card = load_card({folder.name: folder for folder in bundled_models()}[recipe.name])
     assert (card.title, card.input, card.architecture) == (recipe.title, settings.input, settings.network)
+    assert card.scales == recipe.scales
     made = card.provenance
     assert (made.data, made.evaluated_on, made.limitations) == (recipe.data, recipe.evaluated_on, recipe.limitations)
     assert (made.steps, made.seed) == (settings.steps, settings.seed)

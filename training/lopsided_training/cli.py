@@ -148,6 +148,12 @@ def evaluate(
     false_positives: Annotated[
         float | None, typer.Option(min=0, help="A scan, at the default threshold; with --calibrate. 2 if not given.")
     ] = None,
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="For a run: of the voxels to search in, to those it was trained in; repeatable. 1 if not given."
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,
     seed: Annotated[int, typer.Option(help="Of the resamples that intervals are made from.")] = 1,
 ) -> None:
@@ -155,7 +161,15 @@ def evaluate(
     from .evaluate import evaluate as run
 
     evaluation = run(
-        subject, dataset, out, calibrate=calibrate, budget=false_positives, device=device, seed=seed, say=_say
+        subject,
+        dataset,
+        out,
+        calibrate=calibrate,
+        budget=false_positives,
+        scales=tuple(scale) if scale else None,
+        device=device,
+        seed=seed,
+        say=_say,
     )
     if not evaluation.dataset.lesions:
         _say(f"no lesion in {dataset}: sensitivity is not defined, false positives are counted")

@@ -72,6 +72,7 @@ def evaluate(
     *,
     calibrate: Path | None = None,
     budget: float | None = None,
+    scales: tuple[float, ...] | None = None,
     device: str | None = None,
     seed: int = 1,
     resamples: int = RESAMPLES,
@@ -86,6 +87,7 @@ def evaluate(
         calibrate: for a run: further studies that it was not trained on. On them the confidence is fitted, and the
             default threshold chosen. Without, candidates are ranked by their peak probability.
         budget: false positives a scan at the default threshold, on the studies of ``calibrate``; 2 where None.
+        scales: for a run: of the voxels that it searches in, to those it was trained in; 1 where None.
         device: ``cpu``, ``cuda`` or ``mps``; the fastest there is where None.
         seed: of the resamples.
         resamples: of the patients, for intervals.
@@ -101,10 +103,13 @@ def evaluate(
         raise InputError(f"{subject}: a model has its calibration already; leave --calibrate out, or give a run")
     if budget is not None and calibrate is None:
         raise InputError("--false-positives chooses the threshold on the studies of --calibrate; give both or none")
+    if scales is not None and not is_run:
+        raise InputError(f"{subject}: a model searches at scales of its own; leave --scale out, or give a run")
     if out is None and not is_run:
         raise InputError("no --out; give a folder for the evaluation of a model")
     out = out or subject / FOLDER
-    predictor = Predictor(read_run(subject).model() if is_run else load_model(find_model(str(subject))), device)
+    model = read_run(subject).model(scales or (1.0,)) if is_run else load_model(find_model(str(subject)))
+    predictor = Predictor(model, device)
     card = predictor.model.card
     measured = _read(dataset)
     further = _read(calibrate) if calibrate else None
@@ -129,6 +134,7 @@ def evaluate(
                 name=subject.resolve().name if is_run else card.name,
                 weights_sha256=card.weights_sha256,
                 digest=None if is_run else card.digest,
+                scales=card.scales,
             ),
             **_numbers(measured, examined, scoring, seed, resamples),
         )

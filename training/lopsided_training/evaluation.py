@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from lopsided.dataset.records import read_record
 from lopsided.errors import InputError
-from lopsided.model import Calibration
+from lopsided.model import Calibration, Scale
 from lopsided.wording import DISCLAIMER
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -152,6 +152,7 @@ class Subject(_Record):
     name: str
     weights_sha256: str
     digest: str | None = Field(description="of a model")
+    scales: tuple[Scale, ...] = Field(description="that it searched at (lopsided.model.ModelCard)")
 
 
 class EvaluatedCase(_Record):

@@ -20,7 +20,8 @@ LICENCE = "Apache-2.0"
 def export(run: Path, out: Path, *, title: str, data: str, evaluated_on: str, limitations: str) -> ModelCard:
     """Write ``model.safetensors``, ``model.json`` and ``README.md`` to ``out``.
 
-    Confidence, threshold and all figures are those of the run's ``evaluation/evaluation.json``.
+    Confidence, threshold and all figures are those of the run's ``evaluation/evaluation.json``, and so are the scales
+    that it searches at.
 
     Args:
         run: the folder of a finished run.
@@ -45,6 +46,7 @@ def export(run: Path, out: Path, *, title: str, data: str, evaluated_on: str, li
             "title": title,
             "licence": LICENCE,
             "created": datetime.now(UTC).date().isoformat(),
+            "scales": evaluation.subject.scales,
             "calibration": calibration,
             "threshold": evaluation.threshold,
             "operating_points": tuple(
@@ -93,9 +95,10 @@ def _readme(card: ModelCard, evaluation: Evaluation) -> Iterable[str]:
     made, calibration, dataset = card.provenance, card.calibration, evaluation.dataset
     yield f"# {card.title}\n"
     yield f"{card.intended_use} Weights: {card.licence}. Digest `{card.digest}`.\n"
+    voxels = ["×".join(f"{side:g}" for side in card.input.scaled(scale).spacing_mm) for scale in card.scales]
     yield (
         f"**Made:** {made.data} Loss: {made.loss}; {made.steps} steps, seed {made.seed}, {made.hours} h on "
-        f"{made.machine}.\n"
+        f"{made.machine}. It searches in voxels of {' and '.join(voxels)} mm.\n"
     )
     yield (
         f"**Measured on:** {made.evaluated_on} ({dataset.cases} studies, {dataset.lesions} lesions; a lesion is hit when "

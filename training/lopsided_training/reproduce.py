@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lopsided.errors import InputError
+from lopsided.model import Scale
 from lopsided.model import Sequence as SequenceName
 from pydantic import Field
 
@@ -32,8 +33,8 @@ class Studies(Section):
 
 
 class Recipe(Section):
-    """How a bundled model was made. ``config``: the bundled settings of its training. ``false_positives``: a scan, at its
-    default threshold. The texts are those of its card."""
+    """How a bundled model was made. ``config``: the bundled settings of its training. ``scales``: that it searches
+    at. ``false_positives``: a scan, at its default threshold. The texts are those of its card."""
 
     name: str
     title: str
@@ -42,6 +43,7 @@ class Recipe(Section):
     limitations: str
     config: str
     sequences: tuple[SequenceName, ...]
+    scales: tuple[Scale, ...] = (1.0,)
     false_positives: float = Field(2.0, gt=0)
     train: Studies
     calibrate: Studies
@@ -106,7 +108,15 @@ def reproduce(
     if (run / FOLDER / EVALUATION).exists():
         say("evaluation: there already")
     else:
-        evaluate(run, out / "evaluate", None, calibrate=out / "calibrate", budget=recipe.false_positives, say=say)
+        evaluate(
+            run,
+            out / "evaluate",
+            None,
+            calibrate=out / "calibrate",
+            budget=recipe.false_positives,
+            scales=recipe.scales,
+            say=say,
+        )
     model = out / recipe.name
     export(
         run,

@@ -35,8 +35,11 @@ class Run:
         """Of the weights' file."""
         return hashlib.sha256(self.weights).hexdigest()
 
-    def model(self) -> Model:
+    def model(self, scales: tuple[float, ...] = (1.0,)) -> Model:
         """The network as a model that was neither calibrated nor measured; its card says nothing of that.
+
+        Args:
+            scales: see :class:`lopsided.model.ModelCard`.
 
         Raises:
             InputError: weights that are not a safetensors file.
@@ -62,6 +65,7 @@ class Run:
             created="",
             architecture=config.network,
             input=config.input,
+            scales=scales,
             calibration=UNCALIBRATED,
             threshold=0.5,
             operating_points=(OperatingPoint(confidence=0, false_positives_per_scan=0, sensitivity=0),),

@@ -14,6 +14,8 @@ Axes = Literal[2, 3]
 LESIONS_ARE_RARE = -5.0
 """The output's first bias: begin from that, not from one half (Lin et al., ICCV 2017, section 3.3)."""
 
+_SLICES = 64
+
 # A few patches have as little in common as air and brain: their statistics are averaged over many steps.
 _MOMENTUM = 0.02
 
@@ -67,6 +69,10 @@ def fold(network: nn.Module) -> None:
 
 
 def at_full_precision(convolution: nn.Conv2d | nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
-    """Whatever autocast says: logits of half precision are so coarse that neighbouring voxels tie."""
+    """A convolution of size 1, whatever autocast says: logits of half precision are so coarse that neighbouring voxels tie.
+
+    Some slices at a time, for ``x`` at full precision takes twice its memory.
+    """
     with torch.autocast(x.device.type, enabled=False):
-        return convolution(x.to(convolution.weight.dtype))
+        parts = x.split(_SLICES, dim=2)
+        return torch.cat([convolution(part.to(convolution.weight.dtype)) for part in parts], dim=2)

@@ -49,7 +49,9 @@ class ResidualUNet(nn.Module):
                 skips.append(x)
                 x = self.downs[level](x)
         for level in reversed(range(len(self.ups))):
-            x = self.decoders[level](self.merges[level](skips[level] + self.ups[level](x)))
+            x = self.ups[level](x)
+            x += skips.pop()  # in place, and no longer kept: at full resolution each is a third of a gigabyte
+            x = self.decoders[level](self.merges[level](x))
         return at_full_precision(self.head, x)
 
 
