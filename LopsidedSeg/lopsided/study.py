@@ -71,19 +71,20 @@ def network_inputs(
     Raises:
         InputError: a sequence that the model requires is missing, or a spacing no patient could have.
     """
-    reference = oriented(study.reference)
-    volumes = [study.sequence(wanted.name) for wanted in specs[0].sequences]
-    for wanted, volume in zip(specs[0].sequences, volumes, strict=True):
-        if wanted.required and volume is None:
+    clip, names = specs[0].clip, [wanted.name for wanted in specs[0].sequences]
+    for wanted in specs[0].sequences:
+        if wanted.required and study.sequence(wanted.name) is None:
             raise InputError(
                 f"{study.reference.name}: the model needs {SEQUENCES[wanted.name]} of the same study too; add it, "
                 "or choose another model"
             )
-    volumes = [reference if volume is study.reference else volume and oriented(volume) for volume in volumes]
-    with ThreadPoolExecutor(len(volumes) * len(specs)) as pool:
-        foregrounds = list(pool.map(lambda volume: volume and find_foreground(volume, brain), volumes))
-        foreground = next(f for volume, f in zip(volumes, foregrounds, strict=True) if volume is reference and f)
-        grids = [reference.geometry.covering(s.spacing_mm, foreground.low, foreground.high, multiple) for s in specs]
+    there = {n: oriented(volume) for n, name in enumerate(names) if (volume := study.sequence(name)) is not None}
+    reference = there[names.index("t1c")]
+    with ThreadPoolExecutor(len(there) * len(specs)) as pool:
+        found = pool.map(lambda volume: find_foreground(volume, brain), there.values())
+        foregrounds = dict(zip(there, found, strict=True))
+        low, high = foregrounds[names.index("t1c")].low, foregrounds[names.index("t1c")].high
+        grids = [reference.geometry.covering(spec.spacing_mm, low, high, multiple) for spec in specs]
         if any(np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS for grid in grids):
             raise InputError(
                 f"{reference.name}: covers {reference.geometry.describe()}, more than a head; "
@@ -91,7 +92,7 @@ def network_inputs(
             )
         inputs = [
             NetworkInput(
-                np.zeros((len(volumes), *grid.shape), np.float32),
+                np.zeros((len(names), *grid.shape), np.float32),
                 grid,
                 ~covered(brain, grid) if brain else np.zeros(grid.shape, bool),
             )
@@ -100,15 +101,12 @@ def network_inputs(
 
         def fill(work: tuple[NetworkInput, int]) -> None:
             seen, n = work
-            volume, own = volumes[n], foregrounds[n]
-            if volume is None or own is None:
-                return
-            clip = specs[0].clip
+            own = foregrounds[n]
             dark = float(np.clip((own.dark - own.centre) / own.scale, *clip))
             # outside of what was imaged there is air, not a slab of average tissue
-            part = part_around(volume, seen.geometry, REACH_MM)
+            part = part_around(there[n], seen.geometry, REACH_MM)
             seen.array[n] = resample(normalise(part, own, clip), seen.geometry, fill=dark).array
             seen.array[n][seen.outside] = dark
 
-        list(pool.map(fill, product(inputs, range(len(volumes)))))
+        list(pool.map(fill, product(inputs, there)))
     return inputs
