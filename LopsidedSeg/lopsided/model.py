@@ -61,7 +61,8 @@ class InputSpec(_Record):
         return self
 
 
-Scale = Annotated[float, Field(ge=0.25, le=4)]
+SMALLEST_SCALE, LARGEST_SCALE = 0.25, 4.0
+Scale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE)]
 """Of the voxels that a network searches in, to those that it was trained in: below 1 it sees everything larger."""
 
 

@@ -108,9 +108,8 @@ class Predictor:
         progress("Preparing the images", 0.0)
         card, grid = self.model.card, study.reference.geometry
         brain = find_brain(study.reference, self.device)
-        specs = [card.input.scaled(scale) for scale in card.scales]
         total = np.zeros(grid.shape, np.float32)
-        inputs = network_inputs(study, specs, self.network.stride, brain)
+        inputs = network_inputs(study, card.input, card.scales, self.network.stride, brain)
         for n, seen in enumerate(inputs):
             part = _share(progress, n, len(inputs))
             part("Searching for lesions", 0.1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import InputError
 from .intensity import find_foreground, normalise
-from .model import SEQUENCES, InputSpec
+from .model import SEQUENCES, InputSpec, Sequence
 from .resampling import REACH_MM, covered, resample
 from .volume import Geometry, Volume, oriented, part_around
 
@@ -55,36 +55,38 @@ class NetworkInput:
 
 
 def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | None = None) -> NetworkInput:
-    """:func:`network_inputs` of one spec."""
-    return network_inputs(study, [spec], multiple, brain)[0]
+    """:func:`network_inputs` at the one scale of ``spec`` itself."""
+    return network_inputs(study, spec, (1.0,), multiple, brain)[0]
 
 
 def network_inputs(
-    study: Study, specs: list[InputSpec], multiple: int, brain: Volume | None = None
+    study: Study, spec: InputSpec, scales: tuple[float, ...], multiple: int, brain: Volume | None = None
 ) -> list[NetworkInput]:
     """Normalise each sequence on its own grid, then resample it once onto the network's; all side by side.
 
     That grid covers ``brain`` (a mask on a grid of its own), or the whole patient, in the reference volume, along its axes
     turned to be nearest to L, P, S; its sizes are multiples of ``multiple``. What lies outside of the brain is made dark.
-    How the files were stored makes no difference. Of the ``specs``, which differ in their voxels alone, each has a grid.
+    How the files were stored makes no difference. For each of the ``scales`` there is one, of voxels so many times those of
+    ``spec``.
 
     Raises:
         InputError: a sequence that the model requires is missing, or a spacing no patient could have.
     """
-    clip, names = specs[0].clip, [wanted.name for wanted in specs[0].sequences]
-    for wanted in specs[0].sequences:
-        if wanted.required and study.sequence(wanted.name) is None:
+    volumes = {wanted.name: study.sequence(wanted.name) for wanted in spec.sequences}
+    for wanted in spec.sequences:
+        if wanted.required and volumes[wanted.name] is None:
             raise InputError(
                 f"{study.reference.name}: the model needs {SEQUENCES[wanted.name]} of the same study too; add it, "
                 "or choose another model"
             )
-    there = {n: oriented(volume) for n, name in enumerate(names) if (volume := study.sequence(name)) is not None}
-    reference = there[names.index("t1c")]
-    with ThreadPoolExecutor(len(there) * len(specs)) as pool:
+    names = list(volumes)
+    there = {name: oriented(volume) for name, volume in volumes.items() if volume is not None}
+    reference = there["t1c"]
+    with ThreadPoolExecutor(len(there) * len(scales)) as pool:
         found = pool.map(lambda volume: find_foreground(volume, brain), there.values())
         foregrounds = dict(zip(there, found, strict=True))
-        low, high = foregrounds[names.index("t1c")].low, foregrounds[names.index("t1c")].high
-        grids = [reference.geometry.covering(spec.spacing_mm, low, high, multiple) for spec in specs]
+        low, high = foregrounds["t1c"].low, foregrounds["t1c"].high
+        grids = [reference.geometry.covering(spec.scaled(s).spacing_mm, low, high, multiple) for s in scales]
         if any(np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS for grid in grids):
             raise InputError(
                 f"{reference.name}: covers {reference.geometry.describe()}, more than a head; "
@@ -99,14 +101,14 @@ def network_inputs(
             for grid in grids
         ]
 
-        def fill(work: tuple[NetworkInput, int]) -> None:
-            seen, n = work
-            own = foregrounds[n]
-            dark = float(np.clip((own.dark - own.centre) / own.scale, *clip))
+        def fill(work: tuple[NetworkInput, Sequence]) -> None:
+            seen, name = work
+            own, channel = foregrounds[name], seen.array[names.index(name)]
+            dark = float(np.clip((own.dark - own.centre) / own.scale, *spec.clip))
             # outside of what was imaged there is air, not a slab of average tissue
-            part = part_around(there[n], seen.geometry, REACH_MM)
-            seen.array[n] = resample(normalise(part, own, clip), seen.geometry, fill=dark).array
-            seen.array[n][seen.outside] = dark
+            part = part_around(there[name], seen.geometry, REACH_MM)
+            channel[:] = resample(normalise(part, own, spec.clip), seen.geometry, fill=dark).array
+            channel[seen.outside] = dark
 
         list(pool.map(fill, product(inputs, there)))
     return inputs

@@ -95,8 +95,7 @@ class Bench:
         if id(study) not in self.kept:
             brain = predict.find_brain(study.reference, self.device)
             card, stride = self.model.card, self.methods[OURS].network.stride
-            specs = [card.input.scaled(scale) for scale in card.scales]
-            inputs = study_module.network_inputs(study, specs, stride, brain)
+            inputs = study_module.network_inputs(study, card.input, card.scales, stride, brain)
             self.kept[id(study)] = study, [seen.geometry for seen in inputs]
         return self.kept[id(study)][1]
 

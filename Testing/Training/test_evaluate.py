@@ -395,6 +395,7 @@ def test_settings_of_another_software_are_named(run: Path) -> None:
 
 def test_the_commands(run: Path, three: Path, tmp_path: Path) -> None:
     runner = CliRunner()
+    assert runner.invoke(app, ["evaluate", str(run), str(three), "--scale", "0"]).exit_code == 2
     done = runner.invoke(app, ["evaluate", str(run), str(three)])
     assert done.exit_code == 0, done.output
     assert "FROC mean 0.571" in done.output

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from lopsided.cli import run_app
+from lopsided.model import LARGEST_SCALE, SMALLEST_SCALE
 from rich.console import Console
 
 app = typer.Typer(
@@ -151,7 +152,9 @@ def evaluate(
     scale: Annotated[
         list[float] | None,
         typer.Option(
-            help="For a run: of the voxels to search in, to those it was trained in; repeatable. 1 if not given."
+            min=SMALLEST_SCALE,
+            max=LARGEST_SCALE,
+            help="For a run: of the voxels to search in, to those it was trained in; repeatable. 1 if not given.",
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,

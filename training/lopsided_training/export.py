@@ -39,14 +39,13 @@ def export(run: Path, out: Path, *, title: str, data: str, evaluated_on: str, li
         raise InputError(f"--out {out}: a model's name is of small letters, digits, dots and dashes; name it otherwise")
     finished = read_run(run)
     evaluation, calibration = _evaluation(run, finished.weights_sha256)
-    draft = finished.model().card
+    draft = finished.model(evaluation.subject.scales).card
     card = draft.model_copy(
         update={
             "name": out.name,
             "title": title,
             "licence": LICENCE,
             "created": datetime.now(UTC).date().isoformat(),
-            "scales": evaluation.subject.scales,
             "calibration": calibration,
             "threshold": evaluation.threshold,
             "operating_points": tuple(

@@ -14,7 +14,7 @@ Axes = Literal[2, 3]
 LESIONS_ARE_RARE = -5.0
 """The output's first bias: begin from that, not from one half (Lin et al., ICCV 2017, section 3.3)."""
 
-_SLICES = 64
+_SLICES = 64  # as many as a patch has, which is then done at once
 
 # A few patches have as little in common as air and brain: their statistics are averaged over many steps.
 _MOMENTUM = 0.02

@@ -117,8 +117,8 @@ def write_tables(records: Sequence[RunRecord], out: Path) -> None:
             values = row.__dict__.values()
             writer.writerow(f"{value:.4f}" if isinstance(value, float) else value for value in values)
     (out / "table.md").write_text(_markdown(found), encoding="utf-8")
-    seeds = {record.loss: max(r.seed for r in records if r.loss == record.loss) for record in records}
-    drawn = {loss for loss, number in seeds.items() if number == max(seeds.values())}
+    most = max((row.seeds for row in found), default=0)
+    drawn = {row.loss for row in found if row.seeds == most}
     _by_condition([row for row in found if row.loss in drawn], out / "by_condition.png")
     _memory([record for record in records if record.loss in drawn], out / "memory.png")
     _operating_point(records, out / "operating_point.png")
@@ -179,15 +179,17 @@ def _by_condition(found: list[Row], path: Path) -> None:
             )
             if points:
                 x, y, low, high = np.array(points).T
+                style = "-" if number < 10 else "--"
                 beside = x + 0.8 * (number - len(losses) / 2)  # or the intervals hide each other
                 axes.errorbar(
                     beside,
                     y,
                     (y - low, high - y),
-                    fmt="-o",
+                    fmt=style,
+                    marker="o",
                     markersize=3,
                     label=loss,
-                    color=f"C{number}",
+                    color=f"C{number % 10}",
                 )
         axes.set_title(f"missing {describe(kind + '-0').split(', ')[1]}")
         axes.set_xlabel("lesions missing from the labels, %")
@@ -209,10 +211,11 @@ def _memory(records: Sequence[RunRecord], path: Path) -> None:
             runs = [r for r in records if r.loss == loss and r.condition == condition and r.memory]
             if runs:
                 steps = [look["step"] for look in runs[0].memory]
+                marker = "" if number < 10 else "x"  # there are ten colours
                 for kind, style in (("hidden", "-"), ("annotated", ":")):
                     share = np.mean([[look.get(kind, np.nan) for look in run.memory] for run in runs], axis=0)
                     label = loss if kind == "hidden" else None
-                    axes.plot(steps, 100 * share, style, label=label, color=f"C{number}")
+                    axes.plot(steps, 100 * share, style, marker=marker, label=label, color=f"C{number % 10}")
         axes.set_title(describe(condition))
         axes.set_xlabel("step")
         axes.set_ylim(0, 102)
