@@ -63,7 +63,7 @@ class InputSpec(_Record):
 
 SMALLEST_SCALE, LARGEST_SCALE = 0.25, 4.0
 Scale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE)]
-"""Of the voxels that a network searches in, to those that it was trained in: below 1 it sees everything larger."""
+"""Of the voxels that a network sees, to those of its input's ``spacing_mm``: below 1 it sees everything larger."""
 
 
 class Calibration(_Record):
@@ -105,8 +105,8 @@ class Provenance(_Record):
 
 
 class ModelCard(_Record):
-    """``model.json``. ``scales``: it searches in voxels of ``input.spacing_mm`` times each of them, and the mean of the logits
-    counts. ``threshold``: the confidence above which candidates are shown at first."""
+    """``model.json``. ``scales``: it searches in voxels of ``input.spacing_mm`` times each of them, and at each place the
+    largest logit counts. ``threshold``: the confidence above which candidates are shown at first."""
 
     format_version: Literal[1]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

@@ -108,7 +108,7 @@ class Predictor:
         progress("Preparing the images", 0.0)
         card, grid = self.model.card, study.reference.geometry
         brain = find_brain(study.reference, self.device)
-        total = np.zeros(grid.shape, np.float32)
+        surest = np.full(grid.shape, _NOWHERE, np.float32)  # at any scale: small lesions show in small voxels
         inputs = network_inputs(study, card.input, card.scales, self.network.stride, brain)
         for n, seen in enumerate(inputs):
             part = _share(progress, n, len(inputs))
@@ -117,9 +117,9 @@ class Predictor:
             np.maximum(logits, _NOWHERE, out=logits)
             logits[seen.outside] = _NOWHERE  # where nothing is to be found, networks are hardly trained to say so
             part("Mapping back", 0.95)
-            total += resample(Volume(logits, seen.geometry), grid, fill=_NOWHERE).array
-        total /= len(inputs)
-        probability = np.where(total > _NOWHERE, torch.sigmoid(torch.from_numpy(total)).numpy(), 0)
+            here = resample(Volume(logits, seen.geometry), grid, fill=_NOWHERE).array
+            np.maximum(surest, here, out=surest)
+        probability = np.where(surest > _NOWHERE, torch.sigmoid(torch.from_numpy(surest)).numpy(), 0)
         progress("Mapping back", 1.0)
         return Volume(probability, grid, "probability")
 

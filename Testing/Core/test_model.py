@@ -127,5 +127,5 @@ def test_every_bundled_model_loads_is_small_and_says_what_it_is_not_for() -> Non
         card = load_model(folder).card
         assert card.name == folder.name
         assert "not for clinical use" in card.intended_use
-        assert (folder / "model.safetensors").stat().st_size < 10e6
         assert any(p.confidence == card.threshold for p in card.operating_points)
+    assert sum((folder / "model.safetensors").stat().st_size for folder in bundled_models()) < 25e6

@@ -21,7 +21,7 @@ from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig, read_config
 from lopsided_training.dataset import Case, read_dataset
 from lopsided_training.losses.settings import LopsidedTeacherConfig, LossConfig, OracleIgnoreConfig, TeacherMiningConfig
-from lopsided_training.patches import prepare
+from lopsided_training.patches import draw, prepare
 from lopsided_training.runs import read_run
 from lopsided_training.validation import hold_out
 from safetensors.torch import load_file
@@ -312,6 +312,21 @@ def test_cases_prepared_side_by_side_are_the_same(dataset: Path, tmp_path: Path,
     broken = [replace(cases[0], name="a"), replace(cases[1], name="b", label=cases[1].images["t1c"])]
     with pytest.raises(InputError, match=cases[1].images["t1c"].name):
         prepare(broken, small, tmp_path / "broken", 2)
+
+
+def test_cases_are_seen_at_each_scale_in_turn(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    cases = read_dataset(dataset)[:2]
+    plain = prepare(cases, small, tmp_path)
+    first, second = prepare(cases, small.model_copy(update={"scales": (1.0, 0.5)}), tmp_path)
+    assert np.array_equal(first.image, plain[0].image)
+    assert second.spacing_mm == tuple(side / 2 for side in plain[1].spacing_mm)
+    assert second.lesion.sum() == pytest.approx(8 * plain[1].lesion.sum(), rel=0.2)
+    assert len(second.centres) == len(plain[1].centres)
+    assert all(second.lesion[tuple(centre)] for centre in np.round(second.centres).astype(int))
+    weighs = small.patches.model_copy(update={"small": 1.5, "on_lesion": 1.0, "on_bright": 0.0})
+    weights = [draw([case], weighs, 40, np.random.default_rng(0)).emphasis for case in (plain[1], second)]
+    one, other = (float(torch.as_tensor(weight).max()) for weight in weights)
+    assert other == pytest.approx(one, rel=0.2), "by millimetres, not voxels"
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_what_cannot_be_reproduced_is_said(tmp_path: Path, recipe: Recipe) -> No
         reproduce(recipe, tmp_path, REAL, tmp_path / "out")
     text = bundled("recipes", "default").read_text(encoding="utf-8")
     wrong = tmp_path / "recipe.toml"
-    wrong.write_text(text.replace("studies = 247", "studies = 0"), encoding="utf-8")
+    wrong.write_text(text.replace("studies = 304", "studies = 0"), encoding="utf-8")
     with pytest.raises(InputError, match=r"recipe\.toml: train\.studies"):
         read_settings(wrong, Recipe)
     wrong.write_text(text.replace('config = "default"', 'config = "other"'), encoding="utf-8")

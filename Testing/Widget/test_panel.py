@@ -438,7 +438,7 @@ def test_a_retrained_model_is_chosen_by_its_folder(
 ) -> None:
     """And the search asks for that one, also after the panel was opened again."""
     ui = panel.ui
-    assert ui.modelSelector.currentText == "simulated-v5"
+    assert ui.modelSelector.currentText == "simulated-v6"
     mine = tmp_path / "retrained"
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(mine))
     ui.modelSelector.activated.emit(1)

@@ -154,7 +154,7 @@ def evaluate(
         typer.Option(
             min=SMALLEST_SCALE,
             max=LARGEST_SCALE,
-            help="For a run: of the voxels to search in, to those it was trained in; repeatable. 1 if not given.",
+            help="For a run: of the voxels to search in, to those of input.spacing_mm; repeatable. 1 if not given.",
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from lopsided.architectures import Architecture, ResidualUNetSizes
 from lopsided.errors import InputError
-from lopsided.model import InputSequence, InputSpec
+from lopsided.model import InputSequence, InputSpec, Scale
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .losses.settings import LopsidedConfig, LossConfig
@@ -85,6 +85,9 @@ class FitConfig(Section):
         ),
         spacing_mm=(1.0, 1.0, 1.0),
         clip=(-5.0, 10.0),
+    )
+    scales: tuple[Scale, ...] = Field(
+        (1.0,), min_length=1, description="of the voxels that a case is seen in to those of input, case by case in turn"
     )
     network: Architecture = ResidualUNetSizes(
         channels=(16, 32, 64, 96), encoder_blocks=(0, 2, 2, 2), decoder_blocks=(1, 1, 1)

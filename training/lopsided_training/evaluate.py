@@ -87,7 +87,7 @@ def evaluate(
         calibrate: for a run: further studies that it was not trained on. On them the confidence is fitted, and the
             default threshold chosen. Without, candidates are ranked by their peak probability.
         budget: false positives a scan at the default threshold, on the studies of ``calibrate``; 2 where None.
-        scales: for a run: of the voxels that it searches in, to those it was trained in; 1 where None.
+        scales: for a run: of the voxels that it searches in, to those of its ``input``; 1 where None.
         device: ``cpu``, ``cuda`` or ``mps``; the fastest there is where None.
         seed: of the resamples.
         resamples: of the patients, for intervals.

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from .paste import paste, shrunk
 _BRIGHT = 2.0  # of the units that lopsided.intensity gives
 _USUAL_MM, _MOST = 5.5, 4.0  # a lesion of this size weighs as much as any; the smallest at most four times that
 _EVERY = 3  # voxels: places enough
-_LAST = "trusted.npy"  # of a case's files, so that where it is the others are whole
+_LAST = "centres.npy"  # of a case's files, so that where it is the others are whole
 
 
 @dataclass(frozen=True)
@@ -78,22 +79,24 @@ class Batch:
 
 
 def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) -> list[PreparedCase]:
-    """Bring every case onto the network's grid once, in ``jobs`` processes; what is in ``cache`` already is taken from there.
+    """Bring every case onto the network's grid once, in ``jobs`` processes, or onto one of those that ``config.scales`` make of
+    it; what is in ``cache`` already is taken from there.
 
     Raises:
         InputError: a case that cannot be used, by name, or no space for the cache.
     """
-    spec, stride = config.input, config.network.stride
-    folders = {case.name: cache / f"{case.name}-{_version(case, spec, stride)}" for case in cases}
-    missing = [case for case in cases if not (folders[case.name] / _LAST).exists()]
-    bring = partial(_prepare, spec=spec, stride=stride)
-    where = [folders[case.name] for case in missing]
+    stride = config.network.stride
+    specs = [config.input.scaled(scale) for scale, _ in zip(cycle(config.scales), cases, strict=False)]
+    folders = [cache / f"{case.name}-{_version(case, spec, stride)}" for case, spec in zip(cases, specs, strict=True)]
+    parts = list(zip(cases, folders, specs, strict=True))
+    missing = [part for part in parts if not (part[1] / _LAST).exists()]
+    bring = partial(_prepare, stride=stride)
     with ExitStack() as stack:
-        written: Iterable[int] = map(bring, missing, where)
+        written: Iterable[int] = map(bring, missing)
         if jobs > 1 and len(missing) > 1:
             pool = ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,))
             stack.callback(pool.shutdown, cancel_futures=True)  # an error is said now, not when all others are done
-            written = pool.map(bring, missing, where)
+            written = pool.map(bring, missing)
         for left, size in zip(range(len(missing) - 1, -1, -1), written, strict=True):
             free = shutil.disk_usage(cache).free
             if size * left > free:
@@ -101,18 +104,19 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
                     f"{cache}: {left} more cases need about {size * left / 1e9:.1f} GB, and "
                     f"{free / 1e9:.1f} GB are free; free some space, or give --cache"
                 )
-    return [_read(case.name, folders[case.name], spec) for case in cases]
+    return [_read(case.name, folder, spec) for case, folder, spec in parts]
 
 
 def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
-    image, lesion, trusted = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("image", "lesion", "trusted"))
+    parts = ("image", "lesion", "trusted", "centres")
+    image, lesion, trusted, centres = (np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts)
     return PreparedCase(
         name=name,
         image=image,
         lesion=lesion,
         trusted=trusted,
         hidden=np.zeros(lesion.shape, bool),
-        centres=centres_of(lesion),
+        centres=centres,
         present=np.array([bool(channel[::8, ::8, ::8].any()) for channel in image]),
         spacing_mm=spec.spacing_mm,
     )
@@ -139,8 +143,9 @@ def _code() -> bytes:
     return b"".join(code) + brain.weights_file().read_bytes()
 
 
-def _prepare(case: Case, folder: Path, spec: InputSpec, stride: int) -> int:
+def _prepare(part: tuple[Case, Path, InputSpec], stride: int) -> int:
     """The bytes written."""
+    case, folder, spec = part
     study = case.study()
     truth, trust = case.truth(study.reference), case.trusted(study.reference)
     seen = network_input(study, spec, stride, find_brain(study.reference))
@@ -148,7 +153,8 @@ def _prepare(case: Case, folder: Path, spec: InputSpec, stride: int) -> int:
     trusted = np.zeros(lesion.shape, bool)
     if trust:
         trusted = resample(trust, seen.geometry, nearest=True).array == NEGATIVE
-    arrays = {"image": seen.array.astype(np.float16), "lesion": lesion, "trusted": trusted}
+    image = seen.array.astype(np.float16)
+    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "centres": centres_of(lesion)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
@@ -165,13 +171,9 @@ def draw(cases: list[PreparedCase], config: PatchConfig, number: int, rng: np.ra
     :mod:`lopsided_training.augment` is to make."""
     drawn = [_one(cases, config, rng) for _ in range(number)]
     arrays, changes = zip(*drawn, strict=True)
-    images, *masks = (np.stack(parts) for parts in zip(*arrays, strict=True))
-    labels, trust, hidden = (torch.from_numpy(mask[:, None]) for mask in masks)
-    weight = None
-    if config.small:
-        voxel = float(np.prod(cases[0].spacing_mm))
-        weight = torch.from_numpy(np.stack([emphasis(mask, config.small, voxel)[None] for mask in masks[0]]))
-    return Batch(torch.from_numpy(images), labels, trust, hidden, weight, changes)
+    images, *masks = (torch.from_numpy(np.stack(parts)) for parts in zip(*arrays, strict=True))
+    labels, trust, hidden, *weight = (mask[:, None] for mask in masks)
+    return Batch(images, labels, trust, hidden, weight[0] if weight else None, changes)
 
 
 def emphasis(lesion: np.ndarray, small: float, voxel_mm3: float) -> np.ndarray:
@@ -193,7 +195,8 @@ def emphasis(lesion: np.ndarray, small: float, voxel_mm3: float) -> np.ndarray:
 def _one(
     cases: list[PreparedCase], config: PatchConfig, rng: np.random.Generator
 ) -> tuple[tuple[np.ndarray, ...], Change]:
-    """Image float16 (sequence, k, j, i), and lesion, trusted and hidden bool (k, j, i); and the change to be made."""
+    """Image float16 (sequence, k, j, i), lesion, trusted and hidden bool (k, j, i), and, where small lesions weigh more, their
+    emphasis (k, j, i); and the change to be made."""
     case = cases[rng.integers(len(cases))]
     shape, size = np.array(case.lesion.shape), config.size
     kind = rng.random()
@@ -218,6 +221,8 @@ def _one(
         image, masks[0] = np.array(image), np.array(masks[0])
         _paste(image, masks[0], cases, rng)
     change = draw_change(case.present, config.drop, config.perturb, rng)
+    if config.small:
+        masks.append(emphasis(masks[0], config.small, float(np.prod(case.spacing_mm))))
     return tuple(mirrored(array, change) for array in (image, *masks)), change
 
 

@@ -234,7 +234,7 @@ def _acquisition(anatomy: Anatomy, rng: np.random.Generator, name: str, bright_b
         texture=float(rng.uniform(0.01, 0.06)),
         bias=float(rng.uniform(0.0, 0.25)),
         noise=float(rng.uniform(0.01, 0.06)),
-        blur_mm=float(rng.uniform(0.35, 0.75)),
+        blur_mm=float(rng.uniform(0.15, 0.75)),
         axis=int(rng.choice(3, p=(0.7, 0.2, 0.1))),
         thickness_mm=float(rng.uniform(1.3, 3.5 if name == "t1c" else 6.0)) if thick else 1.0,
         gain=float(np.exp(rng.uniform(np.log(80), np.log(2000)))),
