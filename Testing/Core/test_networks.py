@@ -14,6 +14,7 @@ from lopsided.networks import (
     fuse,
     fused,
     half_precision,
+    residual_unet,
 )
 from lopsided.networks.layers import ResidualBlock
 from lopsided.predict import tiled_logits
@@ -170,6 +171,21 @@ def test_deeplabs_channels_are_sequence_by_sequence_from_the_slice_below() -> No
         images = torch.randn(1, 2, 7, 8, 8, requires_grad=True)
         (seen,) = torch.autograd.grad(network(images)[0, 0, 3].sum(), images)
         assert {tuple(place) for place in seen[0].abs().sum((2, 3)).nonzero().tolist()} == {(sequence, 3 + neighbour)}
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_the_finest_level_in_slices_is_that_of_all_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = new(UNETS[name]).double()
+    images = torch.randn(1, 2, 24, 16, 16, dtype=torch.float64)
+    results = []
+    deep: list[int] = []
+    network.head.register_forward_pre_hook(lambda module, x: deep.append(x[0].shape[2]))
+    with torch.no_grad():
+        for slices in (24, 8):
+            monkeypatch.setattr(residual_unet, "_SLICES", slices)
+            results.append(network(images))
+    assert (results[0] - results[1]).abs().max() < 1e-12
+    assert deep == [24, 8, 8, 8]
 
 
 def test_deeplab_takes_slices_in_portions_and_one_patch_is_not_another(monkeypatch: pytest.MonkeyPatch) -> None:

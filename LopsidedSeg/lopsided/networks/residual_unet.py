@@ -14,6 +14,8 @@ from torch import nn
 from ..architectures import ResidualUNetSizes
 from .layers import LESIONS_ARE_RARE, ResidualBlock, at_full_precision, layer
 
+_SLICES = 32  # more take more memory, and are no faster on a CPU
+
 
 class ResidualUNet(nn.Module):
     """Encoder and decoder of residual blocks; skips are added, and merged by a convolution.
@@ -27,6 +29,9 @@ class ResidualUNet(nn.Module):
         widths = sizes.channels
         self.stride = sizes.stride
         self.halo = sizes.halo
+        self._beside = 2 * (
+            1 + sizes.decoder_blocks[0]
+        )  # slices: even, and no less than the finest merge and its blocks reach
         self.stem = layer(inputs, widths[0], 3)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, sizes.encoder_blocks, strict=True))
         self.downs = nn.ModuleList(layer(a, b, 3, 2, stride=2) for a, b in pairwise(widths))
@@ -48,11 +53,27 @@ class ResidualUNet(nn.Module):
             if level < len(self.downs):
                 skips.append(x)
                 x = self.downs[level](x)
-        for level in reversed(range(len(self.ups))):
-            x = self.ups[level](x)
-            x += skips.pop()  # in place, and no longer kept: at full resolution each is a third of a gigabyte
-            x = self.decoders[level](self.merges[level](x))
-        return at_full_precision(self.head, x)
+        for level in reversed(range(1, len(self.ups))):
+            x = self._merged(level, x, skips.pop())
+        if self.training:
+            return at_full_precision(self.head, self._merged(0, x, skips.pop()))
+        return self._finest(x, skips.pop())
+
+    def _merged(self, level: int, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        x = self.ups[level](x)
+        x += skip  # in place: it is large
+        merged: torch.Tensor = self.decoders[level](self.merges[level](x))
+        return merged
+
+    def _finest(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """The logits, some slices at a time: at full resolution the features of a whole brain are half a gigabyte."""
+        depth, parts = skip.shape[2], []
+        for first in range(0, depth, _SLICES):
+            low, end = max(first - self._beside, 0), min(first + _SLICES, depth)
+            high = min(end + self._beside, depth)
+            merged = self._merged(0, x[:, :, low // 2 : high // 2], skip[:, :, low:high])
+            parts.append(at_full_precision(self.head, merged[:, :, first - low : end - low]))
+        return torch.cat(parts, dim=2)
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:
