@@ -86,9 +86,10 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
         InputError: a case that cannot be used, by name, or no space for the cache.
     """
     stride = config.network.stride
-    specs = [config.input.scaled(scale) for scale, _ in zip(cycle(config.scales), cases, strict=False)]
-    folders = [cache / f"{case.name}-{_version(case, spec, stride)}" for case, spec in zip(cases, specs, strict=True)]
-    parts = list(zip(cases, folders, specs, strict=True))
+    parts = []
+    for case, scale in zip(cases, cycle(config.scales), strict=False):
+        spec = config.input.scaled(scale)
+        parts.append((case, cache / f"{case.name}-{_version(case, spec, stride)}", spec))
     missing = [part for part in parts if not (part[1] / _LAST).exists()]
     bring = partial(_prepare, stride=stride)
     with ExitStack() as stack:

@@ -14,8 +14,6 @@ Axes = Literal[2, 3]
 LESIONS_ARE_RARE = -5.0
 """The output's first bias: begin from that, not from one half (Lin et al., ICCV 2017, section 3.3)."""
 
-_SLICES = 64  # as many as a patch has, which is then done at once
-
 # A few patches have as little in common as air and brain: their statistics are averaged over many steps.
 _MOMENTUM = 0.02
 
@@ -69,10 +67,7 @@ def fold(network: nn.Module) -> None:
 
 
 def at_full_precision(convolution: nn.Conv2d | nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
-    """A convolution of size 1, whatever autocast says: logits of half precision are so coarse that neighbouring voxels tie.
-
-    Some slices at a time, for ``x`` at full precision takes twice its memory.
-    """
+    """A convolution of size 1, whatever autocast says: logits of half precision are so coarse that neighbouring voxels tie."""
     with torch.autocast(x.device.type, enabled=False):
-        parts = x.split(_SLICES, dim=2)
-        return torch.cat([convolution(part.to(convolution.weight.dtype)) for part in parts], dim=2)
+        logits: torch.Tensor = convolution(x.to(convolution.weight.dtype))
+        return logits

@@ -14,7 +14,7 @@ from torch import nn
 from ..architectures import ResidualUNetSizes
 from .layers import LESIONS_ARE_RARE, ResidualBlock, at_full_precision, layer
 
-_SLICES = 32  # more take more memory, and are no faster on a CPU
+_SLICES = 32  # even; more take more memory, and are no faster on a CPU
 
 
 class ResidualUNet(nn.Module):
@@ -29,9 +29,8 @@ class ResidualUNet(nn.Module):
         widths = sizes.channels
         self.stride = sizes.stride
         self.halo = sizes.halo
-        self._beside = 2 * (
-            1 + sizes.decoder_blocks[0]
-        )  # slices: even, and no less than the finest merge and its blocks reach
+        # slices: even, and no less than the finest merge and its blocks reach
+        self._beside = 2 * (1 + sizes.decoder_blocks[0])
         self.stem = layer(inputs, widths[0], 3)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, sizes.encoder_blocks, strict=True))
         self.downs = nn.ModuleList(layer(a, b, 3, 2, stride=2) for a, b in pairwise(widths))
@@ -55,8 +54,6 @@ class ResidualUNet(nn.Module):
                 x = self.downs[level](x)
         for level in reversed(range(1, len(self.ups))):
             x = self._merged(level, x, skips.pop())
-        if self.training:
-            return at_full_precision(self.head, self._merged(0, x, skips.pop()))
         return self._finest(x, skips.pop())
 
     def _merged(self, level: int, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
@@ -66,10 +63,14 @@ class ResidualUNet(nn.Module):
         return merged
 
     def _finest(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        """The logits, some slices at a time: at full resolution the features of a whole brain are half a gigabyte."""
+        """The logits, some slices at a time: at full resolution the features of a whole brain are half a gigabyte.
+
+        All at once in training, where the statistics of normalisation are those of all slices.
+        """
         depth, parts = skip.shape[2], []
-        for first in range(0, depth, _SLICES):
-            low, end = max(first - self._beside, 0), min(first + _SLICES, depth)
+        step = depth if self.training else _SLICES
+        for first in range(0, depth, step):
+            low, end = max(first - self._beside, 0), min(first + step, depth)
             high = min(end + self._beside, depth)
             merged = self._merged(0, x[:, :, low // 2 : high // 2], skip[:, :, low:high])
             parts.append(at_full_precision(self.head, merged[:, :, first - low : end - low]))
