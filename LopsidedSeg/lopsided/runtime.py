@@ -10,7 +10,7 @@ import sys
 # meanwhile torch has half of the processors. It is read when numpy is imported; what a user has set stays.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # malloc.h
 _NEVER = 2**31 - 1
 
 
@@ -18,11 +18,13 @@ def keep_memory() -> None:
     """Let this process keep the memory that it has had, for the next layer and the next study.
 
     Otherwise glibc gives every large array back, and each layer of a network begins by getting zeroed pages anew, which
-    takes as long as its convolution. The most that is taken stays the same. Nothing happens without glibc.
+    takes as long as its convolution. All threads share what is kept: what prepared an image would otherwise keep a part each
+    that no network can have. To be called before there are threads. Nothing happens without glibc.
     """
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, _NEVER)

@@ -176,16 +176,19 @@ def test_deeplabs_channels_are_sequence_by_sequence_from_the_slice_below() -> No
 @pytest.mark.parametrize("name", UNETS)
 def test_the_finest_level_in_slices_is_that_of_all_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = new(UNETS[name]).double()
-    images = torch.randn(1, 2, 24, 16, 16, dtype=torch.float64)
+    images = torch.randn(1, 2, 48, 16, 16, dtype=torch.float64)
     results = []
     deep: list[int] = []
+    first: list[int] = []
     network.head.register_forward_pre_hook(lambda module, x: deep.append(x[0].shape[2]))
+    network.stem.register_forward_pre_hook(lambda module, x: first.append(x[0].shape[2]))
     with torch.no_grad():
-        for slices in (24, 8):
+        for slices in (48, 8):
             monkeypatch.setattr(residual_unet, "_SLICES", slices)
             results.append(network(images))
     assert (results[0] - results[1]).abs().max() < 1e-12
-    assert deep == [24, 8, 8, 8]
+    assert deep == [48, *[8] * 6]
+    assert max(first[2:]) < 48, "the first features too"
 
 
 def test_deeplab_takes_slices_in_portions_and_one_patch_is_not_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,31 @@ for _ in range(12):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+_ONE_AFTER_THE_OTHER = """
+from lopsided import runtime
+runtime.keep_memory()
+import resource, threading
+import numpy as np
+ended = threading.Event()
+
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() >> 20
+
+def allocate(done):
+    np.ones(40 << 17)
+    done.set()
+    ended.wait()
+
+before = held()
+for _ in range(8):
+    done = threading.Event()
+    threading.Thread(target=allocate, args=(done,)).start()
+    done.wait()
+print(held() - before)
+ended.set()
+"""
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
 def test_memory_that_was_given_back_is_not_fetched_anew() -> None:
@@ -27,3 +52,10 @@ def test_memory_that_was_given_back_is_not_fetched_anew() -> None:
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert faults("keep") < 100 < 1000 < faults()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
+def test_threads_share_the_memory_that_is_kept() -> None:
+    """Eight threads have 40 MiB each, one after the other."""
+    done = subprocess.run([sys.executable, "-c", _ONE_AFTER_THE_OTHER], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 80

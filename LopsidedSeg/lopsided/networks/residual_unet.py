@@ -29,8 +29,8 @@ class ResidualUNet(nn.Module):
         widths = sizes.channels
         self.stride = sizes.stride
         self.halo = sizes.halo
-        # slices: even, and no less than the finest merge and its blocks reach
-        self._beside = 2 * (1 + sizes.decoder_blocks[0])
+        # slices that what is at full resolution reaches: before the first down, and, even, from the last up on
+        self._before, self._after = 1 + 2 * sizes.encoder_blocks[0], 2 * (1 + sizes.decoder_blocks[0])
         self.stem = layer(inputs, widths[0], 3)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, sizes.encoder_blocks, strict=True))
         self.downs = nn.ModuleList(layer(a, b, 3, 2, stride=2) for a, b in pairwise(widths))
@@ -43,38 +43,49 @@ class ResidualUNet(nn.Module):
         nn.init.constant_(self.head.bias, LESIONS_ARE_RARE)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # twice as fast on CPUs
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, 1, k, j, i) of images (batch, sequence, k, j, i)."""
-        x = self.stem(x)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, 1, k, j, i) of images (batch, sequence, k, j, i).
+
+        What is at full resolution is computed some slices at a time, and again where it is skipped to: of a whole brain it
+        is half a gigabyte, and little work. All at once in training, where normalisation's statistics are of all slices.
+        """
+        if self.training:
+            finest = self.encoders[0](self.stem(images))
+            return at_full_precision(self.head, self._merged(0, self._coarser(self.downs[0](finest)), finest))
+        slices = images.shape[2]
+        steps = [(first, min(first + _SLICES, slices)) for first in range(0, slices, _SLICES)]
+        x = self._coarser(torch.cat([self.downs[0](self._finest(images, *step)) for step in steps], dim=2))
+        parts = []
+        for first, end in steps:
+            low, high = max(first - self._after, 0), min(end + self._after, slices)
+            merged = self._merged(0, x[:, :, low // 2 : high // 2], self._finest(images, low, high))
+            parts.append(at_full_precision(self.head, merged[:, :, first - low : end - low]))
+        return torch.cat(parts, dim=2)
+
+    def _finest(self, images: torch.Tensor, first: int, end: int) -> torch.Tensor:
+        """Features at full resolution, of some slices."""
+        low, high = max(first - self._before, 0), min(end + self._before, images.shape[2])
+        part = images[:, :, low:high].contiguous(memory_format=torch.channels_last_3d)
+        features: torch.Tensor = self.encoders[0](self.stem(part))
+        return features[:, :, first - low : end - low]
+
+    def _coarser(self, x: torch.Tensor) -> torch.Tensor:
+        """From half the resolution down and up to it again."""
         skips = []
-        for level, encoder in enumerate(self.encoders):
-            x = encoder(x)
+        for level in range(1, len(self.encoders)):
+            x = self.encoders[level](x)
             if level < len(self.downs):
                 skips.append(x)
                 x = self.downs[level](x)
         for level in reversed(range(1, len(self.ups))):
             x = self._merged(level, x, skips.pop())
-        return self._finest(x, skips.pop())
+        return x
 
     def _merged(self, level: int, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         x = self.ups[level](x)
         x += skip  # in place: it is large
         merged: torch.Tensor = self.decoders[level](self.merges[level](x))
         return merged
-
-    def _finest(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        """The logits, some slices at a time: at full resolution the features of a whole brain are half a gigabyte.
-
-        All at once in training, where the statistics of normalisation are those of all slices.
-        """
-        depth, parts = skip.shape[2], []
-        step = depth if self.training else _SLICES
-        for first in range(0, depth, step):
-            low, end = max(first - self._beside, 0), min(first + step, depth)
-            high = min(end + self._beside, depth)
-            merged = self._merged(0, x[:, :, low // 2 : high // 2], skip[:, :, low:high])
-            parts.append(at_full_precision(self.head, merged[:, :, first - low : end - low]))
-        return torch.cat(parts, dim=2)
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:
