@@ -16,7 +16,7 @@ from .errors import InputError
 from .model import Model
 from .networks import Network, autocast, build_network, fold, fuse, half_precision
 from .resampling import resample
-from .study import Study, network_inputs
+from .study import Study, network_inputs, searched_voxels
 from .volume import Geometry, Volume
 
 Progress = Callable[[str, float], None]
@@ -109,7 +109,8 @@ class Predictor:
         card, grid = self.model.card, study.reference.geometry
         brain = find_brain(study.reference, self.device)
         surest = np.full(grid.shape, _NOWHERE, np.float32)  # at any scale: small lesions show in small voxels
-        inputs = network_inputs(study, card.input, card.scales, self.network.stride, brain)
+        voxels = searched_voxels(study, card.input, card.scales)
+        inputs = network_inputs(study, card.input, voxels, self.network.stride, brain)
         for n, seen in enumerate(inputs):
             part = _share(progress, n, len(inputs))
             part("Searching for lesions", 0.1)
@@ -181,7 +182,7 @@ def tiled_logits(
         for done, tile in enumerate(tiles):
             progress(0.1 + 0.85 * done / len(tiles))
             part = images[(slice(None), slice(None), *tile.seen)].to(device)
-            logits = network(part.contiguous(memory_format=torch.channels_last_3d))
+            logits = network(part)
             out[(0, 0, *tile.core)] = logits[(0, 0, *tile.inner)].float().cpu()
     return out
 

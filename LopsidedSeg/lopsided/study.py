@@ -12,9 +12,10 @@ from .errors import InputError
 from .intensity import find_foreground, normalise
 from .model import SEQUENCES, InputSpec, Sequence
 from .resampling import REACH_MM, covered, resample
-from .volume import Geometry, Volume, oriented, part_around
+from .volume import Geometry, Vector, Volume, oriented, part_around
 
 MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
+STRETCH = 2.5  # a scan's voxels over the network's: more, and small lesions are stretched into what looks like vessels
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,30 @@ class NetworkInput:
 
 
 def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | None = None) -> NetworkInput:
-    """:func:`network_inputs` at the one scale of ``spec`` itself."""
-    return network_inputs(study, spec, (1.0,), multiple, brain)[0]
+    """:func:`network_inputs` in the voxels of ``spec`` alone."""
+    return network_inputs(study, spec, [spec.spacing_mm], multiple, brain)[0]
+
+
+def searched_voxels(study: Study, spec: InputSpec, scales: tuple[float, ...]) -> list[Vector]:
+    """Along L, P, S, mm: those of ``spec`` times each of the ``scales``, and longer through thick slices.
+
+    Where the scan's voxels are more than ``STRETCH`` times as long as those of ``spec``, a network's are longer by what is
+    beyond that: what is interpolated between slices shows nothing more, and a lesion of one slice looks rounder.
+    """
+    scan = oriented(study.reference).geometry.spacing
+    longer = [max(1.0, own / (STRETCH * side)) for own, side in zip(scan, spec.spacing_mm, strict=True)]
+    x, y, z = (side * much for side, much in zip(spec.spacing_mm, longer, strict=True))
+    return [(scale * x, scale * y, scale * z) for scale in scales]
 
 
 def network_inputs(
-    study: Study, spec: InputSpec, scales: tuple[float, ...], multiple: int, brain: Volume | None = None
+    study: Study, spec: InputSpec, voxels: list[Vector], multiple: int, brain: Volume | None = None
 ) -> list[NetworkInput]:
     """Normalise each sequence on its own grid, then resample it once onto the network's; all side by side.
 
     That grid covers ``brain`` (a mask on a grid of its own), or the whole patient, in the reference volume, along its axes
     turned to be nearest to L, P, S; its sizes are multiples of ``multiple``. What lies outside of the brain is made dark.
-    How the files were stored makes no difference. For each of the ``scales`` there is one, of voxels so many times those of
-    ``spec``.
+    How the files were stored makes no difference. There is one for each size of ``voxels``, mm.
 
     Raises:
         InputError: a sequence that the model requires is missing, or a spacing no patient could have.
@@ -82,11 +94,11 @@ def network_inputs(
     names = list(volumes)
     there = {name: oriented(volume) for name, volume in volumes.items() if volume is not None}
     reference = there["t1c"]
-    with ThreadPoolExecutor(len(there) * len(scales)) as pool:
+    with ThreadPoolExecutor(len(there) * len(voxels)) as pool:
         found = pool.map(lambda volume: find_foreground(volume, brain), there.values())
         foregrounds = dict(zip(there, found, strict=True))
         low, high = foregrounds["t1c"].low, foregrounds["t1c"].high
-        grids = [reference.geometry.covering(spec.scaled(s).spacing_mm, low, high, multiple) for s in scales]
+        grids = [reference.geometry.covering(spacing, low, high, multiple) for spacing in voxels]
         if any(np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS for grid in grids):
             raise InputError(
                 f"{reference.name}: covers {reference.geometry.describe()}, more than a head; "

@@ -95,7 +95,8 @@ class Bench:
         if id(study) not in self.kept:
             brain = predict.find_brain(study.reference, self.device)
             card, stride = self.model.card, self.methods[OURS].network.stride
-            inputs = study_module.network_inputs(study, card.input, card.scales, stride, brain)
+            voxels = study_module.searched_voxels(study, card.input, card.scales)
+            inputs = study_module.network_inputs(study, card.input, voxels, stride, brain)
             self.kept[id(study)] = study, [seen.geometry for seen in inputs]
         return self.kept[id(study)][1]
 

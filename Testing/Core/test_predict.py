@@ -13,8 +13,8 @@ from lopsided.model import Model, load_model
 from lopsided.networks import ResidualUNet
 from lopsided.predict import Cancelled, Predictor, RememberingPredictor
 from lopsided.resampling import resample
-from lopsided.study import Study, network_input
-from lopsided.volume import Geometry, Volume
+from lopsided.study import Study, network_input, searched_voxels
+from lopsided.volume import Geometry, Vector, Volume
 from scipy import ndimage
 
 
@@ -68,6 +68,19 @@ def test_optional_sequences_are_zeros_and_are_used_when_there(model: Model, stud
     assert not alone.array[1:].any()
     assert both.array[3].any()
     assert np.array_equal(both.array[3], both.array[0])
+
+
+def test_through_thick_slices_voxels_are_longer_whichever_way_these_are_stored(model: Model) -> None:
+    spec = model.card.input
+
+    def searched(spacing: Vector, direction: tuple[float, ...]) -> list[Vector]:
+        volume = Volume(np.zeros((4, 4, 4), np.float32), Geometry((4, 4, 4), spacing, (0.0, 0.0, 0.0), direction))
+        return searched_voxels(Study(volume), spec, (1.0, 0.5))
+
+    axial, sagittal = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (0.0, 0, 1.0, 1.0, 0, 0, 0, 1.0, 0)
+    assert searched((0.4, 0.4, 2.4), axial) == [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5)]
+    assert searched((0.4, 0.4, 5.0), axial) == [(1.0, 1.0, 2.0), (0.5, 0.5, 1.0)]
+    assert searched((0.4, 0.4, 5.0), sagittal) == [(2.0, 1.0, 1.0), (1.0, 0.5, 0.5)]
 
 
 def test_a_sequence_that_the_model_needs_is_asked_for_in_words_of_any_interface(model: Model, study: Study) -> None:

@@ -33,6 +33,7 @@ from searched import AsItIs, Searched, search, search_as_it_is
 
 LESIONS = 12  # that are tried to place in each scan
 SLICES = (3, 5)  # that are averaged to one
+THICKEST_MM = 6.5  # of slices
 
 
 def main(
@@ -62,7 +63,8 @@ def main(
             searched.append(search(predictor, background, array, labels, lesions, name=name, stripped=True))
         searched.extend(
             search(predictor, *in_slices(background, array, labels, lesions, slices), name=name)
-            for slices in (SLICES if background.kind != DRAWN else ())
+            for slices in SLICES
+            if background.kind != DRAWN and slices * background.image.GetSpacing()[2] <= THICKEST_MM
         )
         Console(stderr=True).print(f"{name}: {len(lesions)} lesions in a {background.kind} scan searched")
 

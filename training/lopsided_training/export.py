@@ -97,7 +97,7 @@ def _readme(card: ModelCard, evaluation: Evaluation) -> Iterable[str]:
     voxels = ["×".join(f"{side:g}" for side in card.input.scaled(scale).spacing_mm) for scale in card.scales]
     yield (
         f"**Made:** {made.data} Loss: {made.loss}; {made.steps} steps, seed {made.seed}, {made.hours} h on "
-        f"{made.machine}. It searches in voxels of {' and '.join(voxels)} mm.\n"
+        f"{made.machine}. It searches in voxels of {' and '.join(voxels)} mm, longer through thick slices.\n"
     )
     yield (
         f"**Measured on:** {made.evaluated_on} ({dataset.cases} studies, {dataset.lesions} lesions; a lesion is hit when "
