@@ -260,9 +260,7 @@ def _summary(suggestions: Suggestions, out: Path, seconds: float, device: str) -
             f"{-left:.1f}, {-posterior:.1f}, {superior:.1f}",
             "–" if c.distance_mm is None else f"{c.distance_mm:.1f} mm",
         )
-    found = (
-        f"{len(suggestions.shown)} suggested, {len(suggestions.found.annotated)} regions found are annotated already"
-    )
+    found = f"{len(suggestions.shown)} suggested, {len(suggestions.found.annotated)} found in what is annotated already"
     out_console.print(table if suggestions.shown else "[bold]Nothing to suggest[/] at this threshold.")
     out_console.print(f"{found}; {seconds:.1f} s on {device}. {DISCLAIMER}", highlight=False)
     out_console.print(f"Report: [bold]{out.absolute() / REPORT}[/]", highlight=False, soft_wrap=True)
