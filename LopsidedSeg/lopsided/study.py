@@ -63,13 +63,13 @@ def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | 
 def searched_voxels(study: Study, spec: InputSpec, scales: tuple[float, ...]) -> list[Vector]:
     """Along L, P, S, mm: those of ``spec`` times each of the ``scales``, and longer through thick slices.
 
-    Where the scan's voxels are more than ``STRETCH`` times as long as those of ``spec``, a network's are longer by what is
-    beyond that: what is interpolated between slices shows nothing more, and a lesion of one slice looks rounder.
+    No scan's voxel is more than ``STRETCH`` of a network's at scale 1: what is interpolated between slices shows nothing more,
+    and a lesion of one slice looks rounder.
     """
     scan = oriented(study.reference).geometry.spacing
-    longer = [max(1.0, own / (STRETCH * side)) for own, side in zip(scan, spec.spacing_mm, strict=True)]
-    x, y, z = (side * much for side, much in zip(spec.spacing_mm, longer, strict=True))
-    return [(scale * x, scale * y, scale * z) for scale in scales]
+    x, y, z = (max(side, own / STRETCH) for side, own in zip(spec.spacing_mm, scan, strict=True))
+    longer = spec.model_copy(update={"spacing_mm": (x, y, z)})
+    return [longer.scaled(scale).spacing_mm for scale in scales]
 
 
 def network_inputs(
