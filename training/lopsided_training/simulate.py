@@ -17,7 +17,7 @@ from lopsided.errors import InputError
 from lopsided.volume import Geometry, to_sitk
 
 from . import anatomy as anatomies
-from .records import SEQUENCES, sample
+from .records import SEQUENCES, StudyRecord, sample
 from .rendering import render
 
 MNI152 = "mni152"
@@ -33,6 +33,7 @@ def simulate(
     more_small: float = 0.0,
     sequences: tuple[str, ...] = SEQUENCES,
     one_protocol: bool = False,
+    change: Callable[[StudyRecord], StudyRecord] | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
@@ -48,6 +49,7 @@ def simulate(
         more_small: see :func:`lopsided_training.records.sample`.
         sequences: those to write, ``t1c`` among them.
         one_protocol: as if every study came from one scanner (:func:`lopsided_training.records.sample`).
+        change: what becomes of each study's record before it is drawn; must be picklable.
         jobs: processes.
         progress: called with studies done and their number.
 
@@ -69,6 +71,7 @@ def simulate(
         mean_lesions=mean_lesions,
         more_small=more_small,
         one_protocol=one_protocol,
+        change=change,
     )
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for done, _ in enumerate(pool.map(write, work, chunksize=2), start=1):
@@ -99,11 +102,13 @@ def _write_study(
     mean_lesions: float,
     more_small: float,
     one_protocol: bool,
+    change: Callable[[StudyRecord], StudyRecord] | None,
 ) -> None:
     background, seed, out = work
     anatomy = load_background(background)
     record = sample(anatomy, seed, mean_lesions=mean_lesions, more_small=more_small, one_protocol=one_protocol)
     record = replace(record, acquisitions={s: how for s, how in record.acquisitions.items() if s in sequences})
+    record = change(record) if change else record
     rendered = render(anatomy, record)
     case = f"sim_{seed:06d}"
     for number, sequence in enumerate(sequences):
