@@ -71,3 +71,16 @@ def test_very_bright_vessels_do_not_move_the_scale(stripped: Volume) -> None:
     a, b = find_foreground(stripped), find_foreground(Volume(bright, stripped.geometry))
     assert b.centre == pytest.approx(a.centre, rel=0.02)
     assert b.scale == pytest.approx(a.scale, rel=0.1)
+
+
+@pytest.mark.parametrize(("deviation", "unit"), [(24.0, 15.0), (12.0, 9.6), (1.0, 5.0)])
+def test_in_unusually_even_tissue_the_unit_is_smaller(
+    geometry: Callable[..., Geometry], deviation: float, unit: float
+) -> None:
+    """Tissue is at 100 and fluid at 40. What stands out by as many deviations of tissue must not be so much fainter, within limits."""
+    rng = np.random.default_rng(3)
+    inside = np.linalg.norm(np.indices((80, 80, 80)) - 40, axis=0) < 36
+    tissue = 100 + deviation * rng.standard_normal(inside.shape)
+    fluid = rng.random(inside.shape) < 0.03
+    image = np.where(inside, np.where(fluid, 40, tissue), 0).astype(np.float32)
+    assert find_foreground(Volume(image, geometry(inside.shape))).scale == pytest.approx(unit, rel=0.07)
