@@ -25,8 +25,8 @@ DEEP = 0.4  # "deep": at least this part of the greatest depth below the surface
 # Of the way from fluid to tissue: about the robust standard deviation of tissue in real post-contrast T1. Measured in the
 # tissue itself it would depend on how much grey matter, fluid and tumour happen to lie deep.
 SPREAD = 0.25
-# But no more than this part of it: where tissue is unusually even, as in spin echoes, what stands out does so by less. Three of
-# four scans that the bundled model was trained on have less.
+# But at most this times the spread of tissue: where tissue is unusually even, as in spin echoes, what stands out does so by less.
+# Three of four scans that the bundled model was trained on are below it.
 MOST_SPREAD = 0.8
 PADDED = 0.5  # an exact value on this share of the faces is padding, not measured air
 
@@ -36,8 +36,8 @@ class Foreground:
     """The brain, or else the patient, in a volume.
 
     ``low`` and ``high``: first and last voxel (k, j, i) of the bounding box. ``centre``: median of deep
-    tissue, and ``scale``: a quarter of its distance from fluid, or less where tissue is even, in the volume's units. ``padding``: the exact value that fills the
-    outside, if there is one, and ``dark``: the value to read it as.
+    tissue, and ``scale``: a quarter of its distance from fluid, or less where tissue is even, in the volume's units. ``padding``:
+    the exact value that fills the outside, if there is one, and ``dark``: the value to read it as.
     """
 
     low: np.ndarray
@@ -61,9 +61,9 @@ def find_foreground(volume: Volume, brain: Volume | None = None, margin_mm: floa
         mask = _patient(coarse, padding, spacing * step)
     depth = _depth(mask, spacing * step)
     deep = coarse[depth >= DEEP * depth.max()]
-    fluid, quarter, centre, three_quarters = np.percentile(deep, (2, 25, 50, 75))
-    usual = (centre - fluid) * SPREAD
-    scale = np.clip(MOST_SPREAD * (three_quarters - quarter) / 1.349, usual / 3, usual)
+    centre, spread = median_and_spread(deep)
+    usual = (centre - float(np.percentile(deep, 2))) * SPREAD
+    scale = float(np.clip(MOST_SPREAD * spread, usual / 3, usual))
     if scale <= 0:
         scale = float(deep.std()) or float(coarse.std()) or 1.0
     low, end = np.array([(s.start, s.stop) for s in region_of(mask).box]).T
@@ -71,7 +71,13 @@ def find_foreground(volume: Volume, brain: Volume | None = None, margin_mm: floa
     low_corner = np.maximum((low - 1) * step - reach, 0)
     high_corner = np.minimum(end * step + reach, np.array(array.shape) - 1)
     dark = float(np.percentile(coarse[mask], 0.5))
-    return Foreground(low_corner, high_corner, float(centre), float(scale), padding, dark)
+    return Foreground(low_corner, high_corner, centre, scale, padding, dark)
+
+
+def median_and_spread(values: np.ndarray) -> tuple[float, float]:
+    """The median, and the robust standard deviation: by the quartiles, which in a normal distribution are 1.349 of it apart."""
+    quarter, middle, three_quarters = np.percentile(values, (25, 50, 75))
+    return float(middle), float(three_quarters - quarter) / 1.349
 
 
 def normalise(volume: Volume, foreground: Foreground, clip: tuple[float, float]) -> Volume:

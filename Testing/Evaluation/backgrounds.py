@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from insertion import Inserted, brain_without
+from lopsided.intensity import median_and_spread
 from lopsided.volume import Volume, geometry_of, to_sitk
 from lopsided_training.anatomy import AIR, OUTSIDE, from_label_map
 from lopsided_training.records import sample
@@ -129,8 +130,8 @@ def _disease(folder: Path, image: sitk.Image, brain: np.ndarray | None) -> np.nd
         if (folder / name).exists():
             flair = sitk.GetArrayFromImage(_read(folder / name, sitk.sitkFloat32)).astype(float)
             inside = brain_without(image, None, brain=brain)
-            quarter, middle, three_quarters = np.percentile(flair[inside], (25, 50, 75))
-            bright = flair > middle + 2 * (three_quarters - quarter) / 1.349
+            middle, spread = median_and_spread(flair[inside])
+            bright = flair > middle + 2 * spread
             if brain is not None:
                 bright &= brain
             numbered, number = ndimage.label(ndimage.binary_opening(bright, iterations=2))

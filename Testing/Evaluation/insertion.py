@@ -12,6 +12,7 @@ from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
+from lopsided.intensity import median_and_spread
 from scipy import ndimage
 
 MEDIAN_MM, SIGMA, RANGE_MM = 5.5, 0.65, (2.0, 28.0)  # log-normal
@@ -45,8 +46,7 @@ def insert(
     rng = np.random.default_rng(seed)
     array = sitk.GetArrayFromImage(image).astype(np.float32)
     spacing = np.array(image.GetSpacing()[::-1])
-    low, high = np.percentile(array[allowed], (25, 75))
-    unit = (high - low) / 1.349
+    _, unit = median_and_spread(array[allowed])
     labels = np.zeros(array.shape, np.uint8)
     room = ndimage.distance_transform_edt(allowed, sampling=spacing)
     placed: list[Inserted] = []
@@ -131,5 +131,5 @@ def brain_without(
         spacing = image.GetSpacing()[::-1]
         brain &= ndimage.distance_transform_edt(~disease, sampling=spacing) > away_mm
     smooth = ndimage.gaussian_filter(array.astype(np.float32), 0.7)
-    quarter, middle, three_quarters = np.percentile(smooth[brain], (25, 50, 75))
-    return brain & (smooth > middle - 2.5 * (three_quarters - quarter) / 1.349)  # fluid is dark
+    middle, spread = median_and_spread(smooth[brain])
+    return brain & (smooth > middle - 2.5 * spread)  # fluid is dark

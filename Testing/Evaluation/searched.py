@@ -9,6 +9,7 @@ import numpy as np
 from backgrounds import AS_STRIPPED, Background
 from insertion import Inserted
 from lopsided.candidates import Candidate, above, find_candidates
+from lopsided.intensity import median_and_spread
 from lopsided.predict import Predictor
 from lopsided.regions import Region
 from lopsided.study import Study
@@ -126,8 +127,7 @@ class _Viewer:
     """Grey from 3 robust standard deviations below the median of tissue to 6 above."""
 
     def __init__(self, array: np.ndarray, background: Background) -> None:
-        quarter, middle, three_quarters = np.percentile(array[background.allowed], (25, 50, 75))
-        unit = (three_quarters - quarter) / 1.349
+        middle, unit = median_and_spread(array[background.allowed])
         self._low, self._range = middle - 3 * unit, 9 * unit
         self._array, self._spacing = array, np.array(background.image.GetSpacing()[::-1])
 
