@@ -11,7 +11,7 @@ from backgrounds import AGAIN, AS_STRIPPED
 from insertion import Inserted
 from lopsided_training.calibration import brier_score, calibration_error
 from lopsided_training.evaluation import Estimate
-from lopsided_training.froc import CaseResult, bootstrap, counts_at, ratio, sensitivities
+from lopsided_training.froc import CaseResult, bootstrap, counts_at, ratio, sensitivities, threshold_at
 from searched import AsItIs, Searched
 
 BUDGETS = (0.5, 1.0, 2.0, 4.0)  # false positives a scan
@@ -28,6 +28,7 @@ GROUPS: dict[str, Callable[[Inserted], bool]] = {
     "z 3–5": lambda lesion: 3 <= lesion.contrast < 5,
     "z ≥ 5": lambda lesion: lesion.contrast >= 5,
 }
+_SIZES_MM, _CONTRASTS = (2.0, 3.0, 4.0, 6.0), (1.0, 1.5, 2.0, 3.0)  # where rows and columns of both together begin
 _COUNTED = (0.0, 1e6)  # of a lesion that does not count, the size is set to infinity
 
 
@@ -136,6 +137,7 @@ def _lines(
             if number:
                 cells = [*at_budgets(results), at_threshold(results, threshold)[0]]
                 yield f"| {name} | {number} | {row(cells)} |"
+        yield from _together(kind, of_kind)
     yield "\n**By background, at the default threshold**\n"
     yield "| background | kind | scans | lesions | found | FP/scan |"
     yield "| --- | --- | ---: | ---: | ---: | ---: |"
@@ -168,6 +170,32 @@ def _lines(
     )
     for title, file in pictures:
         yield f"\n![{title}]({file})"
+
+
+def _together(kind: str, searched: Sequence[Searched]) -> Iterator[str]:
+    """How many are found, by size and contrast together, at ``PAIRED`` false positives a scan."""
+    threshold = threshold_at([s.result for s in searched], PAIRED)
+    places = [p for s in searched for p in s.lesions if p.lesion]
+    lesions = [p.lesion for p in places if p.lesion]
+    rows, columns = (
+        np.searchsorted(begins, values, side="right") - 1
+        for begins, values in (
+            (_SIZES_MM, [lesion.diameter_mm for lesion in lesions]),
+            (_CONTRASTS, [lesion.contrast for lesion in lesions]),
+        )
+    )
+    found = np.array([threshold <= p.confidence > -np.inf for p in places])
+    yield f"\n**Found, of how many, at {PAIRED:g} FP/scan: {kind}**\n"
+    yield "| diameter | " + " | ".join(f"z {_between(_CONTRASTS, n)}" for n in range(len(_CONTRASTS))) + " |"
+    yield "| --- |" + " ---: |" * len(_CONTRASTS)
+    for r in range(len(_SIZES_MM)):
+        here = [(rows == r) & (columns == c) for c in range(len(_CONTRASTS))]
+        cells = [f"{found[h].sum()} of {h.sum()}" if h.any() else "–" for h in here]
+        yield f"| {_between(_SIZES_MM, r)} mm | " + " | ".join(cells) + " |"
+
+
+def _between(begins: Sequence[float], n: int) -> str:
+    return f"{begins[n]:g}–{begins[n + 1]:g}" if n + 1 < len(begins) else f"≥ {begins[n]:g}"
 
 
 def searched_in_order(searched: Sequence[Searched]) -> list[Searched]:

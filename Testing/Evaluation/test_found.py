@@ -72,6 +72,8 @@ def test_tables() -> None:
     assert "on 5 lesions of 2–12 mm, median 5.0 mm" in text
     assert "| skull-stripped | 2 | 4 | 0.75 (0.50–1.00) |" in text
     assert "| 2–3 mm | 1 | 0.00 (0.00–0.00) |" in text
+    assert "| 2–3 mm | – | – | – | 0 of 1 |\n| 3–4 mm | – | – | – | – |\n| 4–6 mm | – | – | – | 1 of 1 |" in text
+    assert "| ≥ 6 mm | – | – | – | 2 of 2 |" in text
     assert "Of drawn full heads less the same stripped, at 2 FP/scan: +1.00\n" in text
     assert "| a | skull-stripped | 1 | 2 | 1 | 1.00 |" in text
     assert "| free | – | – | 0 |" in text
