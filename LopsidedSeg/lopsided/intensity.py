@@ -26,7 +26,7 @@ DEEP = 0.4  # "deep": at least this part of the greatest depth below the surface
 # tissue itself it would depend on how much grey matter, fluid and tumour happen to lie deep.
 SPREAD = 0.25
 # But at most this times the spread of tissue: where tissue is unusually even, as in spin echoes, what stands out does so by less.
-# Three of four scans that the bundled model was trained on are below it.
+# Three of four studies like those that the bundled model was trained on are below it.
 MOST_SPREAD = 0.8
 PADDED = 0.5  # an exact value on this share of the faces is padding, not measured air
 
