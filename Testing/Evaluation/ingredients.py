@@ -89,6 +89,9 @@ def main(
 ) -> None:
     """Simulate, train, search, tabulate."""
     say = Console(stderr=True).print
+    unknown = set(only or ()) - set(VARIANTS)
+    if unknown:
+        raise typer.BadParameter(f"--only {', '.join(sorted(unknown))}: choose from {', '.join(VARIANTS)}")
     for name in only or VARIANTS:
         variant, result = VARIANTS[name], out / f"{name}.json"
         if result.exists():

@@ -7,6 +7,7 @@ import ingredients
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import typer
 from ingredients import REAL, VARIANTS, Variant, no_vessels
 from lopsided_training.config import bundled, read_config
 
@@ -48,3 +49,5 @@ def test_they_are_trained_and_tabulated(tmp_path: Path, monkeypatch: pytest.Monk
     ingredients.main(tmp_path / "cases", **given, studies=1, steps=2, per_background=1)
     assert (out / "all.json").stat().st_mtime_ns == before
     assert (out / "table.md").read_text() == table
+    with pytest.raises(typer.BadParameter, match=r"--only vessels: choose from all, without"):
+        ingredients.main(tmp_path / "cases", **given, only=["vessels"])
