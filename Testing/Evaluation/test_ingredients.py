@@ -36,18 +36,21 @@ def test_they_are_trained_and_tabulated(tmp_path: Path, monkeypatch: pytest.Monk
     out = tmp_path / "out"
     given = {"anatomies": tmp_path, "real": tmp_path / "real.nii.gz", "out": out}
     ingredients.main(tmp_path / "cases", **given, studies=1, steps=2, per_background=1)
-    records = [json.loads((out / f"data/{d}/records/sim_001000.json").read_text()) for d in ("as it ships", "without")]
+    records = [
+        json.loads((out / f"data/{d}/records/sim_001000.json").read_text(encoding="utf-8"))
+        for d in ("as it ships", "without")
+    ]
     assert records[0]["vessels"] > 0 == records[1]["vessels"] == records[1]["sulcal"]
     assert records[0]["lesions"] == records[1]["lesions"]
-    found = [json.loads((out / f"{name}.json").read_text()) for name in ("all", "without")]
+    found = [json.loads((out / f"{name}.json").read_text(encoding="utf-8")) for name in ("all", "without")]
     assert [[(s["kind"], s["name"]) for s in scans] for scans in found] == [[("skull-stripped", "one-1")]] * 2
     assert found[0][0]["diameters"] == found[1][0]["diameters"] != []
-    table = (out / "table.md").read_text()
+    table = (out / "table.md").read_text(encoding="utf-8")
     assert table.count("| skull-stripped | ") == 2
     before = (out / "all.json").stat().st_mtime_ns
     (out / "without.json").unlink()
     ingredients.main(tmp_path / "cases", **given, studies=1, steps=2, per_background=1)
     assert (out / "all.json").stat().st_mtime_ns == before
-    assert (out / "table.md").read_text() == table
+    assert (out / "table.md").read_text(encoding="utf-8") == table
     with pytest.raises(typer.BadParameter, match=r"--only vessels: choose from all, without"):
         ingredients.main(tmp_path / "cases", **given, only=["vessels"])
