@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import typer
 from insertion import Inserted, brain_without
 from lopsided.intensity import median_and_spread
 from lopsided.volume import Volume, geometry_of, to_sitk
@@ -51,6 +52,14 @@ class Background:
     def volume(self, array: np.ndarray) -> Volume:
         """``array`` where this scan lies."""
         return Volume(array, geometry_of(self.image), self.name)
+
+
+def case_folders(cases: Path) -> list[Path]:
+    """Those in ``cases`` that hold a study, in order; typer.BadParameter where none does."""
+    folders = sorted(path.parent for path in cases.glob("*/t1c.nii.gz"))
+    if not folders:
+        raise typer.BadParameter(f"{cases}: no folder in it has a t1c.nii.gz; give a folder that holds one a study")
+    return folders
 
 
 def read_background(folder: Path) -> Background:

@@ -175,16 +175,11 @@ def _lines(
 def _together(kind: str, searched: Sequence[Searched]) -> Iterator[str]:
     """How many are found, by size and contrast together, at ``PAIRED`` false positives a scan."""
     threshold = threshold_at([s.result for s in searched], PAIRED)
-    places = [p for s in searched for p in s.lesions if p.lesion]
-    lesions = [p.lesion for p in places if p.lesion]
-    rows, columns = (
-        np.searchsorted(begins, values, side="right") - 1
-        for begins, values in (
-            (_SIZES_MM, [lesion.diameter_mm for lesion in lesions]),
-            (_CONTRASTS, [lesion.contrast for lesion in lesions]),
-        )
-    )
-    found = np.array([threshold <= p.confidence > -np.inf for p in places])
+    lesions = [(p.lesion.diameter_mm, p.lesion.contrast, p.confidence) for s in searched for p in s.lesions if p.lesion]
+    sizes, contrasts, confidence = np.array(lesions).reshape(-1, 3).T
+    rows = np.searchsorted(_SIZES_MM, sizes, side="right") - 1
+    columns = np.searchsorted(_CONTRASTS, contrasts, side="right") - 1
+    found = (confidence >= threshold) & (confidence > -np.inf)
     yield f"\n**Found, of how many, at {PAIRED:g} FP/scan: {kind}**\n"
     yield "| diameter | " + " | ".join(f"z {_between(_CONTRASTS, n)}" for n in range(len(_CONTRASTS))) + " |"
     yield "| --- |" + " ---: |" * len(_CONTRASTS)

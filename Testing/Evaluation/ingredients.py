@@ -18,18 +18,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from backgrounds import read_background
+from backgrounds import case_folders, read_background
 from found_tables import at_budgets, at_threshold, row
-from insertion import insert
+from insertion import LESIONS, insert
 from lopsided.predict import Predictor
-from lopsided_training.config import bundled, read_config
+from lopsided_training.config import bundled, read_config, read_settings
+from lopsided_training.experiment.run import CaseRecord
 from lopsided_training.fit import fit
-from lopsided_training.froc import CaseResult
 from lopsided_training.records import StudyRecord
+from lopsided_training.reproduce import REAL, Recipe, simulate_studies
 from lopsided_training.runs import read_run
-from lopsided_training.simulate import simulate
 from rich.console import Console
 from searched import search
 
@@ -41,9 +40,8 @@ SETTINGS = (
     "network.encoder_blocks=[0, 1, 1]",
     "network.decoder_blocks=[0, 0]",
 )
-MAPS = tuple(f"anatomy_{n:02}" for n in range(1, 17))
-REAL = "real"
-LESIONS = 12  # that are tried to place in each scan
+RECIPE = read_settings(bundled("recipes", "default"), Recipe)
+MAPS = tuple(name for name in RECIPE.train.backgrounds if name != REAL)
 
 
 def no_vessels(record: StudyRecord) -> StudyRecord:
@@ -53,14 +51,21 @@ def no_vessels(record: StudyRecord) -> StudyRecord:
 
 @dataclass(frozen=True)
 class Variant:
-    """``data``: the dataset, by a name of its own; what follows says how it is simulated. ``settings``: over those of all."""
+    """``data``: the dataset, by a name of its own; what follows says how it is simulated, by default as the recipe does.
+    ``settings``: over those of all."""
 
     data: str = "as it ships"
-    backgrounds: tuple[str, ...] = (*MAPS, REAL, REAL, REAL)
+    backgrounds: tuple[str, ...] = RECIPE.train.backgrounds
     change: Callable[[StudyRecord], StudyRecord] | None = None
     one_protocol: bool = False
-    more_small: float = 0.3
+    more_small: float = RECIPE.train.more_small
     settings: tuple[str, ...] = ()
+
+
+class Scan(CaseRecord):
+    """``kind``: of background."""
+
+    kind: str
 
 
 VARIANTS = {
@@ -92,73 +97,60 @@ def main(
     unknown = set(only or ()) - set(VARIANTS)
     if unknown:
         raise typer.BadParameter(f"--only {', '.join(sorted(unknown))}: choose from {', '.join(VARIANTS)}")
+    folders = case_folders(cases)
     for name in only or VARIANTS:
         variant, result = VARIANTS[name], out / f"{name}.json"
         if result.exists():
             continue
         data, run = out / "data" / variant.data, out / "runs" / name
-        if not (data / "dataset.json").exists():
-            simulate(
-                [str(real if b == REAL else anatomies / f"{b}.nii.gz") for b in variant.backgrounds],
-                data,
-                studies=studies,
-                seed=1000,
-                mean_lesions=25.0,
-                more_small=variant.more_small,
-                sequences=("t1c",),
-                one_protocol=variant.one_protocol,
-                change=variant.change,
-                jobs=jobs,
-            )
-        config = read_config(bundled("configs", "default"), (*SETTINGS, f"steps={steps}", *variant.settings))
+        wanted = {"backgrounds": variant.backgrounds, "more_small": variant.more_small, "studies": studies}
+        simulate_studies(
+            RECIPE.train.model_copy(update=wanted),
+            anatomies,
+            real,
+            data,
+            sequences=RECIPE.sequences,
+            one_protocol=variant.one_protocol,
+            change=variant.change,
+            jobs=jobs,
+            say=say,
+        )
+        config = read_config(bundled("configs", RECIPE.config), (*SETTINGS, f"steps={steps}", *variant.settings))
         fit(data, run, config, cache=out / "cache" / variant.data, jobs=jobs, say=say)
-        found = [_as_json(r) for r in searched(Predictor(read_run(run).model()), cases, per_background)]
-        result.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found = searched(Predictor(read_run(run).model()), folders, per_background)
+        result.write_text(json.dumps([scan.model_dump() for scan in found], indent=1) + "\n", encoding="utf-8")
         say(f"{name}: searched")
     table = "\n".join(_table(out))
     (out / "table.md").write_text(table + "\n", encoding="utf-8")
     print(table)
 
 
-def searched(predictor: Predictor, cases: Path, per_background: int) -> Iterator[tuple[str, CaseResult]]:
-    """Kind of scan and what was found, the same scans and lesions for every predictor."""
+def searched(predictor: Predictor, folders: list[Path], per_background: int) -> Iterator[Scan]:
+    """What was found: the same scans and lesions for every predictor."""
     seed = 1
-    for folder in sorted(path.parent for path in cases.glob("*/t1c.nii.gz")):
+    for folder in folders:
         background = read_background(folder)
         for _ in range(per_background):
             array, labels, lesions = insert(background.image, background.allowed, LESIONS, seed)
-            found = search(predictor, background, array, labels, lesions, name=f"{background.name}-{seed}")
-            yield background.kind, found.result
+            name = f"{background.name}-{seed}"
+            r = search(predictor, background, array, labels, lesions, name=name).result
+            diameters, scores = tuple(r.diameters.tolist()), tuple(r.scores.tolist())
+            yield Scan(kind=background.kind, name=name, diameters=diameters, scores=scores, hits=r.hits)
             seed += 1
-
-
-def _as_json(found: tuple[str, CaseResult]) -> dict[str, object]:
-    kind, r = found
-    return {
-        "kind": kind,
-        "name": r.name,
-        "scores": r.scores.tolist(),
-        "hits": r.hits,
-        "diameters": r.diameters.tolist(),
-    }
 
 
 def _table(out: Path) -> Iterator[str]:
     yield "| kind | network | at 0.5 FP/scan | at 1 FP/scan | at 2 FP/scan | at 4 FP/scan | at p ≥ ½ | FP/scan there |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     results = {
-        name: json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+        name: [Scan(**scan) for scan in json.loads((out / f"{name}.json").read_text(encoding="utf-8"))]
         for name in VARIANTS
         if (out / f"{name}.json").exists()
     }
-    kinds = dict.fromkeys(scan["kind"] for scans in results.values() for scan in scans)
+    kinds = dict.fromkeys(scan.kind for scans in results.values() for scan in scans)
     for kind in kinds:
         for name, scans in results.items():
-            cases = [
-                CaseResult(s["name"], np.array(s["scores"]), tuple(map(tuple, s["hits"])), np.array(s["diameters"]))
-                for s in scans
-                if s["kind"] == kind
-            ]
+            cases = [scan.result() for scan in scans if scan.kind == kind]
             yield f"| {kind} | {name} | {row(at_budgets(cases))} | {row(at_threshold(cases, 0.5))} |"
 
 

@@ -16,6 +16,7 @@ from lopsided.intensity import median_and_spread
 from scipy import ndimage
 
 MEDIAN_MM, SIGMA, RANGE_MM = 5.5, 0.65, (2.0, 28.0)  # log-normal
+LESIONS = 12  # that are tried to place in each scan
 MEDIAN_Z, Z_SIGMA, RANGE_Z = 2.8, 0.45, (1.0, 9.0)  # of contrast, in robust standard deviations of tissue
 FINER = 4
 APART_MM = 4.0

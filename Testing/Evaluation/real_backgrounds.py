@@ -24,14 +24,13 @@ from typing import Annotated
 import found_pictures
 import found_tables
 import typer
-from backgrounds import DRAWN, Background, drawn_heads, in_slices, read_background, read_control
-from insertion import insert
+from backgrounds import DRAWN, Background, case_folders, drawn_heads, in_slices, read_background, read_control
+from insertion import LESIONS, insert
 from lopsided.model import find_model, load_model
 from lopsided.predict import Predictor
 from rich.console import Console
 from searched import AsItIs, Searched, search, search_as_it_is
 
-LESIONS = 12  # that are tried to place in each scan
 SLICES = (3, 5)  # that are averaged to one
 THICKEST_MM = 6.5  # of slices
 
@@ -68,10 +67,7 @@ def main(
         )
         Console(stderr=True).print(f"{name}: {len(lesions)} lesions in a {background.kind} scan searched")
 
-    folders = sorted(path.parent for path in cases.glob("*/t1c.nii.gz"))
-    if not folders:
-        raise typer.BadParameter(f"{cases}: no folder in it has a t1c.nii.gz; give a folder that holds one a study")
-    for folder in folders:
+    for folder in case_folders(cases):
         background = read_background(folder)
         plain.append(search_as_it_is(predictor, background))
         for _ in range(per_background):

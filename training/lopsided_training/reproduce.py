@@ -16,6 +16,7 @@ from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
 from .export import export
 from .fit import fit
+from .records import StudyRecord
 from .runs import RUN
 from .simulate import simulate
 
@@ -84,21 +85,8 @@ def reproduce(
     settings = read_config(bundled("configs", recipe.config), changes)
     for part in ("train", "calibrate", "evaluate"):
         wanted: Studies = getattr(recipe, part)
-        number = min(wanted.studies, studies or wanted.studies)
-        if _there(out / part, number):
-            say(f"{part}: there already")
-            continue
-        say(f"{part}: simulating {number} studies")
-        simulate(
-            [str(real if name == REAL else anatomies / f"{name}.nii.gz") for name in wanted.backgrounds],
-            out / part,
-            studies=number,
-            seed=wanted.seed,
-            mean_lesions=wanted.mean_lesions,
-            more_small=wanted.more_small,
-            sequences=recipe.sequences,
-            jobs=jobs,
-        )
+        wanted = wanted.model_copy(update={"studies": min(wanted.studies, studies or wanted.studies)})
+        simulate_studies(wanted, anatomies, real, out / part, sequences=recipe.sequences, jobs=jobs, say=say)
     run = out / "run"
     if (run / RUN).exists():
         say("run: there already")
@@ -127,6 +115,41 @@ def reproduce(
         limitations=recipe.limitations,
     )
     return model
+
+
+def simulate_studies(
+    wanted: Studies,
+    anatomies: Path,
+    real: Path,
+    out: Path,
+    *,
+    sequences: tuple[SequenceName, ...],
+    one_protocol: bool = False,
+    change: Callable[[StudyRecord], StudyRecord] | None = None,
+    jobs: int = 1,
+    say: Callable[[str], None] = print,
+) -> None:
+    """One dataset of a recipe, unless it is there already; arguments as for :func:`reproduce` and :func:`.simulate.simulate`.
+
+    Raises:
+        InputError: a background that is not there, or an ``out`` that holds another number of studies.
+    """
+    if _there(out, wanted.studies):
+        say(f"{out.name}: there already")
+        return
+    say(f"{out.name}: simulating {wanted.studies} studies")
+    simulate(
+        [str(real if name == REAL else anatomies / f"{name}.nii.gz") for name in wanted.backgrounds],
+        out,
+        studies=wanted.studies,
+        seed=wanted.seed,
+        mean_lesions=wanted.mean_lesions,
+        more_small=wanted.more_small,
+        sequences=sequences,
+        one_protocol=one_protocol,
+        change=change,
+        jobs=jobs,
+    )
 
 
 def _there(folder: Path, studies: int) -> bool:
