@@ -96,7 +96,8 @@ def fit(
             "held_out": [case.name for case in held],
             "lesions": _lesions(chosen),
             "data_sha256": digest(cases),
-            "start_from": before and before.card.provenance.model_dump(include={"command", "loss", "steps", "hours"}),
+            "start_from": before
+            and before.card.provenance.model_dump(include={"command", "loss", "steps", "machine", "hours"}),
             "steps": trained.steps,
             "best_step": trained.best_step,
             "history": trained.history,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Run:
             "command": f"lopsided-train fit --config (its content: {config.model_dump_json()})",
             "loss": f"{config.loss.kind}, {config.loss.model_dump_json(exclude={'kind'})}",
             "steps": self.facts["steps"],
+            "machine": self.facts["machine"],
             "hours": self.facts["hours"],
         }
         parts = [self.facts["start_from"], own] if self.facts["start_from"] else [own]
@@ -72,10 +74,10 @@ class Run:
             provenance=Provenance(
                 command="; from there: ".join(part["command"] for part in parts),
                 data="",
-                loss="; then ".join(part["loss"] for part in parts),
+                loss=_then(part["loss"] for part in parts),
                 steps=sum(part["steps"] for part in parts),
                 seed=config.seed,
-                machine=self.facts["machine"],
+                machine=_then(part["machine"] for part in parts),
                 hours=round(sum(part["hours"] for part in parts), 2),
                 software=self.facts["software"],
                 evaluated_on="",
@@ -84,6 +86,11 @@ class Run:
             weights_sha256=self.weights_sha256,
         )
         return Model(self.folder, card, weights)
+
+
+def _then(parts: Iterable[str]) -> str:
+    """One after the other; once where all are the same."""
+    return "; then ".join(dict.fromkeys(parts))
 
 
 def read_run(folder: Path) -> Run:
