@@ -55,11 +55,6 @@ class NetworkInput:
     outside: np.ndarray
 
 
-def network_input(study: Study, spec: InputSpec, multiple: int, brain: Volume | None = None) -> NetworkInput:
-    """:func:`network_inputs` in the voxels of ``spec`` alone."""
-    return network_inputs(study, spec, [spec.spacing_mm], multiple, brain)[0]
-
-
 def searched_voxels(study: Study, spec: InputSpec, scales: tuple[float, ...]) -> list[Vector]:
     """Along L, P, S, mm: those of ``spec`` times each of the ``scales``, and longer through thick slices.
 

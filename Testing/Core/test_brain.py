@@ -13,7 +13,7 @@ from lopsided.model import InputSequence, InputSpec
 from lopsided.reading import read_volume
 from lopsided.resampling import covered, resample
 from lopsided.resources import resource_folder
-from lopsided.study import Study, network_input
+from lopsided.study import Study, network_inputs
 from lopsided.volume import Geometry, Volume
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
@@ -102,8 +102,8 @@ def test_what_is_no_whole_brain_is_left_to_the_patient_s_outline(
 def test_outside_of_the_brain_it_is_dark(sample: Volume) -> None:
     head = in_a_head(sample, sample.array > 0)
     found = find_brain(head)
-    seen = network_input(Study(head), SPEC, 8, found)
-    whole = network_input(Study(head), SPEC, 8)
+    seen = network_inputs(Study(head), SPEC, [SPEC.spacing_mm], 8, found)[0]
+    whole = network_inputs(Study(head), SPEC, [SPEC.spacing_mm], 8)[0]
     assert np.prod(seen.array.shape) < 0.7 * np.prod(whole.array.shape)
     assert found is not None
     outside = ~covered(found, seen.geometry)

@@ -13,7 +13,7 @@ from lopsided.model import Model, load_model
 from lopsided.networks import ResidualUNet
 from lopsided.predict import Cancelled, Predictor, RememberingPredictor
 from lopsided.resampling import resample
-from lopsided.study import Study, network_input, searched_voxels
+from lopsided.study import Study, network_inputs, searched_voxels
 from lopsided.volume import Geometry, Vector, Volume
 from scipy import ndimage
 
@@ -63,8 +63,8 @@ def test_storage_order_does_not_change_what_is_found(model: Model, study: Study)
 
 def test_optional_sequences_are_zeros_and_are_used_when_there(model: Model, study: Study) -> None:
     spec = model.card.input
-    alone = network_input(study, spec, 4)
-    both = network_input(Study(study.reference, {"flair": study.reference}), spec, 4)
+    alone = network_inputs(study, spec, [spec.spacing_mm], 4)[0]
+    both = network_inputs(Study(study.reference, {"flair": study.reference}), spec, [spec.spacing_mm], 4)[0]
     assert not alone.array[1:].any()
     assert both.array[3].any()
     assert np.array_equal(both.array[3], both.array[0])
@@ -87,7 +87,7 @@ def test_a_sequence_that_the_model_needs_is_asked_for_in_words_of_any_interface(
     spec = model.card.input
     needed = tuple(s.model_copy(update={"required": True}) if s.name == "t1" else s for s in spec.sequences)
     with pytest.raises(InputError, match="the model needs T1 of the same study too") as caught:
-        network_input(study, spec.model_copy(update={"sequences": needed}), 4)
+        network_inputs(study, spec.model_copy(update={"sequences": needed}), [spec.spacing_mm], 4)
     assert "--" not in str(caught.value)
     assert str(caught.value).startswith(study.reference.name)
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import typer
 from insertion import Inserted, brain_without
 from lopsided.intensity import median_and_spread
+from lopsided.resampling import resample
 from lopsided.volume import Volume, geometry_of, to_sitk
 from lopsided_training.anatomy import AIR, OUTSIDE, from_label_map
 from lopsided_training.records import sample
@@ -113,16 +114,15 @@ def in_slices(
 
 
 def drawn_heads(path: Path, number: int, seed: int) -> Iterator[Background]:
-    """A FreeSurfer-style label map as the training simulator draws it, with its vessels, by ``number`` scanners.
-
-    Lesions come later, on the 1 mm grid: they may be sharper than the slices that are drawn.
-    """
+    """A FreeSurfer-style label map as the training simulator draws it, with its vessels, by ``number`` scanners."""
     anatomy = from_label_map(path)
-    brain = (anatomy.tissue != AIR) & (anatomy.tissue != OUTSIDE)
+    whole = Volume((anatomy.tissue != AIR) & (anatomy.tissue != OUTSIDE), anatomy.geometry, anatomy.name)
     for n in range(number):
         record = sample(anatomy, seed + n, stripped=False)
         record = replace(record, lesions=(), acquisitions={"t1c": record.acquisitions["t1c"]})
-        image = to_sitk(render(anatomy, record).images["t1c"].astype(np.float32), anatomy.geometry)
+        drawn = render(anatomy, record)
+        image = to_sitk(drawn.images["t1c"].astype(np.float32), drawn.geometry)
+        brain = resample(replace(whole, array=whole.array.astype(np.uint8)), drawn.geometry, nearest=True).array > 0
         yield Background(anatomy.name, DRAWN, image, brain_without(image, None, brain=brain), None, brain)
 
 

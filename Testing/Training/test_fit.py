@@ -16,6 +16,7 @@ from lopsided.architectures import DeepLabSizes
 from lopsided.errors import InputError
 from lopsided.model import load_model
 from lopsided.networks import build_network
+from lopsided.study import searched_voxels
 from lopsided_training import fit as fitting
 from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig, read_config
@@ -268,6 +269,9 @@ def test_it_starts_from_a_model(dataset: Path, tmp_path: Path, small: FitConfig,
 
 def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
     run(dataset, tmp_path / "first", small)
+    elsewhere = tmp_path / "first" / "run.json"
+    facts = json.loads(elsewhere.read_text(encoding="utf-8")) | {"machine": "1 x another"}
+    elsewhere.write_text(json.dumps(facts), encoding="utf-8")
     second = small.model_copy(update={"seed": 2, "learning_rate": 1e-12})
     run(dataset, tmp_path / "second", second, start_from=tmp_path / "first")
     first_weights, weights = (load_file(tmp_path / n / "model.safetensors") for n in ("first", "second"))
@@ -275,6 +279,8 @@ def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small:
     assert all(torch.allclose(weights[name], first_weights[name], atol=1e-6) for name in learnt)
     made = read_run(tmp_path / "second").model().card.provenance
     assert made.steps == 2 * small.steps
+    here = json.loads((tmp_path / "second" / "run.json").read_text(encoding="utf-8"))["machine"]
+    assert made.machine == f"1 x another; then {here}"
     for config in (small, second):
         assert config.model_dump_json() in made.command
 
@@ -327,6 +333,24 @@ def test_cases_are_seen_at_each_scale_in_turn(dataset: Path, tmp_path: Path, sma
     weights = [draw([case], weighs, 40, np.random.default_rng(0)).emphasis for case in (plain[1], second)]
     one, other = (float(torch.as_tensor(weight).max()) for weight in weights)
     assert other == pytest.approx(one, rel=0.2), "by millimetres, not voxels"
+
+
+def test_thick_slices_are_seen_as_they_are_searched(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    case = read_dataset(dataset)[0]
+    files = {"t1c": case.images["t1c"], "label": case.label, "trust": case.trust}
+    for name, path in files.items():
+        assert path
+        image = sitk.ReadImage(str(path))
+        i, j, k = image.GetSpacing()
+        image.SetSpacing((i, j, 5 * k))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    images = {"t1c": tmp_path / "t1c.nii.gz"}
+    thick = replace(case, images=images, label=tmp_path / "label.nii.gz", trust=tmp_path / "trust.nii.gz")
+    (seen,) = prepare([thick], small.model_copy(update={"scales": (0.5,)}), tmp_path / "cache")
+    study = thick.study()
+    (searched,) = searched_voxels(study, small.input, (0.5,))
+    assert seen.spacing_mm == pytest.approx(searched)
+    assert searched[2] > 1.9 * searched[0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from lopsided.errors import InputError
 from lopsided_training.anatomy import from_image, from_label_map, mni152
 from lopsided_training.contact import contact_sheet
 from lopsided_training.dataset import read_dataset
-from lopsided_training.records import sample
+from lopsided_training.noise import resized
+from lopsided_training.records import StudyRecord, sample
 from lopsided_training.rendering import render
 from lopsided_training.simulate import simulate
+from lopsided_training.slices import in_slices, labels_in
 from PIL import Image
 from scipy import ndimage
 
@@ -118,14 +121,12 @@ def test_a_contact_sheet_shows_every_case(dataset: Path, tmp_path: Path) -> None
 def test_one_protocol_makes_studies_alike(label_map: Path) -> None:
     """The white matter of t1c differs between scanners by its grey level; of one scanner it does not."""
     anatomy = from_label_map(label_map)
-    white = {
-        alike: [
-            float(np.median(render(anatomy, sample(anatomy, s, one_protocol=alike)).images["t1c"][anatomy.labels == 2]))
-            for s in range(4)
-        ]
-        for alike in (False, True)
-    }
-    spread = {alike: np.std(np.log(values)) for alike, values in white.items()}
+
+    def white(seed: int, alike: bool) -> float:
+        image = render(anatomy, sample(anatomy, seed, one_protocol=alike)).images["t1c"]
+        return float(np.median(image[resized((anatomy.labels == 2).astype(np.float32), image.shape) > 0.5]))
+
+    spread = {alike: np.std(np.log([white(n, alike) for n in range(4)])) for alike in (False, True)}
     assert spread[True] < 0.1 < spread[False]
     assert sample(anatomy, 3, one_protocol=True).stripped
 
@@ -135,3 +136,45 @@ def test_unknown_sequences_are_refused(label_map: Path, tmp_path: Path) -> None:
         simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1", "t9"))
     simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c", "flair"))
     assert set(read_dataset(tmp_path)[0].images) == {"t1c", "flair"}
+
+
+def test_thick_slices_are_written_as_they_were_scanned(label_map: Path, tmp_path: Path) -> None:
+    """Fewer voxels, on the same extent, and no lesion lost; other sequences on the same grid."""
+    thick = partial(_scanned, axis=1, thickness_mm=5.0)
+    simulate([str(label_map)], tmp_path, studies=1, seed=12, mean_lesions=12, sequences=("t1c", "t2"), change=thick)
+    (case,) = read_dataset(tmp_path)
+    study = case.study()
+    geometry, anatomy = study.reference.geometry, from_label_map(label_map)
+    assert geometry.spacing == pytest.approx((1, 5, 1), rel=0.1)
+    assert geometry.same_grid(study.others["t2"].geometry)
+    ends = [g.physical(np.array([[0, 0, 0], np.array(g.shape) - 1])) for g in (geometry, anatomy.geometry)]
+    assert np.allclose(*ends)
+    record = thick(sample(anatomy, 12, mean_lesions=12))
+    rendered = render(anatomy, record)
+    assert len(record.lesions) > 4
+    assert set(np.unique(rendered.truth)) == set(range(len(record.lesions) + 1))
+    for value, lesion in enumerate(record.lesions, start=1):
+        middle = geometry.physical(np.argwhere(rendered.truth == value)).mean(0)
+        assert np.abs(middle - anatomy.geometry.physical(np.array(lesion.centre)))[[0, 2]].max() < 2, "within a slice"
+        assert np.abs(middle - anatomy.geometry.physical(np.array(lesion.centre)))[1] < 4
+
+
+def _scanned(record: StudyRecord, axis: int, thickness_mm: float) -> StudyRecord:
+    how = replace(record.acquisitions["t1c"], axis=axis, thickness_mm=thickness_mm)
+    return replace(record, acquisitions=record.acquisitions | {"t1c": how})
+
+
+def test_a_slice_shows_what_is_in_it() -> None:
+    """Thickness is the full width at half maximum of what one slice sees; a lesion is what it fills half of."""
+    line = np.zeros((61, 1, 1), np.float32)
+    line[30] = 1
+    seen = [float(in_slices(np.roll(line, n, 0), 0, 6.0)[5, 0, 0]) for n in range(-12, 13)]
+    wide = np.flatnonzero(np.array(seen) >= max(seen) / 2)
+    assert 5 <= wide[-1] - wide[0] + 1 <= 8
+    assert in_slices(line, 0, 1.0) is line
+    labels = np.zeros((61, 3, 3), np.uint8)
+    labels[20:29, 1, 1] = 1
+    labels[41, 0, 0] = 2
+    thick = labels_in(labels, (11, 3, 3))
+    assert [list(np.flatnonzero(thick[:, 1, 1] == 1)), list(np.flatnonzero(thick[:, 0, 0] == 2))] == [[4], [7]]
+    assert np.array_equal(labels_in(labels, labels.shape), labels)

@@ -23,7 +23,7 @@ from lopsided.errors import InputError
 from lopsided.model import InputSpec
 from lopsided.regions import region_of
 from lopsided.resampling import resample
-from lopsided.study import network_input
+from lopsided.study import network_inputs, searched_voxels
 from scipy import ndimage
 
 from .augment import Change, changed, draw_change, mirrored
@@ -79,8 +79,8 @@ class Batch:
 
 
 def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) -> list[PreparedCase]:
-    """Bring every case onto the network's grid once, in ``jobs`` processes, or onto one of those that ``config.scales`` make of
-    it; what is in ``cache`` already is taken from there.
+    """Bring every case onto the network's grid once, in ``jobs`` processes, as it would be searched at one of ``config.scales``;
+    what is in ``cache`` already is taken from there.
 
     Raises:
         InputError: a case that cannot be used, by name, or no space for the cache.
@@ -88,10 +88,9 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
     stride = config.network.stride
     parts = []
     for case, scale in zip(cases, cycle(config.scales), strict=False):
-        spec = config.input.scaled(scale)
-        parts.append((case, cache / f"{case.name}-{_version(case, spec, stride)}", spec))
+        parts.append((case, cache / f"{case.name}-{_version(case, config.input, scale, stride)}", scale))
     missing = [part for part in parts if not (part[1] / _LAST).exists()]
-    bring = partial(_prepare, stride=stride)
+    bring = partial(_prepare, spec=config.input, stride=stride)
     with ExitStack() as stack:
         written: Iterable[int] = map(bring, missing)
         if jobs > 1 and len(missing) > 1:
@@ -105,12 +104,12 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
                     f"{cache}: {left} more cases need about {size * left / 1e9:.1f} GB, and "
                     f"{free / 1e9:.1f} GB are free; free some space, or give --cache"
                 )
-    return [_read(case.name, folder, spec) for case, folder, spec in parts]
+    return [_read(case.name, folder) for case, folder, _ in parts]
 
 
-def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
-    parts = ("image", "lesion", "trusted", "centres")
-    image, lesion, trusted, centres = (np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts)
+def _read(name: str, folder: Path) -> PreparedCase:
+    parts = ("image", "lesion", "trusted", "voxel", "centres")
+    image, lesion, trusted, voxel, centres = (np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts)
     return PreparedCase(
         name=name,
         image=image,
@@ -119,7 +118,7 @@ def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
         hidden=np.zeros(lesion.shape, bool),
         centres=centres,
         present=np.array([bool(channel[::8, ::8, ::8].any()) for channel in image]),
-        spacing_mm=spec.spacing_mm,
+        spacing_mm=(float(voxel[0]), float(voxel[1]), float(voxel[2])),
     )
 
 
@@ -130,11 +129,11 @@ def centres_of(lesion: np.ndarray) -> np.ndarray:
     return np.reshape(found, (-1, 3))
 
 
-def _version(case: Case, spec: InputSpec, stride: int) -> str:
+def _version(case: Case, spec: InputSpec, scale: float, stride: int) -> str:
     """Of everything that a prepared case is made from: settings, files, and the code that does it."""
     files = [*case.images.values(), case.label, *([case.trust] if case.trust else [])]
     stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    return hashlib.sha256(f"{spec.model_dump_json()}{stride}{stamps}".encode() + _code()).hexdigest()[:12]
+    return hashlib.sha256(f"{spec.model_dump_json()}{scale}/{stride}{stamps}".encode() + _code()).hexdigest()[:12]
 
 
 @cache
@@ -144,18 +143,20 @@ def _code() -> bytes:
     return b"".join(code) + brain.weights_file().read_bytes()
 
 
-def _prepare(part: tuple[Case, Path, InputSpec], stride: int) -> int:
+def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> int:
     """The bytes written."""
-    case, folder, spec = part
+    case, folder, scale = part
     study = case.study()
     truth, trust = case.truth(study.reference), case.trusted(study.reference)
-    seen = network_input(study, spec, stride, find_brain(study.reference))
+    voxels = searched_voxels(study, spec, (scale,))
+    (seen,) = network_inputs(study, spec, voxels, stride, find_brain(study.reference))
     lesion = resample(replace(truth, array=truth.array.astype(np.uint8)), seen.geometry, nearest=True).array > 0
     trusted = np.zeros(lesion.shape, bool)
     if trust:
         trusted = resample(trust, seen.geometry, nearest=True).array == NEGATIVE
     image = seen.array.astype(np.float16)
-    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "centres": centres_of(lesion)}
+    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": np.array(seen.geometry.spacing)}
+    arrays["centres"] = centres_of(lesion)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():

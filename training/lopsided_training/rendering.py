@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from lopsided.volume import Geometry
 from scipy import ndimage
 
 from .anatomy import AIR, OUTSIDE, WHITE, Anatomy
 from .lesions import draw_lesion
 from .noise import resized, smooth_noise
 from .records import Acquisition, StudyRecord
+from .slices import in_slices, labels_in, regrid
 from .vessels import Enhancing, enhancing
 
 # robust standard deviation of deep tissue as a part of its median: 0.14 and 0.15 in two real post-contrast T1
@@ -19,14 +21,16 @@ _SPREAD = 0.145
 
 @dataclass(frozen=True)
 class Rendered:
-    """``images``: int16 (k, j, i) by sequence. ``truth``: uint8 (k, j, i), one value a lesion from 1 on."""
+    """``images``: int16 (k, j, i) by sequence. ``truth``: uint8 (k, j, i), one value a lesion from 1 on. All are on
+    ``geometry``: the anatomy's grid, in the slices of post-contrast T1."""
 
     images: dict[str, np.ndarray]
     truth: np.ndarray
+    geometry: Geometry
 
 
 def render(anatomy: Anatomy, record: StudyRecord) -> Rendered:
-    """The study of ``record`` on the anatomy's grid."""
+    """The study of ``record``."""
     shape = anatomy.labels.shape
     body, core, oedema, cavity = (np.zeros(shape, np.float32) for _ in range(4))
     contrast = {name: np.zeros(shape, np.float32) for name in record.acquisitions}
@@ -51,8 +55,9 @@ def render(anatomy: Anatomy, record: StudyRecord) -> Rendered:
     oedema *= anatomy.tissue == WHITE
     cavity *= anatomy.depth > 0
     bright = None if anatomy.image is not None else enhancing(anatomy, record)
-    images = {}
-    for name, how in record.acquisitions.items():
+    images: dict[str, np.ndarray] = {}
+    for name in sorted(record.acquisitions, key=lambda name: name != "t1c"):  # whose slices are the study's
+        how = record.acquisitions[name]
         base = _tissue(anatomy, how, bright)
         deep = float(np.median(base[anatomy.depth > 0.4 * anatomy.depth.max()]))
         base += how.oedema * deep * oedema * (1 - body)
@@ -61,8 +66,9 @@ def render(anatomy: Anatomy, record: StudyRecord) -> Rendered:
         # a lesion takes the place of the tissue that was there
         seen = contrast[name] if name != "t1c" else contrast[name] + core * (core_contrast - contrast[name])
         base += body * (np.maximum(deep * (1 + _SPREAD * seen), 0) - base)
-        images[name] = _acquire(base, anatomy, record, how)
-    return Rendered(images, truth)
+        images[name] = _acquire(base, anatomy, record, how, images["t1c"].shape if images else None)
+    grid = images["t1c"].shape
+    return Rendered(images, labels_in(truth, grid), regrid(anatomy.geometry, grid))
 
 
 def _tissue(anatomy: Anatomy, how: Acquisition, bright: Enhancing | None) -> np.ndarray:
@@ -82,26 +88,22 @@ def _tissue(anatomy: Anatomy, how: Acquisition, bright: Enhancing | None) -> np.
     return np.maximum(base, 0)
 
 
-def _acquire(signal: np.ndarray, anatomy: Anatomy, record: StudyRecord, how: Acquisition) -> np.ndarray:
-    """Blur, slices, bias field, noise, skull-strip, and the scanner's gain."""
+def _acquire(
+    signal: np.ndarray, anatomy: Anatomy, record: StudyRecord, how: Acquisition, grid: tuple[int, ...] | None
+) -> np.ndarray:
+    """Blur, ghosts, bias field, slices, noise, skull-strip, and the scanner's gain; on ``grid`` (k, j, i), or as it was
+    scanned where None."""
     rng = np.random.default_rng(how.seed + 1)
     signal = ndimage.gaussian_filter(signal, how.blur_mm if anatomy.image is None else 0.3 * how.blur_mm)
-    signal = _slices(signal, how.axis, how.thickness_mm)
     if how.ghost:  # of motion, or of pulsing blood, along one axis
         signal = signal + how.ghost * np.roll(signal, how.ghost_shift, axis=1)
     signal *= np.exp(how.bias * smooth_noise(rng, signal.shape, 60.0))
+    signal = in_slices(signal, how.axis, how.thickness_mm)
+    signal = resized(signal, grid or signal.shape)
     signal += how.noise * rng.standard_normal(signal.shape, np.float32)
     np.abs(signal, out=signal)
     if record.stripped or anatomy.image is not None:
-        edge = anatomy.depth > -record.strip_mm + 0.8 * smooth_noise(rng, signal.shape, 10.0)
-        signal[~edge | ((anatomy.tissue == AIR) & (anatomy.depth < -3))] = 0
+        edge = anatomy.depth > -record.strip_mm + 0.8 * smooth_noise(rng, anatomy.depth.shape, 10.0)
+        gone = ~edge | ((anatomy.tissue == AIR) & (anatomy.depth < -3))
+        signal[resized(gone.astype(np.float32), signal.shape) > 0.5] = 0
     return np.clip(signal * how.gain, 0, 32767).astype(np.int16)
-
-
-def _slices(signal: np.ndarray, axis: int, thickness: float) -> np.ndarray:
-    if thickness <= 1:
-        return signal
-    blurred = ndimage.gaussian_filter1d(signal, np.sqrt(thickness**2 - 1) / 2.355, axis=axis)
-    size = list(signal.shape)
-    size[axis] = max(2, round(size[axis] / thickness))
-    return resized(resized(blurred, size), list(signal.shape))

@@ -37,11 +37,11 @@ def write_sample(out: Path, seed: int) -> None:
     rendered = render(anatomy, replace(record, acquisitions=scans, lesions=lesions))
     out.mkdir(parents=True, exist_ok=True)
     for name, image in rendered.images.items():
-        _write(to_sitk(image, anatomy.geometry), out / f"{name}.nii.gz")
-    _write(to_sitk(rendered.truth, anatomy.geometry), out / "truth.nii.gz")
+        _write(to_sitk(image, rendered.geometry), out / f"{name}.nii.gz")
+    _write(to_sitk(rendered.truth, rendered.geometry), out / "truth.nii.gz")
     annotated = np.where(rendered.truth <= len(kept), rendered.truth, 0).astype(np.uint8)
     segments = [Segment(f"Metastasis_{n}", f"Metastasis {n}", n, (0.18, 0.80, 0.44)) for n in range(1, len(kept) + 1)]
-    _write(segmentation_image(annotated, anatomy.geometry, segments), out / "annotation.seg.nrrd")
+    _write(segmentation_image(annotated, rendered.geometry, segments), out / "annotation.seg.nrrd")
 
 
 def _write(image: sitk.Image, path: Path) -> None:

@@ -113,11 +113,11 @@ def _write_study(
     case = f"sim_{seed:06d}"
     for number, sequence in enumerate(sequences):
         if sequence in rendered.images:
-            _save(rendered.images[sequence], anatomy.geometry, out / "imagesTr" / f"{case}_{number:04d}.nii.gz")
+            _save(rendered.images[sequence], rendered.geometry, out / "imagesTr" / f"{case}_{number:04d}.nii.gz")
     lesion = (rendered.truth > 0).astype(np.uint8)
     trust = np.where(lesion, ANNOTATED, NEGATIVE).astype(np.uint8)  # no background has a lesion but those drawn
-    _save(lesion, anatomy.geometry, out / "labelsTr" / f"{case}.nii.gz")
-    _save(trust, anatomy.geometry, out / "trust" / f"{case}.nii.gz")
+    _save(lesion, rendered.geometry, out / "labelsTr" / f"{case}.nii.gz")
+    _save(trust, rendered.geometry, out / "trust" / f"{case}.nii.gz")
     (out / "records" / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
 
 

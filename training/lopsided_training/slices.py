@@ -1,0 +1,50 @@
+"""Slices thicker than a millimetre: what an image and labels on a 1 mm grid become in them.
+
+From the first voxel's centre to the last one's, grids begin and end at the same places, whatever their slices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from lopsided.volume import Geometry
+from scipy import ndimage
+
+from .noise import resized
+
+
+def in_slices(image: np.ndarray, axis: int, thickness_mm: float) -> np.ndarray:
+    """An image (k, j, i) on a 1 mm grid, float32, in slices along ``axis`` (0, 1, 2 = k, j, i), as a scanner sees it: blurred
+    through them so that their profile is as wide as they are thick (full width at half maximum)."""
+    if thickness_mm <= 1:
+        return image
+    size = list(image.shape)
+    size[axis] = max(2, round(size[axis] / thickness_mm))
+    return resized(ndimage.gaussian_filter1d(image, np.sqrt(thickness_mm**2 - 1) / 2.355, axis=axis), size)
+
+
+def regrid(geometry: Geometry, shape: tuple[int, ...]) -> Geometry:
+    """The same extent with ``shape`` (k, j, i) voxels."""
+    (i, j, k), before = shape[::-1], geometry
+    x, y, z = (s * (a - 1) / (b - 1) for s, a, b in zip(before.spacing, before.size, (i, j, k), strict=True))
+    return replace(before, size=(i, j, k), spacing=(x, y, z))
+
+
+def labels_in(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels (k, j, i), 1 and on, with ``shape`` voxels, fewer along one axis: a lesion is what it fills half of, or the most that
+    it fills. None is lost."""
+    if labels.shape == tuple(shape):
+        return labels
+    (axis,) = (n for n in range(3) if labels.shape[n] != shape[n])
+    own = np.round(np.arange(labels.shape[axis]) * (shape[axis] - 1) / (labels.shape[axis] - 1)).astype(int)
+    first, number = np.unique(own, return_index=True)[1], np.bincount(own)
+    along = [1, 1, 1]
+    along[axis] = -1
+    thick = np.zeros(shape, labels.dtype)
+    for value, found in enumerate(ndimage.find_objects(labels), start=1):
+        if found:
+            box = tuple(slice(None) if n == axis else part for n, part in enumerate(found))
+            filled = np.add.reduceat((labels[box] == value).astype(np.float32), first, axis) / number.reshape(along)
+            thick[box][filled >= min(0.5, filled.max())] = value
+    return thick
