@@ -26,14 +26,14 @@ def in_slices(image: np.ndarray, axis: int, thickness_mm: float) -> np.ndarray:
 
 def regrid(geometry: Geometry, shape: tuple[int, ...]) -> Geometry:
     """The same extent with ``shape`` (k, j, i) voxels."""
-    (i, j, k), before = shape[::-1], geometry
-    x, y, z = (s * (a - 1) / (b - 1) for s, a, b in zip(before.spacing, before.size, (i, j, k), strict=True))
-    return replace(before, size=(i, j, k), spacing=(x, y, z))
+    i, j, k = shape[::-1]
+    x, y, z = (s * (a - 1) / (b - 1) for s, a, b in zip(geometry.spacing, geometry.size, (i, j, k), strict=True))
+    return replace(geometry, size=(i, j, k), spacing=(x, y, z))
 
 
 def labels_in(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Labels (k, j, i), 1 and on, with ``shape`` voxels, fewer along one axis: a lesion is what it fills half of, or the most that
-    it fills. None is lost."""
+    it fills. Where two share a voxel it is the later one's."""
     if labels.shape == tuple(shape):
         return labels
     (axis,) = (n for n in range(3) if labels.shape[n] != shape[n])
