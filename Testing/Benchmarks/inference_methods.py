@@ -176,11 +176,15 @@ def agreement(found: Suggestions, reference: Suggestions) -> Row:
         inside = [p - s.start for p, s in zip(b.peak_kji, a.box, strict=True)]
         return all(0 <= n < d for n, d in zip(inside, a.mask.shape, strict=True)) and bool(a.mask[tuple(inside)])
 
+    def in_both(a: Any, among: Any) -> bool:
+        return any(holds(a, b) and holds(b, a) for b in among)
+
     ours, theirs = found.found.missed, reference.found.missed
-    both = sum(any(holds(a, b) and holds(b, a) for b in theirs) for a in ours)
-    shown = sum(any(holds(a, b) and holds(b, a) for b in reference.shown) for a in found.shown)
-    same_shown = shown == len(found.shown) == len(reference.shown)
+    both = sum(in_both(a, theirs) for a in ours)
+    shown = sum(in_both(a, reference.shown) for a in found.shown)
+    # of a candidate whose confidence is the threshold itself, rounding decides whether it is shown
+    same_shown = all(in_both(a, theirs) for a in found.shown) and all(in_both(b, ours) for b in reference.shown)
     words = f"{both} of {len(theirs)}, {len(ours) - both} more; shown {shown} of {len(reference.shown)}"
-    if both == len(ours) == len(theirs) and same_shown:
+    if both == len(ours) == len(theirs) and shown == len(found.shown) == len(reference.shown):
         words = f"same {both}, {shown} shown"
     return {"agreement": words, "same shown": same_shown}
