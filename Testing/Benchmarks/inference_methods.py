@@ -167,7 +167,7 @@ def stages(device: torch.device, predictor: Predictor) -> Iterator[dict[str, flo
 
 
 def agreement(found: Suggestions, reference: Suggestions) -> Row:
-    """How many candidates are in both, each holding the peak of the other: in words, and whether those shown all are.
+    """How many candidates are in both, each holding the peak of the other: in words, and whether all are that either shows.
 
     Of all candidates, some are so near the lowest probability that is looked at that rounding makes or unmakes them.
     """

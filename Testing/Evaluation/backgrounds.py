@@ -116,13 +116,14 @@ def in_slices(
 def drawn_heads(path: Path, number: int, seed: int) -> Iterator[Background]:
     """A FreeSurfer-style label map as the training simulator draws it, with its vessels, by ``number`` scanners."""
     anatomy = from_label_map(path)
-    whole = Volume((anatomy.tissue != AIR) & (anatomy.tissue != OUTSIDE), anatomy.geometry, anatomy.name)
+    inside = (anatomy.tissue != AIR) & (anatomy.tissue != OUTSIDE)
+    whole = Volume(inside.astype(np.uint8), anatomy.geometry, anatomy.name)
     for n in range(number):
         record = sample(anatomy, seed + n, stripped=False)
         record = replace(record, lesions=(), acquisitions={"t1c": record.acquisitions["t1c"]})
         drawn = render(anatomy, record)
         image = to_sitk(drawn.images["t1c"].astype(np.float32), drawn.geometry)
-        brain = resample(replace(whole, array=whole.array.astype(np.uint8)), drawn.geometry, nearest=True).array > 0
+        brain = resample(whole, drawn.geometry, nearest=True).array > 0
         yield Background(anatomy.name, DRAWN, image, brain_without(image, None, brain=brain), None, brain)
 
 

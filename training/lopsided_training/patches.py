@@ -155,8 +155,8 @@ def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> in
     if trust:
         trusted = resample(trust, seen.geometry, nearest=True).array == NEGATIVE
     image = seen.array.astype(np.float16)
-    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": np.array(seen.geometry.spacing)}
-    arrays["centres"] = centres_of(lesion)
+    voxel = np.array(seen.geometry.spacing)
+    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": voxel, "centres": centres_of(lesion)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():

@@ -12,7 +12,7 @@ from .anatomy import AIR, OUTSIDE, WHITE, Anatomy
 from .lesions import draw_lesion
 from .noise import resized, smooth_noise
 from .records import Acquisition, StudyRecord
-from .slices import in_slices, labels_in, regrid
+from .slices import in_slices, labels_in, regrid, sliced
 from .vessels import Enhancing, enhancing
 
 # robust standard deviation of deep tissue as a part of its median: 0.14 and 0.15 in two real post-contrast T1
@@ -55,9 +55,10 @@ def render(anatomy: Anatomy, record: StudyRecord) -> Rendered:
     oedema *= anatomy.tissue == WHITE
     cavity *= anatomy.depth > 0
     bright = None if anatomy.image is not None else enhancing(anatomy, record)
-    images: dict[str, np.ndarray] = {}
-    for name in sorted(record.acquisitions, key=lambda name: name != "t1c"):  # whose slices are the study's
-        how = record.acquisitions[name]
+    reference = record.acquisitions["t1c"]  # whose slices are the study's
+    grid = sliced(shape, reference.axis, reference.thickness_mm)
+    images = {}
+    for name, how in record.acquisitions.items():
         base = _tissue(anatomy, how, bright)
         deep = float(np.median(base[anatomy.depth > 0.4 * anatomy.depth.max()]))
         base += how.oedema * deep * oedema * (1 - body)
@@ -66,8 +67,7 @@ def render(anatomy: Anatomy, record: StudyRecord) -> Rendered:
         # a lesion takes the place of the tissue that was there
         seen = contrast[name] if name != "t1c" else contrast[name] + core * (core_contrast - contrast[name])
         base += body * (np.maximum(deep * (1 + _SPREAD * seen), 0) - base)
-        images[name] = _acquire(base, anatomy, record, how, images["t1c"].shape if images else None)
-    grid = images["t1c"].shape
+        images[name] = _acquire(base, anatomy, record, how, grid)
     return Rendered(images, labels_in(truth, grid), regrid(anatomy.geometry, grid))
 
 
@@ -89,21 +89,19 @@ def _tissue(anatomy: Anatomy, how: Acquisition, bright: Enhancing | None) -> np.
 
 
 def _acquire(
-    signal: np.ndarray, anatomy: Anatomy, record: StudyRecord, how: Acquisition, grid: tuple[int, ...] | None
+    signal: np.ndarray, anatomy: Anatomy, record: StudyRecord, how: Acquisition, grid: tuple[int, ...]
 ) -> np.ndarray:
-    """Blur, ghosts, bias field, slices, noise, skull-strip, and the scanner's gain; on ``grid`` (k, j, i), or as it was
-    scanned where None."""
+    """Blur, ghosts, bias field, slices, noise, skull-strip, and the scanner's gain; on ``grid`` (k, j, i)."""
     rng = np.random.default_rng(how.seed + 1)
     signal = ndimage.gaussian_filter(signal, how.blur_mm if anatomy.image is None else 0.3 * how.blur_mm)
     if how.ghost:  # of motion, or of pulsing blood, along one axis
         signal = signal + how.ghost * np.roll(signal, how.ghost_shift, axis=1)
     signal *= np.exp(how.bias * smooth_noise(rng, signal.shape, 60.0))
-    signal = in_slices(signal, how.axis, how.thickness_mm)
-    signal = resized(signal, grid or signal.shape)
-    signal += how.noise * rng.standard_normal(signal.shape, np.float32)
+    signal = resized(in_slices(signal, how.axis, how.thickness_mm), grid)
+    signal += how.noise * rng.standard_normal(grid, np.float32)
     np.abs(signal, out=signal)
     if record.stripped or anatomy.image is not None:
         edge = anatomy.depth > -record.strip_mm + 0.8 * smooth_noise(rng, anatomy.depth.shape, 10.0)
         gone = ~edge | ((anatomy.tissue == AIR) & (anatomy.depth < -3))
-        signal[resized(gone.astype(np.float32), signal.shape) > 0.5] = 0
+        signal[resized(gone.astype(np.float32), grid) > 0.5] = 0
     return np.clip(signal * how.gain, 0, 32767).astype(np.int16)

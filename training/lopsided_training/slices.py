@@ -14,14 +14,20 @@ from scipy import ndimage
 from .noise import resized
 
 
+def sliced(shape: tuple[int, ...], axis: int, thickness_mm: float) -> tuple[int, ...]:
+    """The voxels, k, j, i, of a 1 mm grid of ``shape`` in slices along ``axis`` (0, 1, 2 = k, j, i)."""
+    if thickness_mm <= 1:
+        return shape
+    return tuple(max(2, round(n / thickness_mm)) if at == axis else n for at, n in enumerate(shape))
+
+
 def in_slices(image: np.ndarray, axis: int, thickness_mm: float) -> np.ndarray:
-    """An image (k, j, i) on a 1 mm grid, float32, in slices along ``axis`` (0, 1, 2 = k, j, i), as a scanner sees it: blurred
-    through them so that their profile is as wide as they are thick (full width at half maximum)."""
+    """An image (k, j, i) on a 1 mm grid, float32, in slices along ``axis`` as a scanner sees it: blurred through them so that
+    their profile is as wide as they are thick (full width at half maximum)."""
     if thickness_mm <= 1:
         return image
-    size = list(image.shape)
-    size[axis] = max(2, round(size[axis] / thickness_mm))
-    return resized(ndimage.gaussian_filter1d(image, np.sqrt(thickness_mm**2 - 1) / 2.355, axis=axis), size)
+    blurred = ndimage.gaussian_filter1d(image, np.sqrt(thickness_mm**2 - 1) / 2.355, axis=axis)
+    return resized(blurred, sliced(image.shape, axis, thickness_mm))
 
 
 def regrid(geometry: Geometry, shape: tuple[int, ...]) -> Geometry:
