@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,6 +149,33 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deeplab_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a 2.5D DeepLab."""
     return make_model_folder(tmp_path_factory.mktemp("models") / "small", SMALL_DEEPLAB)
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset in nnU-Net's layout: two heads, one of which has a lesion, a bright spot."""
+    folder = tmp_path_factory.mktemp("heads")
+    grid = make_geometry((72, 64, 56))
+    for n, spots in enumerate([[((15.0, 40.0, 30.0), 3.0)], []]):
+        image = make_head(grid, spots)
+        for kind, array in (("imagesTr", image.array), ("labelsTr", (image.array > 200).astype(np.uint8))):
+            (folder / kind).mkdir(exist_ok=True)
+            name = f"head_{n}_0000" if kind == "imagesTr" else f"head_{n}"
+            sitk.WriteImage(to_sitk(array, grid), str(folder / kind / f"{name}.nii.gz"))
+    described = {"channel_names": {"0": "t1c"}, "labels": {"background": 0, "lesion": 1}, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps({**described, "numTraining": 2}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def integer_folder(tmp_path_factory: pytest.TempPathFactory, heads: Path) -> Path:
+    """Of a residual U-Net, with its network in 8-bit integers beside it."""
+    pytest.importorskip("nncf", reason="integers are for x86 processors alone")
+    from lopsided_training.quantise import quantise
+
+    folder = make_model_folder(tmp_path_factory.mktemp("models") / "integers", SMALL_UNET)
+    quantise(folder, heads, say=lambda line: None)
+    return folder
 
 
 @pytest.fixture

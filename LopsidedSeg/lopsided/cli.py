@@ -197,7 +197,8 @@ def _run(
         write_results(suggestions, folder)
         write_report(suggestions, folder)
         check()
-    _summary(suggestions, out, time.monotonic() - began, str(predictor.device))
+    device = f"{predictor.device}, in 8-bit integers" if predictor.in_integers else str(predictor.device)
+    _summary(suggestions, out, time.monotonic() - began, device)
 
 
 @contextmanager

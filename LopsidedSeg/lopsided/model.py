@@ -2,7 +2,7 @@
 
 ``model.json`` is a :class:`ModelCard`. Its ``digest`` is a SHA-256 over everything else in it, the hash of the
 weights included, so one changed byte that matters is found before anything runs, and the digest names the model
-in every result.
+in every result. The same network in 8-bit integers may be beside it: ``model-int8.xml`` and ``model-int8.bin``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .errors import InputError
 from .resources import resource_folder
 
 FORMAT_VERSION = 1
+INTEGER_GRAPH, INTEGER_WEIGHTS = "model-int8.xml", "model-int8.bin"
 Sequence = Literal["t1c", "t1", "t2", "flair"]
 SEQUENCES: dict[str, str] = {"t1c": "post-contrast T1", "t1": "T1", "t2": "T2", "flair": "FLAIR"}
 
@@ -104,6 +105,15 @@ class Provenance(_Record):
     limitations: str
 
 
+class Integers(_Record):
+    """The hashes of the network in 8-bit integers, and what the ranges of its values were taken from."""
+
+    graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    data: str
+    software: dict[str, str]
+
+
 class ModelCard(_Record):
     """``model.json``. ``scales``: it searches in voxels of ``input.spacing_mm`` times each of them, and at each place the
     largest logit counts. ``threshold``: the confidence above which candidates are shown at first."""
@@ -122,6 +132,7 @@ class ModelCard(_Record):
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     provenance: Provenance
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    integers: Integers | None = None
     digest: str = ""
 
     @model_validator(mode="after")
@@ -131,8 +142,8 @@ class ModelCard(_Record):
         return self
 
     def computed_digest(self) -> str:
-        """SHA-256, hexadecimal, of the card without ``digest``, as JSON with sorted keys."""
-        rest = self.model_dump(mode="json", exclude={"digest"})
+        """SHA-256, hexadecimal, of the card without ``digest`` and what is null, as JSON with sorted keys."""
+        rest = self.model_dump(mode="json", exclude={"digest"}, exclude_none=True)
         return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
     def signed(self) -> ModelCard:
@@ -141,12 +152,21 @@ class ModelCard(_Record):
 
 
 @dataclass(frozen=True)
+class IntegerFiles:
+    """The network in 8-bit integers, as OpenVINO reads it: the content of ``model-int8.xml`` and ``model-int8.bin``."""
+
+    graph: bytes
+    weights: bytes
+
+
+@dataclass(frozen=True)
 class Model:
-    """A checked model folder: its card, and its weights by name (numpy, as saved)."""
+    """A checked model folder: its card, its weights by name (numpy, as saved), and perhaps its integers."""
 
     folder: Path
     card: ModelCard
     weights: dict[str, np.ndarray]
+    integers: IntegerFiles | None = None
 
 
 def load_card(folder: Path) -> ModelCard:
@@ -186,20 +206,30 @@ def load_model(folder: Path) -> Model:
     """Read and check a model folder.
 
     Raises:
-        InputError: as :func:`load_card`, or weights that are missing, truncated, or not those of the card.
+        InputError: as :func:`load_card`, or weights that are missing, truncated, or not those of the card; integers too.
     """
     card = load_card(folder)
     path = folder / "model.safetensors"
     try:
+        weights = load_tensors(_checked(path, card.weights_sha256))
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({error}); install the model again") from None
+    if card.integers is None:
+        return Model(folder, card, weights)
+    graph = _checked(folder / INTEGER_GRAPH, card.integers.graph_sha256)
+    return Model(
+        folder, card, weights, IntegerFiles(graph, _checked(folder / INTEGER_WEIGHTS, card.integers.weights_sha256))
+    )
+
+
+def _checked(path: Path, sha256: str) -> bytes:
+    try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); install the model again") from None
-    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path}: its hash is not the one in model.json, so it was changed; install the model again")
-    try:
-        return Model(folder, card, load_tensors(content))
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file ({error}); install the model again") from None
+    return content
 
 
 def bundled_models() -> list[Path]:

@@ -14,9 +14,9 @@ from .brain import find_brain
 from .devices import choose_device, is_shortage, reason, repeatable
 from .errors import InputError
 from .model import Model
-from .networks import Network, autocast, build_network, fold, fuse, half_precision
+from .networks import IntegerNetwork, Network, autocast, build_network, fold, fuse, half_precision
 from .resampling import resample
-from .study import Study, network_inputs, searched_voxels
+from .study import NetworkInput, Study, network_inputs, searched_voxels
 from .volume import Geometry, Volume
 
 Progress = Callable[[str, float], None]
@@ -62,10 +62,12 @@ class Predictor:
         """
         self.model = model
         self._wanted = choose_device(device)
-        self._use(torch.device("cpu"))
+        self._use(
+            torch.device("cpu"), integers=self._wanted.type == "cpu"
+        )  # which take a moment, and no GPU needs them
         self._try_device()
 
-    def _use(self, device: torch.device) -> None:
+    def _use(self, device: torch.device, integers: bool = True) -> None:
         """Build the network there: from the weights, for a device that failed may not give its own back."""
         card = self.model.card
         network = build_network(len(card.input.sequences), card.architecture)
@@ -79,17 +81,36 @@ class Predictor:
                 )
         network.load_state_dict(weights)
         fold(network.eval())
-        self.network, self.device = network.to(device), device
+        self.network: Network | IntegerNetwork = network.to(device)
+        self.device, self._integers = device, integers
         if device.type == "cpu":
-            fuse(self.network, half_precision(device) or torch.float32)
+            fuse(network, half_precision(device) or torch.float32)
+            if integers:
+                self.network = self._in_integers(network) or network
+
+    def _in_integers(self, network: Network) -> IntegerNetwork | None:
+        """Where the model has them, and OpenVINO is here and can use them."""
+        if self.model.integers is None:
+            return None
+        try:
+            return IntegerNetwork(self.model.integers, network.stride, network.halo)
+        except (ImportError, RuntimeError):
+            return None
+
+    @property
+    def in_integers(self) -> bool:
+        """Whether it searches with the model's 8-bit integers."""
+        return isinstance(self.network, IntegerNetwork)
 
     def _try_device(self, progress: Progress = lambda what, part: None) -> None:
-        """Go (back) to the device that is wanted: another program may have left it meanwhile."""
-        if self.device != self._wanted:
+        """Go (back) to the device, and the integers, that are wanted: another program may have left them room meanwhile."""
+        if (self.device, self._integers) != (self._wanted, True):
             try:
                 self._use(self._wanted)
             except RuntimeError as error:
                 progress(f"{self._wanted} cannot be used ({reason(error)}); going on with the CPU", 0.0)
+                if not self._integers:
+                    self._use(torch.device("cpu"))
 
     def warm_up(self) -> None:
         """Do what only the first search has to: load the brain's network, start the device, choose its kernels."""
@@ -106,11 +127,8 @@ class Predictor:
         """
         self._try_device(progress)
         progress("Preparing the images", 0.0)
-        card, grid = self.model.card, study.reference.geometry
-        brain = find_brain(study.reference, self.device)
+        inputs, grid = self.inputs(study), study.reference.geometry
         surest = np.full(grid.shape, _NOWHERE, np.float32)  # at any scale: small lesions show in small voxels
-        voxels = searched_voxels(study, card.input, card.scales)
-        inputs = network_inputs(study, card.input, voxels, self.network.stride, brain)
         for n, seen in enumerate(inputs):
             part = _share(progress, n, len(inputs))
             part("Searching for lesions", 0.1)
@@ -124,6 +142,16 @@ class Predictor:
         progress("Mapping back", 1.0)
         return Volume(probability, grid, "probability")
 
+    def inputs(self, study: Study) -> list[NetworkInput]:
+        """What the network gets to see of a study, around the brain, at each of its scales.
+
+        Raises:
+            InputError: the study has not what the model needs.
+        """
+        card, brain = self.model.card, find_brain(study.reference, self.device)
+        voxels = searched_voxels(study, card.input, card.scales)
+        return network_inputs(study, card.input, voxels, self.network.stride, brain)
+
     def _logits(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Whole where it fits; otherwise in tiles half as large, until they fit, at last on the CPU."""
         whole, stride = max(images.shape[2:]), self.network.stride
@@ -136,8 +164,13 @@ class Predictor:
                     )
             except (RuntimeError, MemoryError) as error:
                 short, why = is_shortage(error), reason(error)
-                if self.device.type == "cpu" and not short:
+                integers = self.in_integers
+                if self.device.type == "cpu" and not short and not integers:
                     raise
+            if integers:  # without, the most that it takes at once is less
+                progress(f"8-bit integers cannot be used ({why}); going on without", 0.1)
+                self._use(self.device, integers=False)
+                continue
             core = core // 2 // stride * stride
             if short and core >= 4 * stride:
                 progress(f"Not enough memory; going on with tiles of {core} voxels", 0.1)
@@ -168,7 +201,10 @@ class RememberingPredictor(Predictor):
 
 
 def tiled_logits(
-    network: Network, images: torch.Tensor, core: int, progress: Callable[[float], None] = lambda part: None
+    network: Network | IntegerNetwork,
+    images: torch.Tensor,
+    core: int,
+    progress: Callable[[float], None] = lambda part: None,
 ) -> torch.Tensor:
     """Logits (1, 1, k, j, i), float32 on the CPU, of ``images`` (1, sequence, k, j, i) in tiles of ``core`` voxels.
 
@@ -177,7 +213,7 @@ def tiled_logits(
     """
     out = torch.empty((1, 1, *images.shape[2:]), dtype=torch.float32)
     tiles = list(_tiles(tuple(images.shape[2:]), core, network.halo))
-    device = next(network.parameters()).device
+    device = "cpu" if isinstance(network, IntegerNetwork) else next(network.parameters()).device
     with torch.inference_mode():
         for done, tile in enumerate(tiles):
             progress(0.1 + 0.85 * done / len(tiles))

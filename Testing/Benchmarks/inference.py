@@ -29,7 +29,7 @@ import inference_studies as studies
 import numpy as np
 import torch
 from inference_machine import describe, limits, peak_memory, seconds
-from inference_methods import OURS, OWN_CROP, REFERENCE, TIMED, Bench, Row
+from inference_methods import FLOATING, OURS, OWN_CROP, REFERENCE, TIMED, Bench, Row
 from inference_peers import PEERS
 from lopsided.architectures import ResidualUNetSizes
 from lopsided.candidates import Found, above, find_candidates
@@ -40,7 +40,8 @@ from lopsided.study import Study
 
 NOTHING = "nothing but reading"
 PARTS = ("peers", "sizes", "curves", "candidates", "worker", "memory")
-AGREE = 0.05  # of a probability: half precision made at most 0.01 of it on real studies
+AGREE = 0.05  # of a probability: half precision made at most 0.02 of it on real studies
+AGREE_IN_INTEGERS = 0.3  # these made 0.09 of it on a real study, 0.21 on the sample
 
 
 def table(rows: list[Row], columns: list[str]) -> str:
@@ -110,11 +111,14 @@ def _model(options: argparse.Namespace) -> Model:
 def _agreement(bench: Bench, study: Study) -> int:
     rows = bench.compare(study, [n for n in bench.methods if n != REFERENCE and OWN_CROP not in n], 0, "sample")
     print(table(rows, ["method", "largest difference", "agreement"]))
-    ours = rows[0]
-    if ours["largest difference"] > AGREE or not ours["same shown"]:
-        print(f"{OURS} and the whole volume in one piece disagree", file=sys.stderr)
-        return 1
-    return 0
+    allowed = {OURS: AGREE_IN_INTEGERS, FLOATING: AGREE} if FLOATING in bench.methods else {OURS: AGREE}
+    wrong = 0
+    for row in rows:
+        name = row["method"]
+        if name in allowed and (row["largest difference"] > allowed[name] or not row["same shown"]):
+            print(f"{name} and the whole volume in one piece disagree", file=sys.stderr)
+            wrong = 1
+    return wrong
 
 
 def _peers(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
@@ -241,7 +245,7 @@ def _worker(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
 def _memory(bench: Bench, _: Study, options: argparse.Namespace) -> list[Row]:
     rows = []
     for sequences in (1, 4):
-        for name in [NOTHING, OURS, *(n for n in PEERS[1:] if n in bench.methods), REFERENCE]:
+        for name in [NOTHING, *(n for n in (OURS, FLOATING, *PEERS[1:]) if n in bench.methods), REFERENCE]:
             command = [sys.executable, __file__, "--alone", name, "--sequences", str(sequences)]
             for option in ("study", "model", "network", "threads"):
                 if value := getattr(options, option):

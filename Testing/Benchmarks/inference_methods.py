@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from statistics import median
 from typing import Any
@@ -14,18 +15,18 @@ import torch
 from inference_machine import operations, seconds
 from inference_peers import PEERS, Search, in_one_piece, peers
 from lopsided import predict
-from lopsided import study as study_module
 from lopsided import suggest as suggest_module
 from lopsided.annotation import Annotation
 from lopsided.model import Model
-from lopsided.networks import Network, build_network, fold
+from lopsided.networks import IntegerNetwork, Network, build_network, fold
 from lopsided.predict import Predictor
 from lopsided.regions import region_of
 from lopsided.study import Study
 from lopsided.suggest import Suggestions, suggest
 from lopsided.volume import Geometry, Volume
 
-OURS, REFERENCE, OWN_CROP = "LopsidedSeg", "in one piece, float32", "own crop"
+OURS, FLOATING = "LopsidedSeg", "LopsidedSeg, without integers"
+REFERENCE, OWN_CROP = "in one piece, float32", "own crop"
 TIMED = {  # each in one thread, so that they add up
     "brain": [(predict, "find_brain")],
     "normalise, resample": [(predict, "network_inputs")],  # all sequences and scales side by side
@@ -47,6 +48,8 @@ class Bench:
         plain = _plain(model).to(self.device)  # the peers' own, so that nothing done to ours is done to theirs
         others, self.missing = peers(plain, self.device)
         self.methods = {OURS: ours}
+        if isinstance(ours.network, IntegerNetwork):
+            self.methods[FLOATING] = Predictor(replace(model, integers=None), device)
         wider = {f"{name}, {OWN_CROP}": _padded(search, self) for name, search in others.items() if name in PEERS}
         for name, search in {**others, **wider, REFERENCE: in_one_piece(plain, self.device)}.items():
             self.methods[name] = Predictor(model, device)
@@ -93,11 +96,7 @@ class Bench:
     def grids(self, study: Study) -> list[Geometry]:
         """The network's, around the brain, at each of its scales."""
         if id(study) not in self.kept:
-            brain = predict.find_brain(study.reference, self.device)
-            card, stride = self.model.card, self.methods[OURS].network.stride
-            voxels = study_module.searched_voxels(study, card.input, card.scales)
-            inputs = study_module.network_inputs(study, card.input, voxels, stride, brain)
-            self.kept[id(study)] = study, [seen.geometry for seen in inputs]
+            self.kept[id(study)] = study, [seen.geometry for seen in self.methods[OURS].inputs(study)]
         return self.kept[id(study)][1]
 
 

@@ -164,10 +164,10 @@ class OnPaper(Predictor):
     broken: Exception | None = None
     there = True
 
-    def _use(self, device: torch.device) -> None:
+    def _use(self, device: torch.device, integers: bool = True) -> None:
         if device.type == "cuda" and not self.there:
             raise torch.OutOfMemoryError("CUDA out of memory. Another process holds 79 GiB")
-        super()._use(torch.device("cpu"))
+        super()._use(torch.device("cpu"), integers)
         self.device = device
 
 

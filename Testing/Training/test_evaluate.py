@@ -42,7 +42,7 @@ class Planted:
     """Stands for a predictor: the map of a case is what was planted for it."""
 
     maps: dict[str, list[tuple[Place, float]]] = {}  # noqa: RUF012
-    device = torch.device("cpu")
+    device, in_integers = torch.device("cpu"), False
 
     def __init__(self, model: Model, device: str | None = None) -> None:
         self.model = model

@@ -1,6 +1,7 @@
 """The bundled model's recipe: it is what the model was made by, and the whole of it runs."""
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from lopsided.errors import InputError
 from lopsided.model import bundled_models, load_card, load_model
 from lopsided.resources import resource_folder
 from lopsided_training.config import bundled, read_config, read_settings
+from lopsided_training.quantise import STUDIES
 from lopsided_training.reproduce import Recipe, reproduce
 
 pytestmark = pytest.mark.filterwarnings(
@@ -31,6 +33,8 @@ def test_the_bundled_model_is_the_recipes(recipe: Recipe) -> None:
     assert (made.steps, made.seed) == (settings.steps, settings.seed)
     assert settings.model_dump_json() in made.command, "every setting of its training"
     assert card.calibration.studies == recipe.calibrate.studies
+    assert card.integers is not None
+    assert card.integers.data.startswith(f"{STUDIES} studies, digest ")
 
 
 def test_no_background_is_in_two_datasets(recipe: Recipe) -> None:
@@ -66,6 +70,7 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     assert model.card.name == recipe.name
     assert model.card.calibration.studies == 3
     assert model.card.provenance.steps == 200
+    assert (model.integers is None) == (find_spec("nncf") is None)
     run = tmp_path / "out" / "run"
     weights = (run / "model.safetensors").stat().st_mtime_ns
     shutil.rmtree(run / "evaluation")

@@ -221,6 +221,19 @@ def export(
 
 
 @app.command()
+def quantise(
+    model: Annotated[Path, typer.Argument(help="A model folder.")],
+    dataset: Annotated[Path, typer.Argument(help="Studies as it was trained or calibrated on; some are enough.")],
+) -> None:
+    """Add the network in 8-bit integers to a model folder: on CPUs searches then take half of the time, or less."""
+    from .quantise import quantise as run
+
+    card = run(model, dataset, say=_say)
+    _say(f"{model}: now in 8-bit integers too, digest {card.digest[:12]}")
+    _say(f"to see what they change: lopsided-train evaluate {model} OTHER_DATASET --device cpu --out FOLDER")
+
+
+@app.command()
 def reproduce(
     recipe: Annotated[str, typer.Argument(help="The name of a bundled recipe (default), or a TOML file.")],
     anatomies: Annotated[Path, typer.Option(help="The folder of the label maps that the recipe names.")],
@@ -233,7 +246,7 @@ def reproduce(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate and preprocess.")] = 1,
     accelerator: _Accelerator = "auto",
 ) -> None:
-    """A bundled model again, from nothing: simulate, train, measure and export as its recipe says."""
+    """A bundled model again, from nothing: simulate, train, measure, export and quantise as its recipe says."""
     from .config import bundled, read_settings
     from .reproduce import Recipe
     from .reproduce import reproduce as run

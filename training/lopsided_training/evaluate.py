@@ -127,7 +127,7 @@ def evaluate(
         evaluation = Evaluation(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             software=_software(),
-            machine=machine(predictor.device),
+            machine=machine(predictor.device, predictor.in_integers),
             seconds=round(time.monotonic() - began, 1),
             subject=Subject(
                 kind="run" if is_run else "model",

@@ -7,8 +7,9 @@ import platform
 import torch
 
 
-def machine(device: torch.device) -> str:
+def machine(device: torch.device, in_integers: bool = False) -> str:
     """A GPU by its name, a CPU by its threads."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {platform.machine()}"
-    return f"{device}, {torch.get_num_threads()} threads, {platform.machine()}"
+    words = f"{device}, {torch.get_num_threads()} threads, {platform.machine()}"
+    return f"{words}, in 8-bit integers" if in_integers else words

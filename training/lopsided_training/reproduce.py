@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from lopsided.errors import InputError
@@ -16,6 +17,7 @@ from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
 from .export import export
 from .fit import fit
+from .quantise import quantise
 from .records import StudyRecord
 from .runs import RUN
 from .simulate import simulate
@@ -63,7 +65,7 @@ def reproduce(
     accelerator: str = "auto",
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Simulate, train, measure and export. What is done in ``out`` already is not done again.
+    """Simulate, train, measure, export and quantise. What is done in ``out`` already is not done again.
 
     Args:
         recipe: what to make.
@@ -114,6 +116,10 @@ def reproduce(
         evaluated_on=recipe.evaluated_on,
         limitations=recipe.limitations,
     )
+    if find_spec("nncf"):
+        quantise(model, out / "calibrate", say=lambda line: say(f"integers: {line}"))
+    else:
+        say("integers: left out, for NNCF is not installed")
     return model
 
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 from ..architectures import Architecture, DeepLabSizes
 from .deeplab import DeepLab25D
 from .fused import fuse
+from .integers import IntegerNetwork
 from .layers import fold
 from .precision import autocast, half_precision
 from .residual_unet import ResidualUNet
 
-__all__ = ["DeepLab25D", "Network", "ResidualUNet", "autocast", "build_network", "fold", "fuse", "half_precision"]
+__all__ = [
+    "DeepLab25D",
+    "IntegerNetwork",
+    "Network",
+    "ResidualUNet",
+    "autocast",
+    "build_network",
+    "fold",
+    "fuse",
+    "half_precision",
+]
 
 Network = DeepLab25D | ResidualUNet
 """Takes ``(batch, sequence, k, j, i)`` float, each spatial size a multiple of its ``stride``; gives logits

@@ -50,8 +50,7 @@ class ResidualUNet(nn.Module):
         is half a gigabyte, and little work. All at once in training, where normalisation's statistics are of all slices.
         """
         if self.training:
-            finest = self.encoders[0](self.stem(images))
-            return at_full_precision(self.head, self._merged(0, self._coarser(self.downs[0](finest)), finest))
+            return self.at_once(images)
         slices = images.shape[2]
         steps = [(first, min(first + _SLICES, slices)) for first in range(0, slices, _SLICES)]
         x = self._coarser(torch.cat([self.downs[0](self._finest(images, *step)) for step in steps], dim=2))
@@ -61,6 +60,11 @@ class ResidualUNet(nn.Module):
             merged = self._merged(0, x[:, :, low // 2 : high // 2], self._finest(images, low, high))
             parts.append(at_full_precision(self.head, merged[:, :, first - low : end - low]))
         return torch.cat(parts, dim=2)
+
+    def at_once(self, images: torch.Tensor) -> torch.Tensor:
+        """The same as :meth:`forward`, of all slices at once."""
+        finest = self.encoders[0](self.stem(images))
+        return at_full_precision(self.head, self._merged(0, self._coarser(self.downs[0](finest)), finest))
 
     def _finest(self, images: torch.Tensor, first: int, end: int) -> torch.Tensor:
         """Features at full resolution, of some slices."""

@@ -1,0 +1,155 @@
+"""A network in 8-bit integers: nearly the same map, and where it cannot be used, the map of the floating-point one."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lopsided import predict
+from lopsided.errors import InputError
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, Model, load_card, load_model
+from lopsided.networks import IntegerNetwork
+from lopsided.predict import Predictor, tiled_logits
+from lopsided.study import Study
+from lopsided.volume import Geometry, Volume
+
+
+@pytest.fixture
+def integers(integer_folder: Path) -> Model:
+    return load_model(integer_folder)
+
+
+@pytest.fixture
+def study(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> Study:
+    return Study(head(geometry((72, 64, 56)), [((15.0, 40.0, 30.0), 3.0)]))
+
+
+@pytest.fixture
+def floating(integers: Model, study: Study) -> np.ndarray:
+    """The map of the same model without its integers."""
+    return Predictor(replace(integers, integers=None), "cpu").probability_map(study).array
+
+
+def test_on_a_cpu_the_map_is_nearly_that_of_the_floating_point_network(
+    integers: Model, study: Study, floating: np.ndarray
+) -> None:
+    predictor = Predictor(integers, "cpu")
+    assert predictor.in_integers
+    found = predictor.probability_map(study).array
+    inside = floating > 0
+    assert np.array_equal(found > 0, inside)
+    apart = np.abs(found - floating)[inside]
+    assert 0 < apart.max() < 0.1 * np.ptp(floating[inside])
+    assert np.corrcoef(found[inside], floating[inside])[0, 1] > 0.99
+
+
+def test_tiles_agree_with_the_whole_volume_and_each_shape_has_its_own_result(integers: Model) -> None:
+    network = Predictor(integers, "cpu").network
+    assert isinstance(network, IntegerNetwork)
+    images = torch.randn(1, 4, 24, 96, 16)
+    whole = network(images)
+    kept = whole.clone()
+    assert whole.shape == (1, 1, 24, 96, 16)
+    assert (tiled_logits(network, images, 16) - whole).abs().max() < 1e-4
+    assert (network(images + 1) - whole).abs().max() > 1e-3
+    assert torch.equal(whole, kept), "a result is not written over by the next"
+
+
+def test_without_openvino_the_floating_point_network_is_used(
+    integers: Model, study: Study, floating: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    predictor = Predictor(integers, "cpu")
+    assert not predictor.in_integers
+    assert np.array_equal(predictor.probability_map(study).array, floating)
+
+
+def test_where_there_is_a_gpu_nobody_waits_for_integers(integers: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict, "choose_device", lambda name: torch.device("meta"))
+    monkeypatch.setattr(IntegerNetwork, "__init__", lambda *_: pytest.fail("built for nothing"))
+    assert not Predictor(integers).in_integers
+
+
+@pytest.mark.parametrize("words", ["Failed to allocate 67172352 bytes of memory", "std::bad_alloc", "not supported"])
+def test_integers_that_fail_are_done_without_and_tried_again(
+    integers: Model, study: Study, floating: np.ndarray, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    predictor = Predictor(integers, "cpu")
+    expected = predictor.probability_map(study).array
+    said: list[str] = []
+
+    def fail(*_: object) -> torch.Tensor:
+        raise RuntimeError(words)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(IntegerNetwork, "__call__", fail)
+        found = predictor.probability_map(study, lambda what, part: said.append(what)).array
+    assert f"8-bit integers cannot be used ({words}); going on without" in said
+    assert np.array_equal(found, floating)
+    assert np.array_equal(predictor.probability_map(study).array, expected)
+
+
+def test_what_openvino_says_is_its_last_line(integers: Model) -> None:
+    network = Predictor(integers, "cpu").network
+    with pytest.raises(RuntimeError) as caught:
+        network(torch.zeros(1, 3, 16, 16, 16))  # a sequence too few
+    assert "\n" not in str(caught.value)
+    assert ".cpp" not in str(caught.value)
+    assert network(torch.zeros(1, 4, 16, 16, 16)).shape == (1, 1, 16, 16, 16)
+
+
+def test_nobody_is_told_that_openvino_is_used(integer_folder: Path) -> None:
+    """Its import says so over the network, if a package that it brings along is there."""
+    script = f"""
+import socket, sys
+def refuse(*_, **__):
+    print("network", flush=True)
+    raise OSError("no network here")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from pathlib import Path
+from lopsided.model import load_model
+from lopsided.predict import Predictor
+predictor = Predictor(load_model(Path({str(integer_folder)!r})), "cpu")
+predictor.warm_up()
+print(predictor.in_integers, sys.modules["openvino_telemetry"])
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert said.stdout.splitlines() == ["True None"]
+
+
+@pytest.mark.parametrize("name", [INTEGER_GRAPH, INTEGER_WEIGHTS])
+def test_changed_or_missing_integers_are_refused(integer_folder: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(integer_folder, tmp_path / "copy"))
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}: its hash is not the one"):
+        load_model(copy)
+    (copy / name).unlink()
+    with pytest.raises(InputError, match=rf"{name}: cannot be read"):
+        load_model(copy)
+
+
+def test_integers_that_openvino_cannot_read_are_done_without(
+    integers: Model, study: Study, floating: np.ndarray
+) -> None:
+    assert integers.integers is not None
+    broken = replace(integers, integers=replace(integers.integers, graph=b"<net/>"))
+    predictor = Predictor(broken, "cpu")
+    assert not predictor.in_integers
+    assert np.array_equal(predictor.probability_map(study).array, floating)
+
+
+def test_a_card_without_integers_has_the_digest_that_it_had_before_there_were_any(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    content = json.loads((model_folder / "model.json").read_text(encoding="utf-8"))
+    assert content.pop("integers") is None
+    (tmp_path / "model.json").write_text(json.dumps(content), encoding="utf-8")
+    assert load_card(tmp_path).digest == content["digest"]

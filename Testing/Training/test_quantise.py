@@ -1,0 +1,91 @@
+"""Model folders get their network in 8-bit integers, or stay as they are."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from lopsided.errors import InputError
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, load_model
+from lopsided_training.quantise import quantise
+
+
+@pytest.fixture
+def folder(model_folder: Path, tmp_path: Path) -> Path:
+    copy = Path(shutil.copytree(model_folder, tmp_path / "small"))
+    digest = load_model(copy).card.digest
+    (copy / "README.md").write_text(f"Größe. Digest `{digest}`.\n", encoding="utf-8")
+    return copy
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_folder_says_what_was_added(folder: Path, heads: Path) -> None:
+    pytest.importorskip("nncf")
+    before = load_model(folder).card
+    lines: list[str] = []
+    card = quantise(folder, heads, say=lines.append)
+    assert lines == ["1/2 head_0", "2/2 head_1"]
+    model = load_model(folder)
+    assert model.card == card
+    assert model.integers is not None
+    assert model.integers.graph == (folder / INTEGER_GRAPH).read_bytes()
+    assert model.integers.weights == (folder / INTEGER_WEIGHTS).read_bytes()
+    assert card.integers is not None
+    assert card.integers.data.startswith("2 studies, digest ")
+    assert set(card.integers.software) == {"nncf", "openvino"}
+    assert card.model_copy(update={"integers": None, "digest": before.digest}) == before
+    assert (folder / "README.md").read_text(encoding="utf-8") == f"Größe. Digest `{card.digest}`.\n"
+
+
+def test_again_it_gives_the_same_numbers(folder: Path, heads: Path) -> None:
+    pytest.importorskip("nncf")
+    first, again = (quantise(folder, heads, say=lambda line: None).integers for _ in range(2))
+    assert first is not None
+    assert again is not None
+    assert first.weights_sha256 == again.weights_sha256  # of the same process, names within the graph differ
+    assert load_model(folder).card.integers == again
+
+
+def test_of_many_studies_the_first_are_enough(folder: Path, heads: Path) -> None:
+    pytest.importorskip("nncf")
+    integers = quantise(folder, heads, studies=1, say=lambda line: None).integers
+    assert integers is not None
+    assert integers.data.startswith("1 studies")
+
+
+def test_a_deeplab_is_refused(deeplab_folder: Path, heads: Path) -> None:
+    before = content(deeplab_folder)
+    with pytest.raises(InputError, match=r"only residual U-Nets can be run in integers, and this is deeplabv3-2\.5d"):
+        quantise(deeplab_folder, heads)
+    assert content(deeplab_folder) == before
+
+
+def test_without_nncf_it_is_said_what_to_install(folder: Path, heads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    before = content(folder)
+    with pytest.raises(InputError, match="pip install nncf openvino"):
+        quantise(folder, heads, say=lambda line: None)
+    assert content(folder) == before
+
+
+def test_where_nothing_can_be_written_the_model_stays_as_it_is(
+    folder: Path, heads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nncf")
+    before = content(folder)
+    write = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if self.name.startswith(INTEGER_WEIGHTS):
+            write(self, data[:10])
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"small: cannot be written \(No space left on device\)"):
+        quantise(folder, heads, say=lambda line: None)
+    assert content(folder) == before
+    assert load_model(folder).integers is None

@@ -1,0 +1,146 @@
+"""A model's network in 8-bit integers, for CPUs: made by NNCF, run by OpenVINO (:mod:`lopsided.networks.integers`).
+
+Each weight is a multiple of its channel's step, and each value between two layers a multiple of its layer's, which is the range
+of all values there divided by 255 (Jacob et al., CVPR 2018, arXiv 1712.05877). These ranges go from the least to the greatest
+value of whole studies. To leave out the rarest values, or to average over studies, which NNCF does unless told otherwise, is
+for networks whose objects are large: here the rarest values are the lesions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from lopsided.errors import InputError
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, Integers, Model, ModelCard, load_model
+from lopsided.networks import ResidualUNet, build_network, fold
+from lopsided.predict import Predictor
+
+from .dataset import Case, digest, read_dataset
+
+_TILE = 96  # voxels; where a network is looked into, all that it computes is kept
+STUDIES = 8  # more make the ranges no wider
+
+
+def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callable[[str], None] = print) -> ModelCard:
+    """Add ``model-int8.xml`` and ``model-int8.bin`` to a model folder, which replace what was there.
+
+    Args:
+        folder: of a model whose network is a residual U-Net.
+        dataset: its first studies give the ranges; such as the model was trained or calibrated on, not those that it is
+            measured on.
+        studies: how many of them at most.
+        say: takes lines of progress.
+
+    Returns:
+        The model's card, with a new digest.
+
+    Raises:
+        InputError: NNCF is not installed; no model, or one of another network; a dataset that cannot be used; a folder
+            that cannot be written to.
+    """
+    model = load_model(folder)
+    network = build_network(len(model.card.input.sequences), model.card.architecture)
+    if not isinstance(network, ResidualUNet):
+        raise InputError(
+            f"{folder}: only residual U-Nets can be run in integers, and this is {model.card.architecture.kind}; "
+            "use the model as it is"
+        )
+    cases = read_dataset(dataset)[:studies]
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
+    fold(network.eval())
+    graph, weights, software = _integers(network, list(_tiles(model, cases, say)))
+    data = f"{len(cases)} studies, digest {digest(cases)}"
+    integers = Integers(graph_sha256=_hash(graph), weights_sha256=_hash(weights), data=data, software=software)
+    card = model.card.model_copy(update={"integers": integers}).signed()
+    _write(folder, model.card, card, {INTEGER_GRAPH: graph, INTEGER_WEIGHTS: weights})
+    return card
+
+
+def _tiles(model: Model, cases: list[Case], say: Callable[[str], None]) -> Iterator[np.ndarray]:
+    """Float32 (1, sequence, k, j, i): all of the brain that the network gets to see, at every scale."""
+    predictor = Predictor(model, "cpu")
+    for number, case in enumerate(cases, start=1):
+        for seen in predictor.inputs(case.study()):
+            for corner in product(*(range(0, n, _TILE) for n in seen.outside.shape)):
+                box = tuple(slice(c, c + _TILE) for c in corner)
+                if not seen.outside[box].all():
+                    yield np.ascontiguousarray(seen.array[(slice(None), *box)])[None]
+        say(f"{number}/{len(cases)} {case.name}")
+
+
+def _integers(network: ResidualUNet, tiles: list[np.ndarray]) -> tuple[bytes, bytes, dict[str, str]]:
+    """The content of OpenVINO's two files, and the versions of what made them."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # nobody is told
+    try:
+        import nncf
+        import openvino
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+    except ImportError as error:
+        raise InputError(f"NNCF is not installed ({error}); pip install nncf openvino") from None
+    nncf.set_log_level(logging.ERROR)
+    sequences = tiles[0].shape[1]
+    shape = openvino.PartialShape([1, sequences, -1, -1, -1])
+    with (
+        torch.no_grad(),
+        warnings.catch_warnings(action="ignore"),
+    ):  # it traces as it always did, which PyTorch calls deprecated
+        whole = openvino.convert_model(_AtOnce(network), example_input=torch.from_numpy(tiles[0]), input=[shape])
+    quantised = nncf.quantize(
+        whole,
+        nncf.Dataset(tiles),
+        subset_size=len(tiles),
+        preset=nncf.QuantizationPreset.MIXED,
+        advanced_parameters=AdvancedQuantizationParameters(
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            disable_bias_correction=True,  # it corrects for what was left out, which is nothing
+        ),
+    )
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / INTEGER_GRAPH
+        openvino.save_model(quantised, path, compress_to_fp16=False)
+        graph, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+    return graph, weights, {package: version(package) for package in ("nncf", "openvino")}
+
+
+class _AtOnce(torch.nn.Module):
+    """A network without a loop over slices, which would be as many as in the example."""
+
+    def __init__(self, network: ResidualUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network.at_once(images)
+
+
+def _write(folder: Path, before: ModelCard, card: ModelCard, files: dict[str, bytes]) -> None:
+    readme = folder / "README.md"  # names the digest
+    files = {**files, "model.json": (card.model_dump_json(indent=2) + "\n").encode()}
+    try:
+        if readme.exists():
+            files["README.md"] = readme.read_bytes().replace(before.digest.encode(), card.digest.encode())
+        for name, content in files.items():
+            (folder / f"{name}.partial").write_bytes(content)
+        for name in files:
+            (folder / f"{name}.partial").replace(folder / name)
+    except OSError as error:
+        for name in files:
+            (folder / f"{name}.partial").unlink(missing_ok=True)
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); copy the model elsewhere, and try there"
+        ) from None
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
