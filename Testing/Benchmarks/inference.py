@@ -28,7 +28,7 @@ from lopsided import runtime  # isort: split
 import inference_studies as studies
 import numpy as np
 import torch
-from inference_machine import describe, limits, peak_memory, seconds
+from inference_machine import CONVOLUTION, IN_INTEGERS, describe, limits, peak_memory, seconds
 from inference_methods import FLOATING, OURS, OWN_CROP, REFERENCE, TIMED, Bench, Row
 from inference_peers import PEERS
 from lopsided.architectures import ResidualUNetSizes
@@ -129,7 +129,7 @@ def _peers(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
     columns = ["method", "network", "suggest", "times ours", "largest difference", "agreement", "GFLOP/s"]
     print(f"## Beside its peers\n\nInput {rows[0]['input']} voxels; seconds.\n\n{table(rows, columns)}\n")
     print(f"## Stages\n\n{table(rows[:1], [*TIMED, 'other', 'suggest'])}\n")
-    share = rows[0]["GFLOP/s"] * 1e9 / best["3×3×3 convolution"]
+    share = rows[0]["GFLOP/s"] * 1e9 / best[IN_INTEGERS if FLOATING in bench.methods else CONVOLUTION]
     print("; ".join(f"best {name} {rate / 1e9:.0f} GFLOP/s" for name, rate in best.items()) + f"; ours {share:.0%}\n")
     return {"rows": rows, "limits": best}
 
@@ -245,7 +245,10 @@ def _worker(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
 def _memory(bench: Bench, _: Study, options: argparse.Namespace) -> list[Row]:
     rows = []
     for sequences in (1, 4):
-        for name in [NOTHING, *(n for n in (OURS, FLOATING, *PEERS[1:]) if n in bench.methods), REFERENCE]:
+        there = [n for n in (OURS, FLOATING, *PEERS[1:]) if n in bench.methods]
+        if sequences > 1 and FLOATING in there:
+            there.remove(FLOATING)  # no integers are made for the network of four, so that ours is without
+        for name in [NOTHING, *there, REFERENCE]:
             command = [sys.executable, __file__, "--alone", name, "--sequences", str(sequences)]
             for option in ("study", "model", "network", "threads"):
                 if value := getattr(options, option):

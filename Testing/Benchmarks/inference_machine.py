@@ -15,6 +15,7 @@ from lopsided.networks import Network, half_precision
 from torch.utils.flop_counter import FlopCounterMode
 
 _REPEATS = 5
+CONVOLUTION, IN_INTEGERS = "3×3×3 convolution", "3×3×3 convolution of 8-bit integers"
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -46,7 +47,7 @@ def limits(device: torch.device) -> dict[str, float]:
         for layout in (torch.contiguous_format, torch.channels_last_3d):
             layer, y = layer.to(memory_format=layout), x.contiguous(memory_format=layout)
             rates.append(2 * 27 * channels**2 * np.prod(shape) / _best(lambda: layer(y), device))  # noqa: B023
-    found["3×3×3 convolution"] = float(max(rates))
+    found[CONVOLUTION] = float(max(rates))
     return found if big else {**found, **_in_integers()}
 
 
@@ -72,7 +73,7 @@ def _in_integers() -> dict[str, float]:
         image = rng.uniform(0, 1, (1, channels, *shape)).astype(np.float32)
         work = layers * 2 * 27 * channels**2 * np.prod(shape)
         rates.append(work / _best(lambda: compiled([image]), torch.device("cpu")))  # noqa: B023
-    return {"3×3×3 convolution of 8-bit integers": float(max(rates))}
+    return {IN_INTEGERS: float(max(rates))}
 
 
 def operations(network: Network, shape: tuple[int, ...]) -> int:
