@@ -10,6 +10,8 @@ from slicer.i18n import tr as _
 TORCH = ">=2.4,<2.14"
 REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 
+_asked = False  # since Slicer started
+
 
 def installed() -> bool:
     """Whether the computing process can run as things are; nothing is imported, asked or installed."""
@@ -24,16 +26,26 @@ def installed() -> bool:
 def ensureDependencies() -> None:
     """Install what is missing, after asking the user. Nothing is installed while Slicer runs tests.
 
+    What searches can do without (OpenVINO) is asked for once: whoever declines it, or cannot have it, goes on without.
+
     Raises:
         RuntimeError: The user declined, or it could not be installed; one sentence.
     """
+    global _asked
     import slicer.packaging
 
+    if _asked and installed():
+        return
+    _asked = True
     try:
         _ensureTorch()
         requirements = slicer.packaging.load_requirements(REQUIREMENTS)
         slicer.packaging.pip_ensure(requirements, requester="LopsidedSeg")
-    except subprocess.CalledProcessError as error:
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        if installed():
+            return
+        if isinstance(error, RuntimeError):
+            raise
         raise RuntimeError(
             _("Python packages could not be installed; check the network connection, and the log for details.")
         ) from error

@@ -88,6 +88,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", torch)
     monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False)
+    from LopsidedSegLib import Dependencies
+
+    monkeypatch.setattr(Dependencies, "_asked", False)
     return calls
 
 
@@ -114,6 +117,29 @@ def test_dependencies_are_asked_for_when_they_are_needed(
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     with pytest.raises(RuntimeError, match="Install the PyTorch extension"):
         logic.suggest(volume("T1c"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("User declined"), subprocess.CalledProcessError(1, "pip")], ids=repr)
+def test_what_a_search_can_do_without_is_asked_for_once(
+    installed: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from LopsidedSegLib import Dependencies
+
+    def decline(*_: object, **__: object) -> None:
+        installed.append("asked")
+        raise error
+
+    needed = True
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", decline)
+    monkeypatch.setattr(Dependencies, "installed", lambda: needed)
+    for _ in range(2):
+        Dependencies.ensureDependencies()
+    assert installed == ["asked"]
+    needed = False
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"declined|could not be installed"):
+            Dependencies.ensureDependencies()
+    assert installed == ["asked"] * 3
 
 
 def test_the_process_is_warm_before_the_first_search(
