@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
@@ -51,6 +52,8 @@ class Predictor:
         probability = predictor.probability_map(study)
     """
 
+    _integers = False  # whether the network in use is in integers wherever it can be
+
     def __init__(self, model: Model, device: str | None = None) -> None:
         """
         Args:
@@ -62,40 +65,20 @@ class Predictor:
         """
         self.model = model
         self._wanted = choose_device(device)
-        self._use(
-            torch.device("cpu"), integers=self._wanted.type == "cpu"
-        )  # which take a moment, and no GPU needs them
         self._try_device()
 
     def _use(self, device: torch.device, integers: bool = True) -> None:
         """Build the network there: from the weights, for a device that failed may not give its own back."""
-        card = self.model.card
-        network = build_network(len(card.input.sequences), card.architecture)
-        weights = {name: torch.from_numpy(array) for name, array in self.model.weights.items()}
-        wanted, given = ({n: t.shape for n, t in tensors.items()} for tensors in (network.state_dict(), weights))
-        for name in sorted(wanted.keys() | given.keys()):
-            if wanted.get(name) != given.get(name):
-                raise InputError(
-                    f"{self.model.folder}: weights and architecture ({card.architecture.kind}) disagree at {name}; "
-                    "install the model again"
-                )
-        network.load_state_dict(weights)
-        fold(network.eval())
+        network = network_of(self.model)
         self.network: Network | IntegerNetwork = network.to(device)
         self.device, self._integers = device, integers
-        if device.type == "cpu":
+        if device.type != "cpu":
+            return
+        if integers and self.model.integers:
+            with suppress(ImportError, RuntimeError):  # OpenVINO is not here, or cannot use them
+                self.network = IntegerNetwork(self.model.integers, network.stride, network.halo)
+        if not self.in_integers:
             fuse(network, half_precision(device) or torch.float32)
-            if integers:
-                self.network = self._in_integers(network) or network
-
-    def _in_integers(self, network: Network) -> IntegerNetwork | None:
-        """Where the model has them, and OpenVINO is here and can use them."""
-        if self.model.integers is None:
-            return None
-        try:
-            return IntegerNetwork(self.model.integers, network.stride, network.halo)
-        except (ImportError, RuntimeError):
-            return None
 
     @property
     def in_integers(self) -> bool:
@@ -104,13 +87,14 @@ class Predictor:
 
     def _try_device(self, progress: Progress = lambda what, part: None) -> None:
         """Go (back) to the device, and the integers, that are wanted: another program may have left them room meanwhile."""
-        if (self.device, self._integers) != (self._wanted, True):
-            try:
-                self._use(self._wanted)
-            except RuntimeError as error:
-                progress(f"{self._wanted} cannot be used ({reason(error)}); going on with the CPU", 0.0)
-                if not self._integers:
-                    self._use(torch.device("cpu"))
+        if self._integers and self.device == self._wanted:
+            return
+        try:
+            self._use(self._wanted)
+        except RuntimeError as error:
+            progress(f"{self._wanted} cannot be used ({reason(error)}); going on with the CPU", 0.0)
+            if not self._integers:
+                self._use(torch.device("cpu"))
 
     def warm_up(self) -> None:
         """Do what only the first search has to: load the brain's network, start the device, choose its kernels."""
@@ -198,6 +182,27 @@ class RememberingPredictor(Predictor):
         mapped.array.flags.writeable = False
         self._last = images, mapped
         return mapped
+
+
+def network_of(model: Model) -> Network:
+    """A model's network in ``eval`` mode, its normalisation folded, in float32 on the CPU.
+
+    Raises:
+        InputError: weights that are not those of the card's architecture.
+    """
+    card = model.card
+    network = build_network(len(card.input.sequences), card.architecture)
+    weights = {name: torch.from_numpy(array) for name, array in model.weights.items()}
+    wanted, given = ({n: t.shape for n, t in tensors.items()} for tensors in (network.state_dict(), weights))
+    for name in sorted(wanted.keys() | given.keys()):
+        if wanted.get(name) != given.get(name):
+            raise InputError(
+                f"{model.folder}: weights and architecture ({card.architecture.kind}) disagree at {name}; "
+                "install the model again"
+            )
+    network.load_state_dict(weights)
+    fold(network.eval())
+    return network
 
 
 def tiled_logits(

@@ -245,10 +245,9 @@ def _worker(bench: Bench, study: Study, options: argparse.Namespace) -> Row:
 def _memory(bench: Bench, _: Study, options: argparse.Namespace) -> list[Row]:
     rows = []
     for sequences in (1, 4):
-        there = [n for n in (OURS, FLOATING, *PEERS[1:]) if n in bench.methods]
-        if sequences > 1 and FLOATING in there:
-            there.remove(FLOATING)  # no integers are made for the network of four, so that ours is without
-        for name in [NOTHING, *there, REFERENCE]:
+        # no integers are made for the network of four, so that ours is without
+        others = (FLOATING, *PEERS[1:]) if sequences == 1 else PEERS[1:]
+        for name in [NOTHING, OURS, *(n for n in others if n in bench.methods), REFERENCE]:
             command = [sys.executable, __file__, "--alone", name, "--sequences", str(sequences)]
             for option in ("study", "model", "network", "threads"):
                 if value := getattr(options, option):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lopsided.networks import Network, half_precision
+from lopsided.networks import Network, half_precision, import_openvino
 from torch.utils.flop_counter import FlopCounterMode
 
 _REPEATS = 5
@@ -53,12 +53,11 @@ def limits(device: torch.device) -> dict[str, float]:
 
 def _in_integers() -> dict[str, float]:
     """Of the best large convolution of 8-bit integers, where OpenVINO is installed: eight in a row, each with its rectification."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
-        import openvino
-        from openvino import opset13 as ops
+        openvino = import_openvino()
     except ImportError:
         return {}
+    ops = openvino.opset13
     rng, rates, shape, layers = np.random.default_rng(0), [], (64, 64, 48), 8
     for channels in (32, 64, 96, 128, 256):
         given = ops.parameter([1, channels, *shape], np.float32)

@@ -18,8 +18,7 @@ from lopsided import predict
 from lopsided import suggest as suggest_module
 from lopsided.annotation import Annotation
 from lopsided.model import Model
-from lopsided.networks import IntegerNetwork, Network, build_network, fold
-from lopsided.predict import Predictor
+from lopsided.predict import Predictor, network_of
 from lopsided.regions import region_of
 from lopsided.study import Study
 from lopsided.suggest import Suggestions, suggest
@@ -45,14 +44,15 @@ class Bench:
         ours = Predictor(model, device)
         self.device = ours.device
         self.kept: dict[int, tuple[Study, list[Geometry]]] = {}
-        plain = _plain(model).to(self.device)  # the peers' own, so that nothing done to ours is done to theirs
+        plain = network_of(model).to(self.device)  # the peers' own, so that nothing done to ours is done to theirs
         others, self.missing = peers(plain, self.device)
         self.methods = {OURS: ours}
-        if isinstance(ours.network, IntegerNetwork):
-            self.methods[FLOATING] = Predictor(replace(model, integers=None), device)
+        floating = replace(model, integers=None)
+        if ours.in_integers:
+            self.methods[FLOATING] = Predictor(floating, device)
         wider = {f"{name}, {OWN_CROP}": _padded(search, self) for name, search in others.items() if name in PEERS}
         for name, search in {**others, **wider, REFERENCE: in_one_piece(plain, self.device)}.items():
-            self.methods[name] = Predictor(model, device)
+            self.methods[name] = Predictor(floating, device)
             self.methods[name]._logits = _instead(search)  # type: ignore[method-assign]
         self.operations = operations(plain, (1, len(model.card.input.sequences), 64, 64, 64)) / 64**3
 
@@ -122,14 +122,6 @@ def _padded(search: Search, bench: Bench) -> Search:
         return logits[..., around[4] :, around[2] :, around[0] :][..., :k, :j, :i]
 
     return on_more
-
-
-def _plain(model: Model) -> Network:
-    """The model's network in float32, batch normalisation folded: as any peer would run it."""
-    network = build_network(len(model.card.input.sequences), model.card.architecture)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
-    fold(network.eval())
-    return network
 
 
 def _instead(search: Search) -> Callable[..., torch.Tensor]:

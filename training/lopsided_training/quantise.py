@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -21,9 +20,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from lopsided.errors import InputError
-from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, Integers, Model, ModelCard, load_model
-from lopsided.networks import ResidualUNet, build_network, fold
-from lopsided.predict import Predictor
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, IntegerFiles, Integers, Model, ModelCard, load_model
+from lopsided.networks import ResidualUNet, import_openvino
+from lopsided.predict import Predictor, network_of
 
 from .dataset import Case, digest, read_dataset
 
@@ -49,20 +48,22 @@ def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callab
             that cannot be written to.
     """
     model = load_model(folder)
-    network = build_network(len(model.card.input.sequences), model.card.architecture)
+    network = network_of(model)
     if not isinstance(network, ResidualUNet):
         raise InputError(
             f"{folder}: only residual U-Nets can be run in integers, and this is {model.card.architecture.kind}; "
             "use the model as it is"
         )
     cases = read_dataset(dataset)[:studies]
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
-    fold(network.eval())
-    graph, weights, software = _integers(network, list(_tiles(model, cases, say)))
-    data = f"{len(cases)} studies, digest {digest(cases)}"
-    integers = Integers(graph_sha256=_hash(graph), weights_sha256=_hash(weights), data=data, software=software)
+    files = _integers(network, list(_tiles(model, cases, say)))
+    integers = Integers(
+        graph_sha256=_hash(files.graph),
+        weights_sha256=_hash(files.weights),
+        data=f"{len(cases)} studies, digest {digest(cases)}",
+        software={package: version(package) for package in ("nncf", "openvino")},
+    )
     card = model.card.model_copy(update={"integers": integers}).signed()
-    _write(folder, model.card, card, {INTEGER_GRAPH: graph, INTEGER_WEIGHTS: weights})
+    _write(folder, model.card, card, {INTEGER_GRAPH: files.graph, INTEGER_WEIGHTS: files.weights})
     return card
 
 
@@ -78,12 +79,10 @@ def _tiles(model: Model, cases: list[Case], say: Callable[[str], None]) -> Itera
         say(f"{number}/{len(cases)} {case.name}")
 
 
-def _integers(network: ResidualUNet, tiles: list[np.ndarray]) -> tuple[bytes, bytes, dict[str, str]]:
-    """The content of OpenVINO's two files, and the versions of what made them."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # nobody is told
+def _integers(network: ResidualUNet, tiles: list[np.ndarray]) -> IntegerFiles:
     try:
+        openvino = import_openvino()
         import nncf
-        import openvino
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     except ImportError as error:
@@ -91,10 +90,8 @@ def _integers(network: ResidualUNet, tiles: list[np.ndarray]) -> tuple[bytes, by
     nncf.set_log_level(logging.ERROR)
     sequences = tiles[0].shape[1]
     shape = openvino.PartialShape([1, sequences, -1, -1, -1])
-    with (
-        torch.no_grad(),
-        warnings.catch_warnings(action="ignore"),
-    ):  # it traces as it always did, which PyTorch calls deprecated
+    # it traces as it always did, which PyTorch calls deprecated
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         whole = openvino.convert_model(_AtOnce(network), example_input=torch.from_numpy(tiles[0]), input=[shape])
     quantised = nncf.quantize(
         whole,
@@ -109,8 +106,7 @@ def _integers(network: ResidualUNet, tiles: list[np.ndarray]) -> tuple[bytes, by
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / INTEGER_GRAPH
         openvino.save_model(quantised, path, compress_to_fp16=False)
-        graph, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
-    return graph, weights, {package: version(package) for package in ("nncf", "openvino")}
+        return IntegerFiles(path.read_bytes(), path.with_suffix(".bin").read_bytes())
 
 
 class _AtOnce(torch.nn.Module):

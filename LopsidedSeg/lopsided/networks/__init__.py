@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..architectures import Architecture, DeepLabSizes
 from .deeplab import DeepLab25D
 from .fused import fuse
-from .integers import IntegerNetwork
+from .integers import IntegerNetwork, import_openvino
 from .layers import fold
 from .precision import autocast, half_precision
 from .residual_unet import ResidualUNet
@@ -20,6 +20,7 @@ __all__ = [
     "fold",
     "fuse",
     "half_precision",
+    "import_openvino",
 ]
 
 Network = DeepLab25D | ResidualUNet

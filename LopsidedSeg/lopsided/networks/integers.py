@@ -7,11 +7,23 @@ How they are made from a network: :mod:`lopsided_training.quantise`.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..model import IntegerFiles
+
+
+def import_openvino() -> Any:
+    """The package, kept from telling its makers over the network that it was imported.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # what tells them; it can do without
+    return import_module("openvino")
 
 
 class IntegerNetwork:
@@ -28,10 +40,7 @@ class IntegerNetwork:
             ImportError: OpenVINO is not installed.
             RuntimeError: it cannot use the files on this processor.
         """
-        # Importing OpenVINO tells its makers so over the network; without this package, which it can do without, it does not.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        import openvino
-
+        openvino = import_openvino()
         self.stride, self.halo = stride, halo
         core, weights = openvino.Core(), openvino.Tensor(np.frombuffer(files.weights, np.uint8))
         settings = {
