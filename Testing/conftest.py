@@ -21,6 +21,7 @@ from lopsided.model import (
     load_model,
 )
 from lopsided.networks import build_network
+from lopsided.study import Study
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided_training.config import FitConfig
 from safetensors.torch import save_file
@@ -94,6 +95,12 @@ def head() -> Callable[..., Volume]:
     return make_head
 
 
+@pytest.fixture
+def study() -> Study:
+    """A head with a bright spot, on a small grid."""
+    return Study(make_head(make_geometry((72, 64, 56)), [((15.0, 40.0, 30.0), 3.0)]))
+
+
 def make_card(weights: bytes, **changes: object) -> ModelCard:
     """A model card for a small network."""
     fields: dict[str, object] = {
@@ -157,11 +164,12 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("heads")
     grid = make_geometry((72, 64, 56))
     for n, spots in enumerate([[((15.0, 40.0, 30.0), 3.0)], []]):
-        image = make_head(grid, spots)
-        for kind, array in (("imagesTr", image.array), ("labelsTr", (image.array > 200).astype(np.uint8))):
-            (folder / kind).mkdir(exist_ok=True)
-            name = f"head_{n}_0000" if kind == "imagesTr" else f"head_{n}"
-            sitk.WriteImage(to_sitk(array, grid), str(folder / kind / f"{name}.nii.gz"))
+        image = make_head(grid, spots).array
+        files = {f"imagesTr/head_{n}_0000": image, f"labelsTr/head_{n}": (image > 200).astype(np.uint8)}
+        for name, array in files.items():
+            path = folder / f"{name}.nii.gz"
+            path.parent.mkdir(exist_ok=True)
+            sitk.WriteImage(to_sitk(array, grid), str(path))
     described = {"channel_names": {"0": "t1c"}, "labels": {"background": 0, "lesion": 1}, "file_ending": ".nii.gz"}
     (folder / "dataset.json").write_text(json.dumps({**described, "numTraining": 2}), encoding="utf-8")
     return folder

@@ -47,11 +47,6 @@ class Memory(TorchDispatchMode):
 
 
 @pytest.fixture
-def study(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> Study:
-    return Study(head(geometry((72, 64, 56)), [((15.0, 40.0, 30.0), 3.0)]))
-
-
-@pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, Exception], Memory]:
     """Of the network alone, with a limit to each tensor."""
     forward = ResidualUNet.forward

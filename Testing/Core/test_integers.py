@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,17 +16,11 @@ from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, Model, load_card, loa
 from lopsided.networks import IntegerNetwork
 from lopsided.predict import Predictor, tiled_logits
 from lopsided.study import Study
-from lopsided.volume import Geometry, Volume
 
 
 @pytest.fixture
 def integers(integer_folder: Path) -> Model:
     return load_model(integer_folder)
-
-
-@pytest.fixture
-def study(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> Study:
-    return Study(head(geometry((72, 64, 56)), [((15.0, 40.0, 30.0), 3.0)]))
 
 
 @pytest.fixture

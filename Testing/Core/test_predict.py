@@ -18,11 +18,6 @@ from lopsided.volume import Geometry, Vector, Volume
 from scipy import ndimage
 
 
-@pytest.fixture
-def study(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> Study:
-    return Study(head(geometry((72, 64, 56)), [((15.0, 40.0, 30.0), 3.0)]))
-
-
 def test_the_map_is_on_the_inputs_grid(model: Model, head: Callable[..., Volume], oblique: Geometry) -> None:
     study = Study(head(oblique))
     probability = Predictor(model, "cpu").probability_map(study)
