@@ -75,10 +75,14 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     weights = (run / "model.safetensors").stat().st_mtime_ns
     shutil.rmtree(run / "evaluation")
     assert load_model(again()).card.weights_sha256 == model.card.weights_sha256
-    assert [line for line in said if "there already" in line] == [
-        f"{part}: there already" for part in ("train", "calibrate", "evaluate", "run")
-    ]
+    parts = ["train", "calibrate", "evaluate", "run"]
+    assert [line for line in said if "there already" in line] == [f"{part}: there already" for part in parts]
     assert (run / "model.safetensors").stat().st_mtime_ns == weights
+    files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / recipe.name).iterdir()}
+    again()
+    parts += ["evaluation", "model"] + ["integers"] * bool(find_spec("nncf"))
+    assert [line for line in said if "there already" in line] == [f"{part}: there already" for part in parts]
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / recipe.name).iterdir()} == files
     with pytest.raises(InputError, match="holds 3 studies, not the 2"):
         reproduce(recipe, anatomies, REAL, tmp_path / "out", studies=2)
 

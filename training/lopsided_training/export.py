@@ -15,10 +15,11 @@ from .evaluation import EVALUATION, FOLDER, Estimate, Evaluation, read_evaluatio
 from .runs import WEIGHTS, read_run
 
 LICENCE = "Apache-2.0"
+README = "README.md"  # of the model folder, its card for people; written last
 
 
 def export(run: Path, out: Path, *, title: str, data: str, evaluated_on: str, limitations: str) -> ModelCard:
-    """Write ``model.safetensors``, ``model.json`` and ``README.md`` to ``out``.
+    """Write ``model.safetensors``, ``model.json`` and ``README.md`` to ``out``, in this order.
 
     Confidence, threshold and all figures are those of the run's ``evaluation/evaluation.json``, and so are the scales
     that it searches at.
@@ -65,7 +66,7 @@ def export(run: Path, out: Path, *, title: str, data: str, evaluated_on: str, li
         out.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(run / WEIGHTS, out / WEIGHTS)
         (out / "model.json").write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (out / "README.md").write_text("\n".join(_readme(card, evaluation)), encoding="utf-8")
+        (out / README).write_text("\n".join(_readme(card, evaluation)), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     return card

@@ -8,14 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lopsided.errors import InputError
-from lopsided.model import Scale
+from lopsided.model import Scale, load_card
 from lopsided.model import Sequence as SequenceName
 from pydantic import Field
 
 from .config import Section, bundled, read_config
 from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
-from .export import export
+from .export import README, export
 from .fit import fit
 from .quantise import quantise
 from .records import StudyRecord
@@ -89,7 +89,7 @@ def reproduce(
         wanted: Studies = getattr(recipe, part)
         wanted = wanted.model_copy(update={"studies": min(wanted.studies, studies or wanted.studies)})
         simulate_studies(wanted, anatomies, real, out / part, sequences=recipe.sequences, jobs=jobs, say=say)
-    run = out / "run"
+    run, model = out / "run", out / recipe.name
     if (run / RUN).exists():
         say("run: there already")
     else:
@@ -107,16 +107,21 @@ def reproduce(
             scales=recipe.scales,
             say=say,
         )
-    model = out / recipe.name
-    export(
-        run,
-        model,
-        title=recipe.title,
-        data=recipe.data,
-        evaluated_on=recipe.evaluated_on,
-        limitations=recipe.limitations,
-    )
-    if find_spec("nncf"):
+        (model / README).unlink(missing_ok=True)  # of another evaluation
+    if (model / README).exists():
+        say("model: there already")
+    else:
+        export(
+            run,
+            model,
+            title=recipe.title,
+            data=recipe.data,
+            evaluated_on=recipe.evaluated_on,
+            limitations=recipe.limitations,
+        )
+    if load_card(model).integers:
+        say("integers: there already")
+    elif find_spec("nncf"):
         quantise(model, out / "calibrate", say=lambda line: say(f"integers: {line}"))
     else:
         say("integers: left out, for NNCF is not installed")
