@@ -21,8 +21,8 @@ class _Bootstrap(_Loss):
     """``beta`` is reached linearly from 1 after ``warm_up`` steps: a network that knows nothing yet would confirm its
     own guesses."""
 
-    alpha: float = Field(4.0, gt=0)
-    beta: float = Field(0.5, ge=0, le=1)
+    alpha: float = Field(10.0, gt=0)
+    beta: float = Field(0.4, ge=0, le=1)
     variant: Literal["hard", "soft"] = "hard"
     warm_up: int = Field(500, ge=0)
 
@@ -43,8 +43,6 @@ class LopsidedConfig(_Bootstrap):
 
     weighs_lesions: ClassVar[bool] = True
     kind: Literal["lopsided"] = "lopsided"
-    alpha: float = Field(10.0, gt=0)
-    beta: float = Field(0.4, ge=0, le=1)
 
 
 class WeightedCrossEntropyConfig(_Loss):
@@ -60,6 +58,7 @@ class SymmetricBootstrapConfig(_Bootstrap):
     """:func:`~lopsided_training.losses.symmetric_bootstrap_loss`, by default with Reed's beta for ``hard``."""
 
     kind: Literal["symmetric-bootstrap"] = "symmetric-bootstrap"
+    alpha: float = Field(4.0, gt=0)
     beta: float = Field(0.8, ge=0, le=1)
 
 
