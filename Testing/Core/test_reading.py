@@ -1,6 +1,7 @@
 """Every format gives the same volume, and what cannot be used is refused in one line."""
 
 import gzip
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import SimpleITK as sitk
 from lopsided.errors import InputError
 from lopsided.reading import read_array, read_volume
 from lopsided.volume import Geometry, Volume, to_sitk
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 WriteSeries = Callable[..., None]
 
@@ -101,12 +102,25 @@ def test_truncated(volume: Volume, tmp_path: Path, suffix: str, kept: float) -> 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers(volume: Volume, tmp_path: Path, value: float) -> None:
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha"])
+def test_values_that_are_no_numbers(volume: Volume, tmp_path: Path, value: float, kind: type, suffix: str) -> None:
     volume.array[3, 4, 5] = value
-    path = tmp_path / "image.nrrd"
-    sitk.WriteImage(to_sitk(volume.array, volume.geometry), str(path))
+    path = tmp_path / f"image.{suffix}"
+    sitk.WriteImage(to_sitk(volume.array.astype(kind), volume.geometry), str(path))
     with pytest.raises(InputError, match="1 of 93600 voxels are NaN or infinite"):
         read_volume(path)
+
+
+def test_a_nifti_file_may_say_more_than_its_header(volume: Volume, tmp_path: Path) -> None:
+    """An extension lies between header and voxels, and is not to be read as voxels."""
+    path = tmp_path / "image.nii"
+    sitk.WriteImage(to_sitk(volume.array.astype(np.float32), volume.geometry), str(path))
+    content = bytearray(path.read_bytes())
+    content[108:112] = struct.pack("<f", 352 + 1024)  # vox_offset
+    extension = b"\x01\0\0\0" + struct.pack("<2i", 1024, 6) + b"\xff" * 1016  # \xff: NaN, were it a float
+    path.write_bytes(content[:348] + extension + content[352:])
+    assert_array_equal(read_volume(path).array, volume.array)
 
 
 def test_a_constant_image(volume: Volume, tmp_path: Path) -> None:
