@@ -176,28 +176,31 @@ def record(condition: str, loss: str, seed: int, scores: tuple[float, ...]) -> R
 def test_a_table_by_hand() -> None:
     records = [
         record("none", "standard", 1, (0.9, 0.8, 0.6, 0.1)),  # all found at ½, one false a scan
+        record("none", "standard", 2, (0.9, 0.2, 0.1, 0.05)),  # a poor seed
         record("random-50", "standard", 1, (0.2, 0.6, 0.1, 0.05)),  # the small one is below ½; none false above it
         record("random-50", "standard", 2, (0.9, 0.8, 0.6, 0.1)),
         record("none", "dice-ce", 1, (0.9, 0.3, 0.1, 0.1)),
         record("random-50", "dice-ce", 1, (0.9, 0.3, 0.1, 0.1)),
         record("random-50", "nnpu", 1, (0.9, 0.8, 0.1, 0.1)),
+        record("random-50", "tversky", 3, (0.9, 0.8, 0.1, 0.1)),
     ]
     every = rows(records)
     table = {(row.condition, row.measure): row for row in every if row.loss == "standard"}
     others = {row.loss: row for row in every if (row.condition, row.measure) == ("random-50", "half")}
-    assert table["none", "half"].value == 1
+    assert table["none", "half"].value == pytest.approx(0.75)
     assert table["random-50", "half"].value == pytest.approx(0.75)
-    assert table["random-50", "half"].part == pytest.approx(0.75)
-    assert (others["dice-ce"].part, others["dice-ce"].own) == (0.5, 1), "of the baseline's, and of its own"
+    assert table["random-50", "half"].part == pytest.approx(1)
+    assert (others["dice-ce"].part, others["dice-ce"].own) == (0.5, 1), "of the baseline's in this seed, and of its own"
     assert others["nnpu"].part == 1
+    assert np.isnan(others["tversky"].part), "the baseline was not trained with that seed"
     assert np.isnan(others["nnpu"].own), "it was never trained on all labels"
     assert table["random-50", "half"].spread == pytest.approx(0.5 / np.sqrt(2))
     assert table["random-50", "half_fp"].value == pytest.approx(0.5)
     assert table["random-50", "froc"].value == 1, "the order of scores is right in every run"
     assert table["random-50", "half"].seeds == 2
-    assert np.isnan(table["none", "half"].spread)
+    assert np.isnan(others["nnpu"].spread)
     with pytest.raises(InputError, match="no result of standard with all labels yet"):
-        rows(records[1:])
+        rows(records[2:])
 
 
 def test_memory_and_conditions_are_drawn_where_half_is_missing(tmp_path: Path) -> None:

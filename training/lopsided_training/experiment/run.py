@@ -25,7 +25,7 @@ from .censoring import censor
 from .plan import ExperimentConfig, Run
 from .results import Record
 
-_KEPT_FALSE = 60  # false candidates kept a case, the most confident: enough for 8 a scan on average
+_KEPT_FALSE = 60  # false candidates kept a case, the most confident, and all with p ≥ ½: enough for 8 a scan on average
 _WATCHED = 60  # lesions, annotated and hidden each, that memory is watched on
 
 
@@ -198,12 +198,12 @@ def shortened(result: CaseResult) -> CaseRecord:
     kept = []
     for n in order:
         false += not result.hits[n]
-        if result.hits[n] or false <= _KEPT_FALSE:
+        if result.hits[n] or false <= _KEPT_FALSE or result.scores[n] >= 0.5:
             kept.append(int(n))
     return CaseRecord(
         name=result.name,
         diameters=tuple(round(float(d), 2) for d in result.diameters),
-        scores=tuple(round(float(result.scores[n]), 5) for n in kept),
+        scores=tuple(float(f"{result.scores[n]:.8g}") for n in kept),  # all that float32 has: near 1 it matters
         hits=tuple(result.hits[n] for n in kept),
     )
 

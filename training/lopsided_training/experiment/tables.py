@@ -31,8 +31,8 @@ _SHOWN = ("half", "half_fp", "froc", "at_1", "at_2", "froc_small")
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of a loss at a condition: its mean over seeds; as a ``part`` of the baseline's with all labels; and of
-    its ``own`` with all labels, NaN where that is not there.
+    """One measure of a loss at a condition: its mean over seeds; as a ``part`` of the baseline's with all labels, in the same
+    seeds; and of its ``own`` with all labels. A part is NaN where one of these seeds is not there.
 
     ``low`` and ``high``: 95 % intervals over test patients. ``spread``: the standard deviation over seeds, NaN for one.
     """
@@ -63,29 +63,29 @@ def rows(records: Sequence[RunRecord], baseline: str = "standard") -> list[Row]:
     Raises:
         InputError: no result of the baseline, or test cases that differ.
     """
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
-    for record in records:
-        groups.setdefault((record.condition, record.loss), []).append(record)
-    if ("none", baseline) not in groups:
+    results = {(r.condition, r.loss, r.seed): [case.result() for case in r.test] for r in records}
+    if not any(key[:2] == ("none", baseline) for key in results):
         raise InputError(f"no result of {baseline} with all labels yet, which the others are measured against")
-    results = {key: [[case.result() for case in record.test] for record in group] for key, group in groups.items()}
-    cases = {tuple(case.name for case in seed) for group in results.values() for seed in group}
-    if len(cases) > 1:
+    if len({tuple(case.name for case in cases) for cases in results.values()}) > 1:
         raise InputError("these results were tested on different cases; keep experiments apart")
-    first = next(iter(results.values()))[0]
+    first = next(iter(results.values()))
     weights = np.concatenate([np.ones((1, len(first)), int), patient_weights(first)])
-    measured = {key: [_measures(seed, weights) for seed in group] for key, group in results.items()}
-    means = {
-        key: {m: np.mean([seed[m] for seed in seeds], axis=0) for m in MEASURES} for key, seeds in measured.items()
-    }
+    measured = {key: _measures(cases, weights) for key, cases in results.items()}
+
+    def values(condition: str, loss: str, seeds: list[int], measure: str) -> np.ndarray:
+        """(seed, resample), NaN for a seed that is not there."""
+        unknown = {measure: np.full(len(weights), np.nan)}
+        return np.array([measured.get((condition, loss, seed), unknown)[measure] for seed in seeds])
+
     found = []
-    for (condition, loss), seeds in measured.items():
-        for measure, mean in means[condition, loss].items():
-            spread = np.std([seed[measure][0] for seed in seeds], ddof=1) if len(seeds) > 1 else np.nan
+    for condition, loss in dict.fromkeys(key[:2] for key in results):
+        seeds = sorted(key[2] for key in results if key[:2] == (condition, loss))
+        for measure in MEASURES:
+            here = values(condition, loss, seeds, measure)
+            mean, spread = here.mean(axis=0), here[:, 0].std(ddof=1) if len(seeds) > 1 else np.nan
             numbers = [mean[0], *interval(mean[1:]), spread]
-            for reference in (("none", baseline), ("none", loss)):
-                whole = means[reference][measure] if reference in means else np.full_like(mean, np.nan)
-                part = ratio(mean, whole)
+            for reference in (baseline, loss):  # a seed that is lucky is so with all labels too
+                part = ratio(mean, values("none", reference, seeds, measure).mean(axis=0))
                 numbers += [part[0], *interval(part[1:])]
             found.append(Row(condition, loss, measure, len(seeds), *(float(n) for n in numbers)))
     return found
