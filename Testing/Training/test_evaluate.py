@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from lopsided.dataset.store import digest
 from lopsided.errors import InputError
 from lopsided.model import Model, load_model
 from lopsided.study import Study
@@ -113,7 +114,8 @@ def run(tmp_path: Path, model_folder: Path) -> Path:
     card = load_model(model_folder).card
     config = FitConfig(network=card.architecture, input=card.input)
     (folder / "config.json").write_text(config.model_dump_json())
-    (folder / "run.json").write_text('{"machine": "none", "hours": 0, "software": {}, "steps": 1, "start_from": null}')
+    facts = {"cases": {}, "machine": "none", "hours": 0, "software": {}, "steps": 1, "start_from": None}
+    (folder / "run.json").write_text(json.dumps(facts))
     (folder / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes())
     return folder
 
@@ -229,11 +231,11 @@ def test_a_model_keeps_its_calibration_and_threshold(model_folder: Path, three: 
         measure(model_folder, three, tmp_path / "finer", scales=(0.8,))
 
 
-def of_one_patient(dataset: Path, *cases: str) -> None:
-    """Say in a dataset that the cases are of patient p1."""
+def of_one_patient(dataset: Path, *cases: str, patient: str = "p1") -> None:
+    """Say in a dataset that the cases are of one patient."""
     (dataset / "reviews").mkdir()
     for case in cases:
-        record = {"software": "", "notice": "", "case": case, "patient": "p1", "images": {}, "readings": []}
+        record = {"software": "", "notice": "", "case": case, "patient": patient, "images": {}, "readings": []}
         record["grid"] = {"size": [1, 1, 1], "spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [1] * 9}
         (dataset / "reviews" / f"{case}.json").write_text(json.dumps(record))
 
@@ -243,6 +245,38 @@ def test_a_calibration_is_not_measured_on_its_own_patients(run: Path, three: Pat
     of_one_patient(further, "y")
     with pytest.raises(InputError, match="case y is of patient p1"):
         measure(run, three, None, calibrate=further)
+
+
+def test_a_patient_whose_case_has_their_name_is_the_same(run: Path, three: Path, further: Path) -> None:
+    of_one_patient(further, "y", patient="b")
+    with pytest.raises(InputError, match=r"case y is of patient b, as is case b of .*three"):
+        measure(run, three, None, calibrate=further)
+
+
+def test_a_run_is_not_measured_on_what_it_was_trained_on(run: Path, three: Path, further: Path) -> None:
+    cases = {c.name: {"patient": c.patient, "t1c": digest(c.images["t1c"])} for c in read_dataset(further)}
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8")) | {"cases": cases}
+    (run / "run.json").write_text(json.dumps(facts))
+    for dataset, calibrate in ((further, None), (three, further)):
+        with pytest.raises(InputError, match=r"further: case x is case x of what .*run was trained on"):
+            measure(run, dataset, None, calibrate=calibrate)
+    measure(run, three, None)
+
+
+def test_lesions_are_what_the_run_was_trained_to_find(run: Path, three: Path) -> None:
+    """Or it is measured against what it should leave alone, such as oedema."""
+    description = json.loads((three / "dataset.json").read_text(encoding="utf-8"))
+    description["labels"] |= {"oedema": 2}
+    (three / "dataset.json").write_text(json.dumps(description))
+    label = cubes([BIG]) + 2 * cubes([SMALL]).astype(np.uint8)
+    sitk.WriteImage(to_sitk(label, GRID), str(three / "labelsTr" / "a.nii.gz"))
+    both = measure(run, three, None)
+    config = read_run(run).config.model_copy(update={"lesion_labels": (1,)})
+    (run / "config.json").write_text(config.model_dump_json())
+    one = measure(run, three, None)
+    assert (both.dataset.lesions, one.dataset.lesions) == (3, 2)
+    assert both.dataset.digest != one.dataset.digest, "so that they are not compared"
+    assert measure(run, three, None, lesion_labels=(2,)).dataset.lesions == 1
 
 
 def test_cases_of_one_patient_are_resampled_together(run: Path, three: Path) -> None:
@@ -384,7 +418,7 @@ def test_calibrating_needs_true_and_false_candidates(run: Path, three: Path, mak
 
 def test_settings_of_another_software_are_named(run: Path) -> None:
     facts = (run / "run.json").read_text()
-    (run / "run.json").write_text('{"machine": "none"}')
+    (run / "run.json").write_text('{"cases": {}, "machine": "none"}')
     with pytest.raises(InputError, match="does not say hours"):
         read_run(run)
     (run / "run.json").write_text(facts)

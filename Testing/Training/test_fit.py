@@ -291,6 +291,30 @@ def test_a_run_folder_of_other_settings_is_refused(dataset: Path, tmp_path: Path
         run(dataset, tmp_path, small.model_copy(update={"seed": 2}))
 
 
+def test_a_run_that_began_on_other_data_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    """Or cases that were trained on may be held out when it goes on, and run.json says what is not so."""
+    changed = tmp_path / "changed"
+    shutil.copytree(dataset, changed)
+    label = next(iter(sorted((changed / "labelsTr").iterdir())))
+    sitk.WriteImage(sitk.ReadImage(str(label)) * 0, str(label))
+    run(dataset, tmp_path / "run", small)
+    with pytest.raises(InputError, match=r"holds a run with other data, or another start \(data\.json\)"):
+        run(changed, tmp_path / "run", small)
+    with pytest.raises(InputError, match="another start"):
+        run(dataset, tmp_path / "run", small, start_from=tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.ckpt").unlink()  # it had not begun
+    run(changed, tmp_path / "run", small)
+
+
+def test_other_lesions_are_prepared_anew(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    found = []
+    for lesion in (frozenset({1}), frozenset({7})):
+        (case, *_) = (replace(case, lesion=lesion) for case in read_dataset(dataset))
+        found.append(len(prepare([case], small, tmp_path)[0].centres))
+    assert found[0] > 0
+    assert found[1] == 0
+
+
 def test_labels_without_a_lesion_are_refused_before_training(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
     shutil.copytree(dataset, tmp_path / "empty")
     for label in (tmp_path / "empty" / "labelsTr").iterdir():

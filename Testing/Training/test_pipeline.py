@@ -30,8 +30,16 @@ def test_evaluation_and_export_make_a_model_that_loads(
     run, further = tmp_path / "run", tmp_path / "further"
     fitting.fit(dataset, run, config, accelerator="cpu", say=lambda line: None)
     simulate([str(label_map)], further, studies=2, seed=21, mean_lesions=8)
+    simulate([str(label_map)], tmp_path / "calibrate", studies=3, seed=31, mean_lesions=8)
     measured = evaluate(
-        run, further, None, calibrate=dataset, budget=1.0, scales=(1.25, 0.8), device="cpu", say=lambda line: None
+        run,
+        further,
+        None,
+        calibrate=tmp_path / "calibrate",
+        budget=1.0,
+        scales=(1.25, 0.8),
+        device="cpu",
+        say=lambda line: None,
     )
     assert (measured.dataset.cases, measured.score) == (2, "confidence")
     card = export_tiny(run, tmp_path / "tiny")

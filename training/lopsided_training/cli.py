@@ -157,6 +157,12 @@ def evaluate(
             help="For a run: of the voxels to search in, to those of input.spacing_mm; repeatable. 1 if not given.",
         ),
     ] = None,
+    lesion_label: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="A label value that is a lesion; repeatable. If not given a run's lesion_labels, or all but 0."
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,
     seed: Annotated[int, typer.Option(help="Of the resamples that intervals are made from.")] = 1,
 ) -> None:
@@ -170,6 +176,7 @@ def evaluate(
         calibrate=calibrate,
         budget=false_positives,
         scales=tuple(scale) if scale else None,
+        lesion_labels=tuple(lesion_label or ()),
         device=device,
         seed=seed,
         say=_say,

@@ -39,12 +39,24 @@ _UNCALIBRATED_THRESHOLD = 0.5  # of the peak probability
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A case that something was learnt from or measured on. ``t1c``: the hash of its file."""
+
+    name: str
+    patient: str
+    t1c: str
+
+
+@dataclass(frozen=True)
 class _Dataset:
     """Cases, and the hashes of each one's files, by case and sequence or ``label``."""
 
     folder: Path
     cases: list[Case]
     files: dict[str, dict[str, str]]
+
+    def seen(self) -> list[Seen]:
+        return [Seen(case.name, case.patient, self.files[case.name]["t1c"]) for case in self.cases]
 
     def facts(self, results: list[CaseResult]) -> DatasetFacts:
         return DatasetFacts(
@@ -73,6 +85,7 @@ def evaluate(
     calibrate: Path | None = None,
     budget: float | None = None,
     scales: tuple[float, ...] | None = None,
+    lesion_labels: tuple[int, ...] = (),
     device: str | None = None,
     seed: int = 1,
     resamples: int = RESAMPLES,
@@ -88,14 +101,17 @@ def evaluate(
             default threshold chosen. Without, candidates are ranked by their peak probability.
         budget: false positives a scan at the default threshold, on the studies of ``calibrate``; 2 where None.
         scales: for a run: of the voxels that it searches in, to those of its ``input``; 1 where None.
+        lesion_labels: the label values that are lesions, in both datasets; where empty those that a run was trained with,
+            all but 0 for a model.
         device: ``cpu``, ``cuda`` or ``mps``; the fastest there is where None.
         seed: of the resamples.
         resamples: of the patients, for intervals.
         say: takes lines of progress.
 
     Raises:
-        InputError: no finished run and no model; a dataset that cannot be used; studies to calibrate on that are also
-            measured, or that give nothing to fit; options that do not go together.
+        InputError: no finished run and no model; a dataset that cannot be used; studies or patients to measure or calibrate
+            on that a run was trained on, or that are in both; studies that give nothing to fit; options that do not go
+            together.
     """
     began = time.monotonic()
     is_run = (subject / CONFIG).exists() or (subject / RUN).exists()
@@ -108,13 +124,21 @@ def evaluate(
     if out is None and not is_run:
         raise InputError("no --out; give a folder for the evaluation of a model")
     out = out or subject / FOLDER
-    model = read_run(subject).model(scales or (1.0,)) if is_run else load_model(find_model(str(subject)))
+    run = read_run(subject) if is_run else None
+    model = run.model(scales or (1.0,)) if run else load_model(find_model(str(subject)))
     predictor = Predictor(model, device)
     card = predictor.model.card
-    measured = _read(dataset)
-    further = _read(calibrate) if calibrate else None
+    lesion_labels = lesion_labels or (run.config.lesion_labels if run else ())
+    measured = _read(dataset, lesion_labels)
+    further = _read(calibrate, lesion_labels) if calibrate else None
     if further:
-        _refuse_common(measured, further)
+        _refuse_common(
+            further, measured.seen(), f"{measured.folder}; a calibration is measured on others than it was fitted on"
+        )
+    if run:
+        trained = [Seen(name, facts["patient"], facts["t1c"]) for name, facts in run.facts["cases"].items()]
+        for used in filter(None, (measured, further)):
+            _refuse_common(used, trained, f"what {subject} was trained on; a network is measured on others")
     with all_or_nothing(out, overwrite=True, ours=_OURS) as folder:
         if further:
             known = examine(predictor, further.cases, say)
@@ -144,27 +168,30 @@ def evaluate(
     return evaluation
 
 
-def _read(folder: Path) -> _Dataset:
-    cases = read_dataset(folder)
-    return _Dataset(
-        folder, cases, {c.name: {n: digest(p) for n, p in (c.images | {"label": c.label}).items()} for c in cases}
-    )
+def _read(folder: Path, lesion_labels: tuple[int, ...]) -> _Dataset:
+    cases = read_dataset(folder, lesion_labels)
+    files = {c.name: {n: digest(p) for n, p in (c.images | {"label": c.label}).items()} for c in cases}
+    for case in cases:
+        if case.lesion:  # the same file with other lesions in it is another truth
+            files[case.name]["label"] += f" {sorted(case.lesion)}"
+    return _Dataset(folder, cases, files)
 
 
-def _refuse_common(measured: _Dataset, further: _Dataset) -> None:
-    names = {hashes["t1c"]: name for name, hashes in measured.files.items()}
-    for name, hashes in further.files.items():
-        if hashes["t1c"] in names:
+def _refuse_common(dataset: _Dataset, others: list[Seen], where: str) -> None:
+    """Raises InputError where a study or a patient of the dataset is among the others."""
+    images = {other.t1c: other for other in others}
+    patients = {other.patient: other for other in others}
+    for case in dataset.seen():
+        if case.t1c in images:
             raise InputError(
-                f"{further.folder}: case {name} is case {names[hashes['t1c']]} of {measured.folder}; a calibration is "
-                "measured on studies that it was not fitted on, so take it out of one of the two"
+                f"{dataset.folder}: case {case.name} is case {images[case.t1c].name} of {where}, so take it out of one of them"
             )
-    pseudonyms = {c.patient for c in measured.cases if c.patient != c.name}
-    for case in further.cases:
-        if case.patient in pseudonyms:
+        other = patients.get(case.patient)
+        # where nobody says who a case is of, it has the name of the case: that two datasets count alike says nothing
+        if other and not (case.patient == case.name and other.patient == other.name):
             raise InputError(
-                f"{further.folder}: case {case.name} is of patient {case.patient}, of whom {measured.folder} has a case "
-                "too; a calibration is measured on patients that it was not fitted on, so take it out of one of the two"
+                f"{dataset.folder}: case {case.name} is of patient {case.patient}, as is case {other.name} of {where}, so "
+                "take it out of one of them"
             )
 
 

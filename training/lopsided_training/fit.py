@@ -14,6 +14,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lopsided import __version__
+from lopsided.dataset import store
 from lopsided.errors import InputError
 from lopsided.model import Model, load_model
 from lopsided.networks import Network, build_network
@@ -23,8 +24,8 @@ from .dataset import digest, read_dataset
 from .losses.settings import OracleIgnoreConfig
 from .machine import machine
 from .patches import PreparedCase, prepare
-from .runs import CONFIG, RUN, WEIGHTS, read_run
-from .train import BEST, LAST, train
+from .runs import CONFIG, DATA, RUN, WEIGHTS, read_run
+from .train import BEST, CHECKPOINT, LAST, train
 from .validation import hold_out, validate
 
 
@@ -58,7 +59,8 @@ def fit(
         say: takes lines of progress.
 
     Raises:
-        InputError: a dataset, configuration or model that cannot be used, or a run folder of another configuration.
+        InputError: a dataset, configuration or model that cannot be used, or a run folder of another configuration,
+            other data, or another start.
             All of that is found before training starts.
     """
     fabric = Fabric(
@@ -80,7 +82,11 @@ def fit(
     cases = read_dataset(dataset, config.lesion_labels)
     training, held = hold_out(cases, config.validation, config.seed)
     with fabric.rank_zero_first():
-        _same_settings(out, config, fabric.is_global_zero)
+        _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
+        data = {"data_sha256": digest(cases), "start_from": before and before.card.weights_sha256}
+        if not (out / CHECKPOINT).exists():  # until then, data may be mended
+            (out / DATA).unlink(missing_ok=True)
+        _same(out / DATA, json.dumps(data, indent=1), "other data, or another start", fabric.is_global_zero)
         prepared = prepare(cases, config, cache or out / "cache", jobs)
     by_name = {case.name: case for case in prepared}
     chosen = [by_name[case.name] for case in training]
@@ -92,10 +98,12 @@ def fit(
     if fabric.is_global_zero and trained:
         shutil.copyfile(out / (BEST if trained.best_step else LAST), out / WEIGHTS)
         run = {
-            "cases": [case.name for case in chosen],
+            "cases": {
+                case.name: {"patient": case.patient, "t1c": store.digest(case.images["t1c"])} for case in training
+            },
             "held_out": [case.name for case in held],
             "lesions": _lesions(chosen),
-            "data_sha256": digest(cases),
+            "data_sha256": data["data_sha256"],
             "start_from": before
             and before.card.provenance.model_dump(include={"command", "loss", "steps", "machine", "hours"}),
             "steps": trained.steps,
@@ -128,13 +136,12 @@ def _start(network: Network, config: FitConfig, folder: Path) -> Model:
     return model
 
 
-def _same_settings(out: Path, config: FitConfig, write: bool) -> None:
-    settings, written = config.model_dump_json(indent=1), out / CONFIG
-    if written.exists() and written.read_text(encoding="utf-8") != settings:
-        raise InputError(f"{out}: holds a run with other settings ({CONFIG}); choose another --out")
+def _same(written: Path, content: str, other: str, write: bool) -> None:
+    if written.exists() and written.read_text(encoding="utf-8") != content:
+        raise InputError(f"{written.parent}: holds a run with {other} ({written.name}); choose another --out")
     if write:
-        out.mkdir(parents=True, exist_ok=True)
-        written.write_text(settings, encoding="utf-8")
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(content, encoding="utf-8")
 
 
 def _check(dataset: Path, training: list[PreparedCase], watched: list[PreparedCase]) -> None:

@@ -133,7 +133,9 @@ def _version(case: Case, spec: InputSpec, scale: float, stride: int) -> str:
     """Of everything that a prepared case is made from: settings, files, and the code that does it."""
     files = [*case.images.values(), case.label, *([case.trust] if case.trust else [])]
     stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    return hashlib.sha256(f"{spec.model_dump_json()}{scale}/{stride}{stamps}".encode() + _code()).hexdigest()[:12]
+    labels = sorted(case.lesion), sorted(case.declared)
+    made_from = f"{spec.model_dump_json()}{scale}/{stride}{stamps}{labels}"
+    return hashlib.sha256(made_from.encode() + _code()).hexdigest()[:12]
 
 
 @cache

@@ -19,7 +19,7 @@ from safetensors.numpy import load
 from .config import FitConfig
 from .examine import UNCALIBRATED
 
-CONFIG, WEIGHTS, RUN = "config.json", "model.safetensors", "run.json"
+CONFIG, DATA, WEIGHTS, RUN = "config.json", "data.json", "model.safetensors", "run.json"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder / CONFIG}: {where}: {first['msg']}; train again with this software") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{folder / RUN}: cannot be read ({error}); train again") from None
-    missing = sorted({"machine", "hours", "software", "start_from", "steps"} - set(facts))
+    missing = sorted({"cases", "machine", "hours", "software", "start_from", "steps"} - set(facts))
     if missing:
         raise InputError(f"{folder / RUN}: does not say {missing[0]}; train again with this software")
     return Run(folder, config, facts, (folder / WEIGHTS).read_bytes())

@@ -28,7 +28,7 @@ _R = TypeVar("_R", bound=Record)
 
 def prepared(data: Path, part: str, fit: FitConfig) -> list[PreparedCase]:
     """The cases of one of the datasets in ``data``; raises as :func:`read_dataset` and :func:`prepare`."""
-    return prepare(read_dataset(data / part), fit, data / "cache")
+    return prepare(read_dataset(data / part, fit.lesion_labels), fit, data / "cache")
 
 
 def deadline(minutes: float | None) -> Callable[[], bool]:
