@@ -41,6 +41,7 @@ def make_cases(number: int = 4) -> list[PreparedCase]:
                 hidden=np.zeros_like(lesion),
                 centres=centres_of(lesion),
                 present=np.ones(1, bool),
+                optional=np.zeros(1, bool),
                 spacing_mm=(1.0,) * 3,
             )
         )

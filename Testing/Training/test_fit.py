@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 from lopsided.architectures import DeepLabSizes
 from lopsided.errors import InputError
 from lopsided.model import load_model
@@ -21,7 +23,13 @@ from lopsided_training import fit as fitting
 from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig, read_config
 from lopsided_training.dataset import Case, read_dataset
-from lopsided_training.losses.settings import LopsidedTeacherConfig, LossConfig, OracleIgnoreConfig, TeacherMiningConfig
+from lopsided_training.losses.settings import (
+    LopsidedTeacherConfig,
+    LossConfig,
+    OracleIgnoreConfig,
+    TeacherMiningConfig,
+    WeightedCrossEntropyConfig,
+)
 from lopsided_training.patches import draw, prepare
 from lopsided_training.runs import read_run
 from lopsided_training.validation import hold_out
@@ -291,6 +299,32 @@ def test_a_run_folder_of_other_settings_is_refused(dataset: Path, tmp_path: Path
         run(dataset, tmp_path, small.model_copy(update={"seed": 2}))
 
 
+def test_a_loss_scaled_too_far_is_scaled_less_and_training_goes_on(
+    dataset: Path, tmp_path: Path, small: FitConfig
+) -> None:
+    """In half precision: steps whose gradients overflow are left out, and how far it was scaled is kept."""
+    config = small.model_copy(update={"precision": "16-mixed", "loss": WeightedCrossEntropyConfig()})
+    cases = prepare(read_dataset(dataset), config, tmp_path / "cache")
+
+    def scaled(steps: int) -> float:
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+        fabric = Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+        network = build_network(len(config.input.sequences), config.network)
+        assert (
+            training.train(
+                fabric, network, cases, config, tmp_path, stop=lambda: steps < config.steps, say=lambda line: None
+            )
+            is None
+            or steps == config.steps
+        )
+        assert all(torch.isfinite(weight).all() for weight in network.state_dict().values())
+        return float(scaler.get_scale())
+
+    first = scaled(config.checkpoint_every)
+    assert first == 2.0 ** (40 - config.checkpoint_every)
+    assert scaled(config.steps) == 2.0 ** (40 - config.steps), "not from the beginning again"
+
+
 def test_a_run_that_began_on_other_data_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
     """Or cases that were trained on may be held out when it goes on, and run.json says what is not so."""
     changed = tmp_path / "changed"
@@ -384,6 +418,10 @@ def test_thick_slices_are_seen_as_they_are_searched(dataset: Path, tmp_path: Pat
         ("stepz = 5", "stepz"),
         ("[loss]\nbeta = 2", r"loss\.beta"),
         ("[patches]\nsize = 20", "patches.size 20 is not a multiple of 8"),
+        (
+            '[input]\nspacing_mm = [1, 1, 1]\nclip = [-5, 10]\nsequences = [{ name = "t2" }, { name = "t1c" }]',
+            "input: .*begin with t1c",
+        ),
         ('[network]\nkind = "mixer"', "network: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'"),
         ('[network]\nkind = "deeplabv3-2.5d"\nslices = 4', r"network\.deeplabv3-2\.5d: .*4 slices have none in"),
         ('patches.size = 40\n[network]\nkind = "deeplabv3-2.5d"\noutput_stride = 16', "40 is not a multiple of 16"),

@@ -48,6 +48,7 @@ def case() -> PreparedCase:
         hidden=masks[1],
         centres=centres_of(masks[0]),
         present=np.ones(1, bool),
+        optional=np.zeros(1, bool),
         spacing_mm=(1.0, 1.0, 1.0),
     )
 

@@ -36,20 +36,23 @@ class Change:
     channels: tuple[ChannelChange | None, ...]
 
 
-def draw_change(present: np.ndarray, drop: float, perturb: bool, rng: np.random.Generator) -> Change:
+def draw_change(
+    present: np.ndarray, optional: np.ndarray, drop: float, perturb: bool, rng: np.random.Generator
+) -> Change:
     """Draw a change.
 
     Small changes: simulated scanners differ enough. With a scale of exp(N(0, 0.35)) a network that found a sixth of the
     lesions after a thousand steps found a thirtieth.
 
     Args:
-        present: bool, which sequences the case has; the first is never withheld.
-        drop: how often each other one is withheld.
+        present: bool, which sequences the case has.
+        optional: bool, which of them may be withheld.
+        drop: how often each of these is.
         perturb: whether intensities are changed.
         rng: what it is drawn from.
     """
     mirrored = tuple(axis for axis in range(3) if rng.random() < 0.5)
-    kept = [there and (n == 0 or rng.random() >= drop) for n, there in enumerate(present)]
+    kept = [there and not (may and rng.random() < drop) for there, may in zip(present, optional, strict=True)]
     return Change(mirrored, tuple((_draw_channel(rng) if perturb else _AS_IT_IS) if keep else None for keep in kept))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from lopsided.architectures import Architecture, ResidualUNetSizes
 from lopsided.errors import InputError
 from lopsided.model import InputSequence, InputSpec, Scale
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .losses.settings import LopsidedConfig, LossConfig
 
@@ -95,6 +95,13 @@ class FitConfig(Section):
     loss: LossConfig = LopsidedConfig()
     patches: PatchConfig = PatchConfig()
     validation: ValidationConfig = ValidationConfig()
+
+    @field_validator("input")
+    @classmethod
+    def _in_order(cls, spec: InputSpec) -> InputSpec:
+        if spec.sequences[0].name != "t1c":  # what is bright is looked for in the first
+            raise ValueError("sequences must begin with t1c")
+        return spec
 
 
 def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:

@@ -41,8 +41,8 @@ _LAST = "centres.npy"  # of a case's files, so that where it is the others are w
 @dataclass(frozen=True)
 class PreparedCase:
     """On the network's grid: ``image`` float16 (sequence, k, j, i), ``lesion`` and ``trusted`` bool (k, j, i),
-    ``centres`` (lesion, 3) k, j, i, and ``present`` bool by sequence. ``hidden`` bool (k, j, i): lesions that an
-    experiment took out of the labels. ``spacing_mm`` along i, j, k."""
+    ``centres`` (lesion, 3) k, j, i, and ``present`` and ``optional`` bool by sequence. ``hidden`` bool (k, j, i): lesions
+    that an experiment took out of the labels. ``spacing_mm`` along i, j, k."""
 
     name: str
     image: np.ndarray
@@ -51,6 +51,7 @@ class PreparedCase:
     hidden: np.ndarray
     centres: np.ndarray
     present: np.ndarray
+    optional: np.ndarray
     spacing_mm: tuple[float, float, float]
 
     @cached_property
@@ -104,10 +105,10 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
                     f"{cache}: {left} more cases need about {size * left / 1e9:.1f} GB, and "
                     f"{free / 1e9:.1f} GB are free; free some space, or give --cache"
                 )
-    return [_read(case.name, folder) for case, folder, _ in parts]
+    return [_read(case.name, folder, config.input) for case, folder, _ in parts]
 
 
-def _read(name: str, folder: Path) -> PreparedCase:
+def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
     parts = ("image", "lesion", "trusted", "voxel", "centres")
     image, lesion, trusted, voxel, centres = (np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts)
     return PreparedCase(
@@ -118,6 +119,7 @@ def _read(name: str, folder: Path) -> PreparedCase:
         hidden=np.zeros(lesion.shape, bool),
         centres=centres,
         present=np.array([bool(channel[::8, ::8, ::8].any()) for channel in image]),
+        optional=np.array([not (sequence.required or sequence.name == "t1c") for sequence in spec.sequences]),
         spacing_mm=(float(voxel[0]), float(voxel[1]), float(voxel[2])),
     )
 
@@ -224,7 +226,7 @@ def _one(
     if config.paste and rng.random() < config.paste:
         image, masks[0] = np.array(image), np.array(masks[0])
         _paste(image, masks[0], cases, rng)
-    change = draw_change(case.present, config.drop, config.perturb, rng)
+    change = draw_change(case.present, case.optional, config.drop, config.perturb, rng)
     if config.small:
         masks.append(emphasis(masks[0], config.small, float(np.prod(case.spacing_mm))))
     return tuple(mirrored(array, change) for array in (image, *masks)), change

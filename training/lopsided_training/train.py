@@ -73,12 +73,14 @@ def train(
     )
     progress: dict[str, Any] = {"step": 0, "seconds": 0.0, "history": [], "best": None, "ended": False}
     state: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule, "progress": progress}
+    state["precision"] = fabric._precision.state_dict()  # of 16-mixed, how far losses are scaled up
     teacher = make_teacher(config.loss, network)
     if teacher is not None:
         state["teacher"] = teacher
     if (out / CHECKPOINT).exists():
         fabric.load(out / CHECKPOINT, state)
         progress = state["progress"]  # load puts another dictionary in its place
+        fabric._precision.load_state_dict(state["precision"])
         say(f"resumed at step {progress['step']}")
 
     model.train()
@@ -105,7 +107,8 @@ def train(
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {loss.item()} at step {done}; lower learning_rate or raise precision")
         fabric.backward(loss)
-        fabric.clip_gradients(model, optimiser, max_norm=1.0)
+        # where losses are scaled up, an overflow is what tells that it was too far: that step is left out
+        fabric.clip_gradients(model, optimiser, max_norm=1.0, error_if_nonfinite=config.precision != "16-mixed")
         optimiser.step()
         if teacher is not None:
             teacher.update_parameters(network)
@@ -129,7 +132,7 @@ def train(
             now = time.monotonic()
             progress.update(step=done, seconds=progress["seconds"] + now - began)
             began = now
-            _save(fabric, out / CHECKPOINT, state)
+            _save(fabric, out / CHECKPOINT, state | {"precision": fabric._precision.state_dict()})
             if progress["ended"]:
                 say(f"step {done}: no better since step {progress['best']['step']}, so it ends here")
                 break

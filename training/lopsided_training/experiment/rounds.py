@@ -178,7 +178,7 @@ def review(
     """What a reader makes of a network's suggestions: the cases with new labels, and how they decided.
 
     An accepted suggestion's region becomes an annotated lesion; a rejected one's, where ``trusted``, a trusted negative.
-    A suggestion that touches an annotated lesion is none. A lesion that an accepted suggestion hits is no longer missing:
+    A suggestion that overlaps an annotated lesion is none. A lesion that an accepted suggestion hits is no longer missing:
     what of it lies outside of the region is background to the next training, as in use.
     """
     reviewed, counts = [], dict.fromkeys(Decided.model_fields, 0)

@@ -25,7 +25,7 @@ def rows(records: Sequence[RoundsRecord]) -> list[dict[str, float | str]]:
             decisions = np.array([sum(d.decisions for d in made) for made in so_far], float)
             recovered = np.array([sum(d.recovered for d in made) for made in so_far], float)
             wrong = np.array([sum(d.accepted_others for d in made) for made in so_far], float)
-            missing = [run.rounds[number].missing / run.rounds[0].missing for run in runs]
+            missing = ratio(*np.array([(run.rounds[number].missing, run.rounds[0].missing) for run in runs], float).T)
             froc = [froc_mean([case.result() for case in run.rounds[number].test]) for run in runs]
             found.append(
                 {
