@@ -103,7 +103,7 @@ def above(candidates: tuple[Candidate, ...], threshold: float) -> tuple[Candidat
 
 
 def logit(peak_probability: float) -> float:
-    """Limited to ±12, where float32 ends."""
+    """Limited to ±12: how much surer than that says no more."""
     p = min(max(peak_probability, 1e-12), 1 - 1e-12)
     return min(max(float(np.log(p / (1 - p))), -12.0), 12.0)
 

@@ -411,6 +411,13 @@ def test_an_evaluation_that_says_too_little_is_not_exported(
         package(run, tmp_path / "m")
 
 
+def test_no_threshold_is_said_to_keep_to_what_it_does_not(run: Path, make_dataset: MakeDataset) -> None:
+    sure = make_dataset("sure", {"a": ([BIG], [(BIG, 0.9), (ELSEWHERE, 1.0)])})
+    points = measure(run, sure, None).operating_points
+    kept = {budget: point.false_positives.value for point in points for budget in point.budgets}
+    assert kept == {1.0: 1, 2.0: 1, 4.0: 1, 8.0: 1}, "at 1, one is false already"
+
+
 def test_calibrating_needs_true_and_false_candidates(run: Path, three: Path, make_dataset: MakeDataset) -> None:
     with pytest.raises(InputError, match="no true or no false candidate"):
         measure(run, three, None, calibrate=make_dataset("one-sided", {"x": ([BIG], [(BIG, 0.9)])}))

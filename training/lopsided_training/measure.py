@@ -88,11 +88,13 @@ class Measurer:
         )
 
     def operating_points(self, results: Sequence[CaseResult], default: float) -> tuple[Operating, ...]:
-        """At the default threshold, and at the lowest for each of ``FALSE_POSITIVES``; from low to high."""
+        """At the default threshold, and at the lowest for each of ``FALSE_POSITIVES``, but where more false ones than that
+        score 1; from low to high."""
         budgets: dict[float, list[float]] = {default: []}
         for budget in FALSE_POSITIVES:
-            threshold = min(max(threshold_at(results, budget), 0.0), 1.0)
-            budgets.setdefault(threshold, []).append(budget)
+            threshold = max(threshold_at(results, budget), 0.0)
+            if threshold <= 1:
+                budgets.setdefault(threshold, []).append(budget)
         points = []
         for threshold in sorted(budgets):
             counts = counts_at(results, threshold)
