@@ -1,4 +1,4 @@
-"""A DICOM series in a folder as one image."""
+"""A DICOM series in a folder, or a DICOM file with several frames, as one image."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
+from .volume import geometry_of
 
 _MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
-_POSITION, _ORIENTATION = "0020|0032", "0020|0037"
-UNEVEN = 0.1  # slice distances may differ by this part of their median
+_POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
+UNEVEN = 0.1  # slice distances may differ by this part of their median, places in the slice by this part of a pixel
+_TURNED = 1e-3  # of a cosine: half a pixel across a head
+_OTHER_PIXELS = 1e-4  # of their spacing: a twentieth of a pixel across a head
 
 
 def read_series(folder: Path, wanted: str | None) -> sitk.Image:
@@ -23,16 +26,18 @@ def read_files(files: list[str], where: str) -> sitk.Image:
     """The image in the files that :func:`find_series` gives.
 
     Raises:
-        InputError: a file that cannot be read.
+        InputError: a file that cannot be read, or as :func:`check_frames`.
     """
     try:
-        if len(files) == 1:
-            return sitk.ReadImage(files[0])  # an enhanced, multi-frame object
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(files)
-        return reader.Execute()
+        if len(files) > 1:
+            reader = sitk.ImageSeriesReader()
+            reader.SetFileNames(files)
+            return reader.Execute()
+        image = sitk.ReadImage(files[0])
     except RuntimeError as error:
         raise InputError(f"{where}: cannot be read ({str(error).strip().splitlines()[-1]}); export it again") from None
+    check_frames(files[0], image, where)
+    return image
 
 
 def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
@@ -40,8 +45,8 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
     ``wanted`` or whose description or UID has it; and how messages call that series.
 
     Raises:
-        InputError: no image, several series that ``wanted`` does not tell apart, slices missing, doubled or of
-            different orientation, or a header that cannot be read.
+        InputError: no image, several series that ``wanted`` does not tell apart, slices missing, doubled, shifted, at
+            uneven distances or of different orientation, pixels or size, or a header that cannot be read.
     """
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
@@ -65,6 +70,51 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
     return files if len(files) == 1 else _in_order(files, where), where
 
 
+def check_frames(file: str, image: sitk.Image, where: str) -> None:
+    """Of an image read from a DICOM file with several frames (enhanced MR), whether each frame is where the file says:
+    SimpleITK stacks them as they come.
+
+    Raises:
+        InputError: frames that are no even stack of one volume, or of which that is not known; pydicom, which reads
+            their places, is not installed.
+    """
+    if image.GetDepth() == 1 or sitk.ImageFileReader.GetImageIOFromFileName(file) != "GDCMImageIO":
+        return
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        raise InputError(
+            f"{where}: several frames in one DICOM file, of which pydicom reads the places, and it is not installed; "
+            "install it: pip install 'lopsided[dicom]', or convert the file to NIfTI"
+        ) from None
+    i, j, k = (n - 1 for n in image.GetSize())
+    corners = []
+    try:
+        wanted = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+        header = dcmread(file, stop_before_pixels=True, specific_tags=wanted)
+        shared = header.get("SharedFunctionalGroupsSequence", [])
+        for frame in header.PerFrameFunctionalGroupsSequence:
+            position, orientation, measures = (
+                next(group for group in (frame, *shared) if name in group)[name][0]
+                for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+            )
+            first = np.array(position.ImagePositionPatient, float)
+            along_row, along_column = np.array(orientation.ImageOrientationPatient, float).reshape(2, 3)
+            between_rows, between_columns = map(float, measures.PixelSpacing)
+            corners.append([first, first + along_row * between_columns * i, first + along_column * between_rows * j])
+    except Exception:  # a damaged file makes pydicom raise nearly anything
+        raise InputError(
+            f"{where}: frames without position, orientation or pixel spacing; export it as single-frame (classic) DICOM"
+        ) from None
+    in_image = [[[n, 0, 0], [n, 0, i], [n, j, 0]] for n in range(k + 1)]
+    found = geometry_of(image).index(np.array(corners))
+    if len(found) != k + 1 or not np.allclose(found, in_image, rtol=0, atol=UNEVEN):
+        raise InputError(
+            f"{where}: its {len(corners)} frames are no even stack of one volume: frames are missing, doubled, shifted or "
+            "not in order; export one whole volume, as single-frame (classic) DICOM"
+        )
+
+
 def _files(folder: Path, uid: str) -> list[str]:
     return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid))
 
@@ -86,21 +136,36 @@ def _header(file: str) -> dict[str, str]:
         "description": _DESCRIPTION,
         "position": _POSITION,
         "orientation": _ORIENTATION,
+        "spacing": _SPACING,
+        "rows": _ROWS,
+        "columns": _COLUMNS,
     }
     return {name: tag(key) for name, key in keys.items()}
 
 
 def _in_order(files: list[str], where: str) -> list[str]:
-    """The files along the slice normal, every slice there once, at even distances."""
+    """The files along the slice normal, every slice there once, at even distances, on the one before."""
     headers = [_header(file) for file in files]
     try:
-        positions = np.array([[float(v) for v in h["position"].split("\\")] for h in headers])
-        turned = np.array([[float(v) for v in h["orientation"].split("\\")] for h in headers])
+        positions, turned, spacing, size = (
+            np.array([[float(v) for name in names for v in h[name].split("\\")] for h in headers])
+            for names in (["position"], ["orientation"], ["spacing"], ["rows", "columns"])
+        )
     except ValueError:
-        raise InputError(f"{where}: slices without position or orientation; export it again") from None
-    if np.abs(turned - turned[0]).max() > 0.01:
+        raise InputError(f"{where}: slices without position, orientation or pixel spacing; export it again") from None
+    if np.abs(turned - turned[0]).max() > _TURNED:
         raise InputError(f"{where}: slices of different orientation (a localizer?); choose another series")
-    along = positions @ np.cross(turned[0, :3], turned[0, 3:])
+    if (size != size[0]).any() or not np.allclose(spacing, spacing[0], rtol=_OTHER_PIXELS, atol=0):
+        raise InputError(f"{where}: slices of different size or pixel spacing; export each volume as its own series")
+    normal = np.cross(turned[0, :3], turned[0, 3:])
+    normal /= np.linalg.norm(normal)
+    along = positions @ normal
+    shift = np.ptp(positions - along[:, None] * normal, axis=0).max()
+    if shift > UNEVEN * spacing[0].min():
+        raise InputError(
+            f"{where}: slices are shifted against each other by up to {shift:.2f} mm (a tilted gantry?); resample it to "
+            "slices that stand on each other"
+        )
     order = np.argsort(along)
     gaps = np.diff(along[order])
     usual = float(np.median(gaps))
@@ -113,5 +178,11 @@ def _in_order(files: list[str], where: str) -> list[str]:
         raise InputError(
             f"{where}: slices are missing between {a:.1f} and {b:.1f} mm (usual distance {usual:.2f} mm); "
             "export the whole series"
+        )
+    if gaps.min() < (1 - UNEVEN) * usual:
+        n = int(gaps.argmin())
+        raise InputError(
+            f"{where}: slices at uneven distances, {gaps[n]:.2f} mm at {along[order][n]:.1f} mm (usual distance "
+            f"{usual:.2f} mm); export one volume with even slices"
         )
     return [files[n] for n in order]

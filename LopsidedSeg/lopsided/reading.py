@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom import read_series
+from .dicom import check_frames, read_series
 from .errors import InputError
 from .nifti import check_nifti
 from .study import Study
@@ -63,7 +63,8 @@ def read_image(path: Path) -> sitk.Image:
     """An image file as it is, its header checked; a fourth axis of length one is dropped.
 
     Raises:
-        InputError: missing, unreadable or truncated, not an image, more than 3D, zero or absurd spacing.
+        InputError: missing, unreadable or truncated, not an image, more than 3D, zero or absurd spacing, or as
+            :func:`~lopsided.dicom.check_frames`.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
@@ -84,6 +85,7 @@ def read_image(path: Path) -> sitk.Image:
         image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
         raise InputError(f"{path}: is damaged or truncated ({_reason(error)}); copy or export it again") from None
+    check_frames(str(path), image, str(path))
     return image if len(size) == 3 else image[(slice(None),) * 3 + (0,) * (len(size) - 3)]
 
 

@@ -1,0 +1,179 @@
+"""DICOM is read where every slice is in the image where its header says, and refused where not."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lopsided.errors import InputError
+from lopsided.reading import read_volume
+from lopsided.volume import Geometry, Volume
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
+
+WriteSeries = Callable[..., None]
+Change = Callable[[int, Dataset], None]
+PIXELS = np.random.default_rng(0).integers(0, 1000, (12, 16, 20)).astype(np.uint16)
+EVEN = 5.0 * np.arange(12)
+AXIAL, TURNED = (1, 0, 0, 0, 1, 0), (0.8, 0, 0.6, 0, 1, 0)
+
+
+@pytest.fixture
+def series(geometry: Callable[..., Geometry], tmp_path: Path, write_series: WriteSeries) -> list[Path]:
+    """Its twelve files from bottom to top, 5 mm apart, of pixels of 1 mm."""
+    grid = geometry((20, 16, 12), (1.0, 1.0, 5.0), (0.0, 0.0, 0.0))
+    write_series(Volume(PIXELS, grid), tmp_path / "dicom")
+    return sorted((tmp_path / "dicom").iterdir(), key=lambda path: float(dcmread(path).ImagePositionPatient[2]))
+
+
+def moved(to: np.ndarray, axis: int = 2) -> Change:
+    def change(n: int, header: Dataset) -> None:
+        header.ImagePositionPatient[axis] = float(to[n])
+
+    return change
+
+
+def turned(n: int, header: Dataset) -> None:
+    if n == 5:
+        header.ImageOrientationPatient = [1, 0, 0, 0, np.cos(0.01), np.sin(0.01)]
+
+
+def of_finer_pixels(n: int, header: Dataset) -> None:
+    header.PixelSpacing = [0.5, 0.5] if n > 5 else [1, 1]
+
+
+def cut(n: int, header: Dataset) -> None:
+    if n > 5:
+        header.Rows, header.PixelData = 8, header.PixelData[: 8 * 20 * 2]
+
+
+def without_pixel_size(_: int, header: Dataset) -> None:
+    del header.PixelSpacing
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (moved(EVEN * np.tan(np.radians(15)), axis=1), r"slices are shifted .* by up to 14\.74 mm"),
+        (moved(10.0 * (np.arange(12) % 2), axis=0), r"slices are shifted .* by up to 10\.00 mm"),
+        (
+            moved(np.cumsum([0, 5, 5, 5, 2, 3, 5, 5, 5, 5, 5, 5])),
+            r"uneven distances, 2\.00 mm at 15\.0 mm \(usual .* 5",
+        ),
+        (moved(np.cumsum([0, *[5, 2.5] * 5, 5])), r"uneven distances, 2\.50 mm at 5\.0 mm"),
+        (moved(np.repeat(EVEN[:6], 2)), "two slices at 0"),
+        (turned, "slices of different orientation"),
+        (of_finer_pixels, "slices of different size or pixel spacing"),
+        (cut, "slices of different size or pixel spacing"),
+        (without_pixel_size, "without position, orientation or pixel spacing"),
+    ],
+)
+def test_slices_that_are_no_even_stack_are_refused(series: list[Path], change: Change, sentence: str) -> None:
+    for n, path in enumerate(series):
+        header = dcmread(path)
+        change(n, header)
+        header.save_as(path)
+    with pytest.raises(InputError, match=sentence):
+        read_volume(series[0].parent)
+
+
+def enhanced(
+    path: Path,
+    places: np.ndarray,
+    orientations: list[tuple[float, ...]] | None = None,
+    pixels: list[float] | None = None,
+) -> Path:
+    """A multi-frame file with a frame at each of ``places`` (LPS, mm), spaced 5 mm as it says, of pixels of 1 mm."""
+    image, meta = Dataset(), FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, EnhancedMRImageStorage
+    meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = generate_uid()
+    image.file_meta, image.SOPClassUID, image.Modality = meta, EnhancedMRImageStorage, "MR"
+    image.SeriesInstanceUID = image.StudyInstanceUID = generate_uid()
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
+    (image.NumberOfFrames, image.Rows, image.Columns), image.PixelData = PIXELS.shape, PIXELS.tobytes()
+    frames = []
+    for n, place in enumerate(places):
+        position, orientation, measures, frame = (Dataset() for _ in range(4))
+        position.ImagePositionPatient = [round(float(x), 6) for x in place]
+        orientation.ImageOrientationPatient = list(orientations[n] if orientations else AXIAL)
+        measures.PixelSpacing, measures.SliceThickness = [pixels[n] if pixels else 1] * 2, 5
+        measures.SpacingBetweenSlices = 5
+        frame.PlanePositionSequence, frame.PlaneOrientationSequence = [position], [orientation]
+        frame.PixelMeasuresSequence = [measures]
+        frames.append(frame)
+    shared = Dataset()
+    if not orientations:
+        shared.PlaneOrientationSequence = frames[0].PlaneOrientationSequence
+        for frame in frames:
+            del frame.PlaneOrientationSequence
+    image.SharedFunctionalGroupsSequence, image.PerFrameFunctionalGroupsSequence = [shared], frames
+    path.parent.mkdir(exist_ok=True)
+    image.save_as(path, enforce_file_format=True)
+    return path
+
+
+def along(heights: np.ndarray, normal: tuple[float, ...] = (0, 0, 1)) -> np.ndarray:
+    return heights[:, None] * np.array(normal)
+
+
+@pytest.mark.parametrize(
+    ("places", "orientations"),
+    [
+        (along(EVEN), None),
+        (along(EVEN[::-1]), None),
+        (along(EVEN, (-0.6, 0, 0.8)), [TURNED] * 12),
+        (along(EVEN[::-1], (-0.6, 0, 0.8)), [TURNED] * 12),
+    ],
+)
+def test_each_frame_of_a_file_is_where_it_says(
+    places: np.ndarray, orientations: list[tuple[float, ...]] | None, tmp_path: Path
+) -> None:
+    path = enhanced(tmp_path / "dicom" / "enhanced.dcm", places, orientations)
+    for given in (path, path.parent):
+        got = read_volume(given)
+        for place, pixels in zip(places, PIXELS, strict=True):
+            k, j, i = np.round(got.geometry.index(place)).astype(int)
+            np.testing.assert_allclose(got.geometry.physical(np.array([k, j, i])), place, atol=1e-3)
+            np.testing.assert_array_equal(got.array[k], pixels)
+
+
+@pytest.mark.parametrize(
+    ("places", "orientations", "pixels"),
+    [
+        pytest.param(along(5.0 * np.delete(np.arange(13), 6)), None, None, id="a frame is missing"),
+        pytest.param(along(np.tile(EVEN[:6], 2)), None, None, id="two volumes"),
+        pytest.param(along(np.repeat(EVEN[:6], 2)), None, None, id="two time points"),
+        pytest.param(along(np.random.default_rng(1).permutation(EVEN)), None, None, id="out of order"),
+        pytest.param(along(EVEN, (0, 0.26, 1)), None, None, id="a tilted gantry"),
+        pytest.param(along(EVEN), [AXIAL] * 6 + [TURNED] * 6, None, id="several orientations"),
+        pytest.param(along(EVEN), None, [1.0] * 6 + [0.5] * 6, id="several sizes of pixels"),
+        pytest.param(along(EVEN[:11]), None, None, id="a frame without a place"),
+    ],
+)
+def test_frames_that_are_no_even_stack_are_refused(
+    places: np.ndarray, orientations: list[tuple[float, ...]] | None, pixels: list[float] | None, tmp_path: Path
+) -> None:
+    path = enhanced(tmp_path / "dicom" / "enhanced.dcm", places, orientations, pixels)
+    for given in (path, path.parent):
+        with pytest.raises(
+            InputError, match=r"dicom.*: its 1[12] frames are no even stack of one volume: .*; export one"
+        ):
+            read_volume(given)
+
+
+def test_frames_whose_places_are_not_known_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = enhanced(tmp_path / "enhanced.dcm", along(EVEN))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pydicom", None)
+        with pytest.raises(
+            InputError, match=r"enhanced\.dcm: .* install it: pip install 'lopsided\[dicom\]', or convert"
+        ):
+            read_volume(path)
+    image = dcmread(path)
+    del image.PerFrameFunctionalGroupsSequence
+    image.save_as(path)
+    with pytest.raises(InputError, match=r"enhanced\.dcm: frames without position.*; export it as single-frame"):
+        read_volume(path)
