@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .reading import read_image
 from .resampling import resample
 from .segmentation import Header, headers
 from .volume import Geometry, Labels, Volume, geometry_of
+
+MOST_LABELS = 200  # more values than that are an image's
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Annotation:
 def read_annotation(path: Path, reference: Volume, wanted: tuple[str, ...] = ()) -> Annotation:
     """What :func:`read_labels` reads, on the reference's grid.
 
-    Every label is a lesion, unless ``wanted`` names those that are, by value or by segment name. A different grid is
+    Every label is a lesion, unless ``wanted`` names those that are, by segment name or else by value. A different grid is
     resampled in physical space, such that no annotated voxel is lost.
 
     Raises:
@@ -45,8 +48,12 @@ def read_annotation(path: Path, reference: Volume, wanted: tuple[str, ...] = ())
 
 def annotation_of(labels: Labels, path: Path, reference: Volume, wanted: tuple[str, ...] = ()) -> Annotation:
     """As :func:`read_annotation`, of labels that were read from ``path`` already."""
+    return united(labels, _choose(labels, wanted, path), path, reference)
+
+
+def united(labels: Labels, chosen: Sequence[str], path: Path, reference: Volume) -> Annotation:
+    """As :func:`annotation_of`, of the labels whose names are ``chosen``."""
     geometry = labels.geometry
-    chosen = _choose(labels, wanted, path)
     union = np.zeros(geometry.shape, bool)
     for name in chosen:
         union |= labels.masks[name]
@@ -65,7 +72,7 @@ def read_labels(path: Path) -> Labels:
     Segments that overlap are each whole.
 
     Raises:
-        InputError: unreadable, or not a label map.
+        InputError: unreadable, or not a label map: values between whole numbers, or too many.
     """
     if path.is_dir():
         raise InputError(f"{path}: a folder; give the annotation as a NIfTI, NRRD, .seg.nrrd or DICOM SEG file")
@@ -74,7 +81,7 @@ def read_labels(path: Path) -> Labels:
     image = read_image(path)
     layers = _layers(image, path)
     known = headers(image)
-    segments = _segments(known, layers)
+    segments = _segments(known, layers, path)
     masks = {name: np.asarray(layers[layer] == value) for name, (layer, value) in segments.items()}
     values = {name: str(value) for name, (_, value) in segments.items()}
     tags = {name: known[place].tags for name, place in segments.items() if place in known}
@@ -97,9 +104,13 @@ def _layers(image: sitk.Image, path: Path) -> list[np.ndarray]:
     return layers
 
 
-def _segments(known: dict[tuple[int, int], Header], layers: list[np.ndarray]) -> dict[str, tuple[int, int]]:
+def _segments(known: dict[tuple[int, int], Header], layers: list[np.ndarray], path: Path) -> dict[str, tuple[int, int]]:
     """Layer and value of each label, by segment name where the header (Slicer's) gives one."""
     found = [(n, int(value)) for n, layer in enumerate(layers) for value in np.unique(layer) if value != 0]
+    if len(found) > MOST_LABELS:
+        raise InputError(
+            f"{path}: has {len(found)} values, more than {MOST_LABELS}, and looks like an image; give a label map"
+        )
     segments: dict[str, tuple[int, int]] = {}
     for place in found:
         name = (known[place].name if place in known else "") or f"label {place[1]}"
@@ -112,7 +123,11 @@ def _segments(known: dict[tuple[int, int], Header], layers: list[np.ndarray]) ->
 def _choose(labels: Labels, wanted: tuple[str, ...], path: Path) -> list[str]:
     if not wanted:
         return list(labels.masks)
-    chosen = [name for name, value in labels.values.items() if name in wanted or value in wanted]
+    chosen = [
+        name
+        for name, value in labels.values.items()
+        if name in wanted or (value in wanted and value not in labels.values)  # not another's name
+    ]
     matched = set(chosen) | {labels.values[name] for name in chosen}
     absent = [w for w in wanted if w not in matched]
     if absent:

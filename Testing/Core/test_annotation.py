@@ -49,6 +49,15 @@ def test_a_slicer_segmentation_keeps_its_names(reference: Volume, tmp_path: Path
     assert read_annotation(path, reference, ("Left frontal",)).mask.sum() == 27
 
 
+def test_a_number_is_a_segment_of_that_name_or_else_a_value(reference: Volume, tmp_path: Path) -> None:
+    labels = np.zeros(reference.array.shape, np.uint8)
+    labels[5:8, 5:8, 5:8], labels[15:20, 15:20, 15:20], labels[25:27, 25:27, 25:27] = 1, 2, 3
+    named = [Segment(name, name, n, (1, 0, 0)) for n, name in enumerate(("1", "Suggested", "2"), start=1)]
+    sitk.WriteImage(segmentation_image(labels, reference.geometry, named), str(tmp_path / "s.seg.nrrd"))
+    for wanted, names in {"2": ["2"], "3": ["2"], "1": ["1"]}.items():
+        assert list(read_annotation(tmp_path / "s.seg.nrrd", reference, (wanted,)).labels) == names
+
+
 def test_overlapping_segments_are_layers(reference: Volume, tmp_path: Path) -> None:
     first, second = (np.zeros(reference.array.shape, np.uint8) for _ in range(2))
     first[5:10, 5:10, 5:10], second[8:12, 8:12, 8:12] = 1, 1
@@ -99,4 +108,8 @@ def test_one_of_another_study_is_refused_with_both_geometries(reference: Volume,
 def test_an_image_is_no_annotation(reference: Volume, tmp_path: Path) -> None:
     path = write(reference.array + 0.5, reference.geometry, tmp_path / "image.nii.gz")
     with pytest.raises(InputError, match="values between whole numbers; give a label map"):
+        read_annotation(path, reference)
+    numbers = np.arange(reference.array.size, dtype=np.int16).reshape(reference.array.shape) % 1000
+    path = write(numbers, reference.geometry, tmp_path / "numbers.nii.gz")
+    with pytest.raises(InputError, match="has 999 values, more than 200, and looks like an image; give a label map"):
         read_annotation(path, reference)

@@ -168,6 +168,29 @@ def test_other_images_of_a_case_are_noticed(tmp_path: Path, study: Study) -> Non
         export(tmp_path, study, again=True)
 
 
+@pytest.mark.parametrize("millimetres", [0.9, 240 / 512, 250 / 512, 0.1 + 0.2])
+def test_rounding_in_headers_makes_no_other_images(tmp_path: Path, study: Study, millimetres: float) -> None:
+    """As where one reader's images come from a file and another's through Slicer; each sequence is on a grid of its own."""
+    grid = study.reference.geometry
+    tilted = grid.axes @ [[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]]
+    flair = replace(study.others["flair"].geometry, direction=tuple(tilted.ravel().tolist()))
+
+    def as_read(grid: Geometry, off: float) -> Geometry:
+        def rounded(values: tuple[float, ...]) -> tuple[float, ...]:
+            return tuple(np.add(values, off).tolist())
+
+        spacing, origin = rounded((millimetres, *grid.spacing[1:])), rounded((0.0, *grid.origin[1:]))
+        return Geometry(grid.size, spacing, origin, rounded(grid.direction))  # type: ignore[arg-type]
+
+    for reader, off in (("Dr. Ray", -1e-9), ("Dr. Sight", 1e-9)):
+        others = {"flair": replace(study.others["flair"], geometry=as_read(flair, off))}
+        name = export(tmp_path, Study(replace(study.reference, geometry=as_read(grid, off)), others), Reading(reader))
+    assert len(read_record(tmp_path / "reviews" / f"{name}.json", CaseRecord).readings) == 2
+    moved = replace(flair, origin=(flair.origin[0] + 0.01, *flair.origin[1:]))
+    with pytest.raises(InputError, match="images are not those"):
+        export(tmp_path, Study(study.reference, {"flair": replace(study.others["flair"], geometry=moved)}))
+
+
 def test_a_case_without_a_sequence_that_the_others_have_is_refused(tmp_path: Path, study: Study) -> None:
     export(tmp_path, study)
     with pytest.raises(InputError, match="each of its cases has t1c, flair, and this one lacks FLAIR"):

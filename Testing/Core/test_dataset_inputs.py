@@ -88,6 +88,22 @@ def test_two_accepted_suggestions_of_one_name_are_both_known(scan: Volume, tmp_p
     ]
 
 
+def test_a_segments_name_may_be_anothers_number(scan: Volume, tmp_path: Path) -> None:
+    """As where the reader numbers their own, and accepts a suggestion in between."""
+    tags = [{}, {"LopsidedSeg.Suggestion": "Suggestion_4"}, {}]
+    segments = [Segment(f"s{n}", name, n + 1, (0, 1, 0), tags[n]) for n, name in enumerate(("1", "Metastasis", "2"))]
+    boxes = ((4, 10, 10, 1), (12, 40, 10, 2), (20, 30, 30, 3))
+    sitk.WriteImage(
+        segmentation_image(labels(scan, *boxes).array, scan.geometry, segments), str(tmp_path / "a.seg.nrrd")
+    )
+    found = outlined(tmp_path / "a.seg.nrrd", scan)
+    assert [(lesion.candidate, lesion.region.box[0].start) for lesion in found] == [
+        ("Suggestion_4", 12),
+        (None, 4),
+        (None, 20),
+    ]
+
+
 def markups(path: Path, *content: dict[str, object], system: str = "LPS") -> Path:
     path.write_text(json.dumps({"markups": [{"coordinateSystem": system, **c} for c in content]}), encoding="utf-8")
     return path
@@ -302,6 +318,35 @@ def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, content: str, sen
     (tmp_path / "cases.csv").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=sentence):
         find_cases(tmp_path / "cases.csv")
+
+
+def test_a_list_may_be_in_excels_utf8_but_not_in_a_code_page(tmp_path: Path) -> None:
+    path, content = tmp_path / "cases.csv", "patient,t1c\nMüller,a.nii.gz\n"
+    path.write_text(content, encoding="utf-8-sig")
+    assert [case.patient for case in find_cases(path)] == ["Müller"]
+    path.write_text(content, encoding="cp1252")
+    with pytest.raises(InputError, match=r"cases\.csv: is no text in UTF-8; save it as CSV in UTF-8"):
+        find_cases(path)
+
+
+def test_several_masks_of_one_image_are_refused(scan: Volume, tmp_path: Path) -> None:
+    bids(tmp_path, scan)
+    folder = tmp_path / "derivatives" / "manual" / "sub-01" / "anat"
+    write(labels(scan, (20, 30, 30, 1)), folder / "sub-01_space-T1_label-lesion2_mask.nii.gz")
+    with pytest.raises(
+        InputError, match=r"sub-01 has several masks \(deriv.*label-lesion2_mask.*, deriv.*lesion_mask.*\); unite them"
+    ):
+        find_cases(tmp_path)
+
+
+def test_what_nnunet_is_to_ignore_is_not_taken_for_lesions(scan: Volume, tmp_path: Path) -> None:
+    nnunet(tmp_path, scan)
+    described = json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))
+    described["labels"]["ignore"] = 2
+    (tmp_path / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    for read in (find_cases, read_dataset, lambda source: read_dataset(source, (1,))):
+        with pytest.raises(InputError, match=r"dataset\.json: its label 'ignore' cannot be used; make its voxels 0 in"):
+            read(tmp_path)
 
 
 def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:

@@ -106,6 +106,20 @@ def test_all_that_is_kept_is_read(scan: Volume, tmp_path: Path) -> None:
     assert (reading.reader, reading.whole_case, reading.model) == ("Dr. Ray", True, "f" * 64)
 
 
+@pytest.mark.parametrize(
+    ("outlined", "voxels"), [((20, 40, 30), 64), ((20, 43, 30), 112)], ids=["was inside of it", "is beside it"]
+)
+def test_a_suggestion_that_was_added_to_a_segment_is_one_lesion_with_it(
+    scan: Volume, tmp_path: Path, outlined: tuple[int, int, int], voxels: int
+) -> None:
+    folder = keep(tmp_path / "case", scan.geometry, [])
+    added = cubes(scan.geometry, (20, 40, 30)) | cubes(scan.geometry, outlined)
+    sitk.WriteImage(to_sitk(added, scan.geometry), str(folder / "annotation.seg.nrrd"))
+    reading = reading_of_work(folder, "Dr. Ray", scan)
+    assert [(lesion.kind, int(lesion.region.mask.sum())) for lesion in reading.lesions] == [("outlined", voxels)]
+    assert reading.decisions[0].status == "accepted"
+
+
 def test_suggestions_of_which_nothing_was_decided_are_no_review(scan: Volume, tmp_path: Path) -> None:
     folder = keep(tmp_path / "case", scan.geometry, [])
     content = json.loads((folder / "work.json").read_text())

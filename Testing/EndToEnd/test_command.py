@@ -104,14 +104,16 @@ def test_formats_give_the_same_candidates_in_the_patient(tmp_path: Path, write_s
         (["suggest", "T1C"], "no --out"),
         (["suggest", "T1C", "--t1c", "T1C", "--out", "OUT"], "once"),
         (["suggest", "T1C", "--out", "OUT", "--model", "none"], "no model 'none'"),
-        (["suggest", "T1C", "--out", "OUT", "--annotation", "T1C", "--labels", "9999"], "has no label 9999"),
+        (["suggest", "T1C", "--out", "OUT", "--annotation", "T1C"], "looks like an image; give a label map"),
+        (["suggest", "T1C", "--out", "OUT", "--annotation", "DRAWN", "--labels", "9999"], "has no label 9999"),
         (["suggest", "T1C", "--out", "OUT", "--series", "3"], "is not a folder with DICOM"),
         (["suggest", "T1C", "--out", "OUT", "--device", "abacus"], "not available here"),
         (["models", "info", "none"], "no model 'none'"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
-    places = {"T1C": str(SAMPLE / "t1c.nii.gz"), "OUT": str(tmp_path / "out")}
+    files = {"T1C": SAMPLE / "t1c.nii.gz", "DRAWN": SAMPLE / "annotation.seg.nrrd", "OUT": tmp_path / "out"}
+    places = {name: str(path) for name, path in files.items()}
     printed = lopsided(*(places.get(a, a) for a in arguments), code=2)
     assert words in printed
     assert printed.startswith("error: ")

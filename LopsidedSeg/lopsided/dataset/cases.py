@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..naming import guess_sequence
-from .records import DATASET, LABELS, SUFFIX, DatasetRecord, image_path, read_record
+from .records import DATASET, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, read_record
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
@@ -37,10 +37,14 @@ def find_cases(source: Path) -> list[CaseFiles]:
     """The cases of a CSV file or of a folder, whose layout is recognised by what is in it.
 
     Raises:
-        InputError: nothing there that is known, a CSV without the columns it needs, or a case twice.
+        InputError: nothing there that is known, a CSV without the columns it needs or not in UTF-8, a case twice, several
+            masks of one in BIDS, or nnU-Net's label ``ignore``.
     """
     if source.is_file():
-        found = list(_from_csv(source))
+        try:
+            found = list(_from_csv(source))
+        except UnicodeDecodeError:
+            raise InputError(f"{source}: is no text in UTF-8; save it as CSV in UTF-8 (Excel: CSV UTF-8)") from None
     elif (source / DATASET).exists():
         found = list(_from_nnunet(source))
     elif any(source.glob("sub-*")):
@@ -116,12 +120,21 @@ def _from_bids(folder: Path) -> Iterator[CaseFiles]:
         masks = [path for path in sorted(derived) if _stem(path).endswith(("_mask", "_dseg"))]
         lesions = [path for path in masks if "lesion" in path.name.lower() or "tumor" in path.name.lower()]
         chosen = lesions or [path for path in masks if path.name.rsplit("_", 1)[-1].startswith("dseg")]
+        if len(chosen) > 1:
+            names = ", ".join(path.relative_to(folder).as_posix() for path in chosen)
+            raise InputError(f"{folder}: {'_'.join(entities)} has several masks ({names}); unite them in one")
         annotation = chosen[0] if chosen else None
         yield CaseFiles(patient=entities[0], case="_".join(entities), sequences=files, annotation=annotation)
 
 
 def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
-    channels = read_record(folder / DATASET, DatasetRecord).channel_names
+    record = read_record(folder / DATASET, DatasetRecord)
+    channels = record.channel_names
+    if "ignore" in record.labels:  # nnU-Net's word for what is neither lesion nor background
+        raise InputError(
+            f"{folder / DATASET}: its label 'ignore' cannot be used; make its voxels 0 in {LABELS} and take it out of "
+            f"{DATASET}; where nobody looked, {TRUST} may say so"
+        )
     sequences = {number: name if name in SEQUENCES else guess_sequence(name) for number, name in channels.items()}
     if "t1c" not in sequences.values():
         named = ", ".join(channels.values())

@@ -111,7 +111,8 @@ def export_reading(
     with change(dataset) as draft:
         record = _dataset(draft, study)
         images = _images(study, record)
-        digests = {sequence: _digest(volume) for sequence, volume in images.items()}
+        # of what was given: rounding in headers changes what is resampled
+        digests = {name: _digest(volume) for name in images if (volume := study.sequence(name))}
         review = draft.current(f"{REVIEWS}/{name}.json")
         before = read_record(review, CaseRecord) if review.exists() else None
         others = [r for r in before.readings if r.reader != reader] if before else []
@@ -194,8 +195,12 @@ def _images(study: Study, record: DatasetRecord) -> dict[str, Volume]:
 
 
 def _digest(volume: Volume) -> str:
-    """Of the voxels and of where they are."""
-    header = json.dumps([str(volume.array.dtype), *volume.geometry.__dict__.values()])
+    """Of the voxels and of where they are, in steps of 0.0001 mm (or of a cosine): finer is rounding in headers."""
+    g = volume.geometry
+    exact = np.array([*g.spacing, *g.origin, *g.direction])
+    # no step ends at a round number, as half a step (0.46875 mm) does
+    steps = np.floor(exact / 1e-4 + 1 / np.pi).astype(int).tolist()
+    header = json.dumps([str(volume.array.dtype), *g.size, *steps])
     return hashlib.sha256(header.encode() + np.ascontiguousarray(volume.array).tobytes()).hexdigest()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from pydantic import ValidationError
 
-from ..annotation import annotation_of, read_labels
+from ..annotation import annotation_of, read_labels, united
 from ..errors import InputError
 from ..marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
 from ..reading import read_image
@@ -45,13 +45,13 @@ def outlined(path: Path, reference: Volume, labels: tuple[str, ...] = ()) -> lis
     drawn = read_labels(path)
     chosen = annotation_of(drawn, path, reference, labels)
     accepted = {n: drawn.tags[n][CANDIDATE] for n in chosen.labels if CANDIDATE in drawn.tags.get(n, ())}
-    others = tuple(name for name in chosen.labels if name not in accepted)
+    others = [name for name in chosen.labels if name not in accepted]
     lesions = []
     for name, candidate in accepted.items():
-        mask = annotation_of(drawn, path, reference, (name,)).mask
+        mask = united(drawn, [name], path, reference).mask
         lesions.append(Lesion(region_of(mask), "suggestion", candidate=candidate))
     if others:
-        mask = annotation_of(drawn, path, reference, others).mask if accepted else chosen.mask
+        mask = united(drawn, others, path, reference).mask if accepted else chosen.mask
         lesions += [Lesion(region) for region in _pieces(mask)]
     return lesions
 
@@ -129,14 +129,15 @@ def read_reading(
         reference: the post-contrast T1.
         annotation: what is outlined, and accepted suggestions (:func:`outlined`), of it ``labels``.
         marks: coarse marks, each with its time; ``snapped`` as :func:`marked`.
-        reviewed: what was decided about suggestions. An accepted one that the annotation does not have is a lesion too.
+        reviewed: what was decided about suggestions. An accepted one of which the annotation has no voxel is a lesion
+            too.
         whole_case: the reader looked at all of it.
 
     Raises:
         InputError: one of them cannot be read, or is of another study.
     """
-    lesions = outlined(annotation, reference, labels) if annotation else []
-    lesions += marked(marks, reference, snapped=snapped)
+    drawn = outlined(annotation, reference, labels) if annotation else []
+    lesions = drawn + marked(marks, reference, snapped=snapped)
     if reviewed is None:
         return Reading(reader, tuple(lesions), whole_case=whole_case)
     record, session = reviewed.result, reviewed.review
@@ -144,9 +145,15 @@ def read_reading(
     everything = _decided(record, session, reviewed.segments, reference)
     # those that were never shown say nothing
     decided = [d for d in everything if d.status != "pending" or d.confidence >= threshold]
-    known = {lesion.candidate for lesion in lesions}
-    accepted = (d for d in decided if d.status == "accepted" and d.candidate not in known)
-    lesions += [Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in accepted]
+    known = {lesion.candidate for lesion in drawn}
+    annotated = np.zeros(reference.geometry.shape, bool)
+    for lesion in drawn:
+        annotated[lesion.region.box] |= lesion.region.mask
+    for d in decided:
+        # one that was added to a segment has no segment of its own, but its voxels are there
+        there = d.candidate in known or (annotated[d.region.box] & d.region.mask).any()
+        if d.status == "accepted" and not there:
+            lesions.append(Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time))
     return Reading(
         reader,
         tuple(lesions),
