@@ -10,7 +10,22 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .Labelmaps import asLabelmaps, cropped, imageOf, isEmpty, labelmap, labelmapName, shapeOf, transformed, voxelsOf
+from .Labelmaps import (
+    asLabelmaps,
+    cropped,
+    imageOf,
+    isEmpty,
+    labelmap,
+    labelmapName,
+    matrixOf,
+    onLattice,
+    sampled,
+    shapeOf,
+    transformed,
+    voxelsOf,
+)
+
+SUGGESTION_TAG = "LopsidedSeg.Suggestion"  # of a segment that a suggestion was accepted as
 
 
 class Annotation:
@@ -21,13 +36,9 @@ class Annotation:
 
     def terminologies(self) -> list[str]:
         """What its segments are, as Slicer writes terminology entries; each once."""
-        segmentation, entries = self.node.GetSegmentation(), {}
-        for segmentId in segmentation.GetSegmentIDs():
-            entry = vtk.reference("")
-            segment = segmentation.GetSegment(segmentId)
-            if segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry) and str(entry):
-                entries[str(entry)] = None
-        return list(entries)
+        segmentation, name = self.node.GetSegmentation(), slicer.vtkSegment.GetTerminologyEntryTagName()
+        entries = dict.fromkeys(_tag(segmentation.GetSegment(s), name) for s in segmentation.GetSegmentIDs())
+        return [entry for entry in entries if entry]
 
     def touching(self, lesion: Any) -> list[str]:
         """IDs of the segments that share a voxel with the lesion or border on it."""
@@ -47,30 +58,37 @@ class Annotation:
             if isEmpty(existing):
                 continue
             # on the lesion's grid, which is small: a surface's own may be very fine
-            here = _onGridOf(existing, around, pad=False)
+            here = sampled(existing, around)
             if (_voxels(here, extent) & _voxels(around, extent)).any():
                 found.append(segmentId)
         return found
 
-    def insert(self, lesion: Any, name: str, colour: tuple[float, float, float], tags: dict[str, str]) -> str:
-        """A new segment for the lesion. Returns its ID; raises RuntimeError, one sentence."""
+    def insert(
+        self, segmentId: str, lesion: Any, name: str, colour: tuple[float, float, float], tags: dict[str, str]
+    ) -> str:
+        """A new segment for the lesion, on the voxels that the annotation is saved on: of others it would be moved there by
+        the nearest voxel, or the user's own segments to it. Returns its ID, which is another where that is taken; raises
+        RuntimeError, one sentence."""
         segment = slicer.vtkSegment()
         segment.SetName(name)
         segment.SetColor(*colour)
         for key, value in tags.items():
             segment.SetTag(key, value)
-        segment.AddRepresentation(labelmapName(), transformed(lesion, None, self.node))
-        segmentId = self.node.GetSegmentation().GenerateUniqueSegmentID(name)
+        here, lattice = self._here(lesion), self._lattice()
+        segment.AddRepresentation(labelmapName(), onLattice(here, lattice) if lattice else here)
+        segmentId = self.node.GetSegmentation().GenerateUniqueSegmentID(segmentId)
         self.restore(segmentId, segment)
         return segmentId
 
-    def remove(self, segmentId: str) -> Any:
-        """Take out what :meth:`insert` put in. Returns it as the user left it, None where they have removed it since."""
+    def remove(self, segmentId: str, suggestion: str) -> Any:
+        """Take out what :meth:`insert` put in, with that in ``SUGGESTION_TAG``. Returns it as the user left it, None where
+        they have removed it since."""
         segment = self.node.GetSegmentation().GetSegment(segmentId)
-        if segment is None:
+        if segment is None or _tag(segment, SUGGESTION_TAG) != suggestion:
             return None
         image, kept = labelmap(self.node, segmentId), slicer.vtkSegment()
         kept.DeepCopyMetadata(segment)
+        kept.SetLabelValue(1)  # as :func:`cropped` has it; read from a file, it had another
         kept.AddRepresentation(labelmapName(), image if isEmpty(image) else cropped(image))
         self.node.GetSegmentation().RemoveSegment(segmentId)
         return kept
@@ -87,7 +105,7 @@ class Annotation:
         if not self.node.GetSegmentation().GetSegment(segmentId):
             raise RuntimeError(_("The segment to add to is not there any more; accept as a new segment."))
         existing = labelmap(self.node, segmentId)
-        here = _onGridOf(transformed(lesion, None, self.node), existing, pad=True)
+        here = onLattice(self._here(lesion), existing)
         extent = _union(existing, here)
         before = _voxels(existing, extent)
         added = _voxels(here, extent) & ~before
@@ -95,7 +113,8 @@ class Annotation:
             raise RuntimeError(_("Nothing of the lesion is new to that segment; accept as a new segment."))
         self._write(segmentId, imageOf(before | added, existing, extent))
         bits = base64.b64encode(zlib.compress(np.packbits(added).tobytes())).decode()
-        return json.dumps({"extent": extent, "bits": bits})
+        lattice, world = (matrixOf(image).tolist() for image in (existing, transformed(existing, self.node, None)))
+        return json.dumps({"extent": extent, "bits": bits, "lattice": lattice, "world": world})
 
     def shrink(self, segmentId: str, token: str) -> None:
         """Take out what :meth:`grow` put in, and nothing else of what the segment is by now."""
@@ -107,8 +126,29 @@ class Annotation:
         existing = labelmap(self.node, segmentId)
         mask = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
         added = imageOf(mask, existing, content["extent"])
+        if not np.allclose(content.get("lattice", matrixOf(existing)), matrixOf(existing), atol=1e-4):
+            added.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(np.array(content["world"])))
+            added = onLattice(self._here(added), existing)  # the segment was resampled, or hardened
         extent = _union(existing, added)
         self._write(segmentId, imageOf(_voxels(existing, extent) & ~_voxels(added, extent), existing, extent))
+
+    def _here(self, lesion: Any) -> Any:
+        """In the node's own coordinates."""
+        here = transformed(lesion, None, self.node)
+        if isEmpty(here):  # a small one falls between two voxels of a bent grid
+            raise RuntimeError(_("{name} is bent by a transform; harden it first.").format(name=self.node.GetName()))
+        return here
+
+    def _lattice(self) -> Any:
+        """Of the voxels that it is saved on; None where it is empty and has none."""
+        segmentation, lattice = self.node.GetSegmentation(), slicer.vtkOrientedImageData()
+        geometry = segmentation.DetermineCommonLabelmapGeometry(
+            segmentation.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS, None
+        ) or segmentation.GetConversionParameter(
+            slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+        )
+        found = slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, lattice, False)
+        return lattice if found else None
 
     def _checkIsLabelmap(self) -> None:
         segmentation = self.node.GetSegmentation()
@@ -124,13 +164,9 @@ class Annotation:
             raise RuntimeError(_("{name} could not be changed.").format(name=self.node.GetName()))
 
 
-def _onGridOf(image: Any, reference: Any, *, pad: bool) -> Any:
-    """``image`` on the lattice of ``reference``: as far as that reaches, or with ``pad`` as far as either does."""
-    moved = slicer.vtkOrientedImageData()
-    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        image, reference, moved, False, pad
-    )
-    return moved
+def _tag(segment: Any, name: str) -> str:
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""
 
 
 def _union(a: Any, b: Any) -> list[int]:

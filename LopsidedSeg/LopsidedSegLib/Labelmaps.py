@@ -51,6 +51,11 @@ def imageToWorld(image: Any) -> vtk.vtkMatrix4x4:
     return matrix
 
 
+def matrixOf(image: Any) -> np.ndarray:
+    """As :func:`imageToWorld`, an array."""
+    return slicer.util.arrayFromVTKMatrix(imageToWorld(image))
+
+
 def shapeOf(extent: list[int]) -> tuple[int, int, int]:
     """Voxels along k, j, i."""
     i, j, k = (extent[n + 1] - extent[n] + 1 for n in (0, 2, 4))
@@ -91,3 +96,34 @@ def cropped(image: Any) -> Any:
     low = image.GetExtent()[::2]
     i, j, k = (slice(extent[2 * n] - low[n], extent[2 * n + 1] - low[n] + 1) for n in range(3))
     return imageOf(voxels[k, j, i] > 0, image, extent)
+
+
+def sampled(image: Any, reference: Any) -> Any:
+    """``image`` at the voxels of ``reference``, of each the nearest."""
+    moved = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        image, reference, moved, False, False
+    )
+    return moved
+
+
+def onLattice(image: Any, lattice: Any) -> Any:
+    """A label map, not empty, on the voxels of ``lattice``: those that it covers by half, or where they are too large
+    for any, by half of what it covers of one. By the nearest voxel it could fall between two slices."""
+    index = np.linalg.inv(matrixOf(lattice)) @ matrixOf(image)
+    sides = np.reshape(image.GetExtent(), (3, 2)) + np.array([-0.5, 0.5])
+    corners = np.array(np.meshgrid(*sides)).reshape(3, 8)
+    there = index[:3, :3] @ corners + index[:3, 3:]
+    low, high = np.floor(there.min(axis=1)).astype(int), np.ceil(there.max(axis=1)).astype(int)
+    # parts of a voxel, each less than half as long as one of the image's; an odd number of them, and looked at a little
+    # to one side, so that of two voxels that are covered by half one is taken
+    parts = 2 * np.ceil(np.abs(np.linalg.inv(index[:3, :3])).max(axis=0) - 1e-3).astype(int) + 1
+    fine = slicer.vtkOrientedImageData()
+    step = np.eye(4)
+    step[:3, :3], step[:3, 3] = np.diag(1 / parts), (1 / parts - 1) / 2 + 1e-3
+    fine.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrixOf(lattice) @ step))
+    fine.SetExtent(np.stack([low * parts, (high + 1) * parts - 1], axis=1).ravel().tolist())
+    (k, j, i), (c, b, a) = (high - low + 1)[::-1], parts[::-1]
+    covered = (voxelsOf(sampled(image, fine)) > 0).reshape(k, c, j, b, i, a).sum(axis=(1, 3, 5))
+    extent = [int(n) for pair in zip(low, high, strict=True) for n in pair]
+    return cropped(imageOf(2 * covered > covered.max(), lattice, extent))

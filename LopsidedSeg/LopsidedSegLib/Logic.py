@@ -300,8 +300,12 @@ class Logic(ScriptedLoadableModuleLogic):
             return found
         if not self.result(suggestions):
             return None
-        found = Review(suggestions, self._scene, self.settings)
+        parameters = self.getParameterNode()
+        chosen = parameters.suggestions is suggestions
+        found = Review(suggestions, self._scene, self.settings, parameters.annotation if chosen else None)
         self._reviews[suggestions.GetID()] = found
+        if chosen and found.annotation and not parameters.annotation:
+            parameters.annotation = found.annotation
         return found
 
     def terminologies(self, annotation: Any) -> dict[str, str]:

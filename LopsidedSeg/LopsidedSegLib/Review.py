@@ -1,6 +1,7 @@
 """A review in the scene: what each decision does to segments, and back."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from lopsided.review import Change, Opinion, ReviewLog, ReviewSession, Status, r
 from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
-from .Annotation import Annotation
+from .Annotation import SUGGESTION_TAG, Annotation
 from .Labelmaps import cropped, isEmpty, labelmap, transformed
 from .Scene import Scene
 from .Settings import Settings, terminologyName
@@ -34,15 +35,19 @@ class Review:
         review.undo()
     """
 
-    def __init__(self, node: Any, scene: Scene, settings: Settings) -> None:
-        """Raises ValueError for a node without suggestions, or with a review that cannot be read."""
+    def __init__(self, node: Any, scene: Scene, settings: Settings, annotation: Any = None) -> None:
+        """``annotation``: what takes lesions that the log says were accepted after the scene was saved, where the node knows
+        of none; a new one for None.
+
+        Raises ValueError for a node without suggestions, or with a review that cannot be read.
+        """
         result = scene.result(node)
         if not result:
             raise ValueError(_("{name} holds no suggestions.").format(name=node.GetName()))
         self.node = node
         self.candidates = {segment_id(c["rank"]): c for c in result["candidates"]}
         self.result = result
-        self._settings = settings
+        self._scene, self._settings = scene, settings
         kept = json.loads(node.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
         if kept:
             self._session = ReviewSession.from_json(kept["session"])
@@ -51,11 +56,11 @@ class Review:
             self._session = ReviewSession(self.candidates, settings.reader, about)
         self._threshold = float(node.GetAttribute(THRESHOLD_ATTRIBUTE) or result["model"]["threshold"])
         self._accepted: dict[str, dict[str, str]] = kept.get("accepted", {})
-        self._removed: dict[str, Any] = {}
+        self._removed: dict[str, tuple[str, Any]] = {}
         self._selectedOnly: str | None = None
         self._log: ReviewLog | None = None
         self._logOf: tuple[Path, str] | None = None
-        if self._recover(settings.logFolder):
+        if self._recover(settings.logFolder, annotation):
             self._record()
         else:
             self._keep()  # so that what a log has is known to belong to it
@@ -153,7 +158,7 @@ class Review:
             self._putIn(candidate, annotation, addTo)
         elif before is Status.ACCEPTED:
             self._takeOut(candidate)
-        self._asReader().decide(candidate, status, threshold=self._threshold)
+        self._asReader().decide(candidate, status, threshold=self._threshold, add_to=addTo or "")
         self._record()
 
     def writeNote(self, candidate: str, text: str) -> None:
@@ -186,18 +191,22 @@ class Review:
         return change.candidate
 
     def _apply(self, change: Change) -> None:
-        was, willBe = (o.status is Status.ACCEPTED for o in (change.before, change.after))
-        if willBe and not was:
-            addTo = self._accepted.get(change.candidate, {}).get("addTo")
-            self._putIn(change.candidate, self.annotation, addTo)
-        elif was and not willBe:
+        was, willBe = ((o.status is Status.ACCEPTED, o.add_to) for o in (change.before, change.after))
+        if was == willBe:
+            return
+        if was[0]:
             self._takeOut(change.candidate)
+        if willBe[0]:
+            self._putIn(change.candidate, self.annotation, change.after.add_to)
 
     def _putIn(self, candidate: str, annotation: Any, addTo: str | None) -> None:
         if annotation is None:
             raise RuntimeError(_("Choose or create the annotation that lesions are accepted into."))
-        if candidate in self._removed:  # as the user had edited it before the undo
-            Annotation(annotation).restore(self._accepted[candidate]["segment"], self._removed.pop(candidate))
+        if candidate in self._removed and not addTo:  # as the user had edited it before the undo
+            segmentId, segment = self._removed[candidate]
+            Annotation(annotation).restore(segmentId, segment)
+            self._accepted[candidate] = {"segment": segmentId}
+            del self._removed[candidate]
             return
         lesion = self._lesion(candidate)
         if lesion is None:
@@ -209,7 +218,7 @@ class Review:
             found, entry = self.candidates[candidate], self._settings.terminology
             tags = {
                 slicer.vtkSegment.GetTerminologyEntryTagName(): entry,
-                "LopsidedSeg.Suggestion": candidate,
+                SUGGESTION_TAG: candidate,
                 "LopsidedSeg.Confidence": f"{found['confidence']:.4f}",
                 "LopsidedSeg.Model": self.result["model"]["digest"],
                 "LopsidedSeg.Reader": self._session.reader,
@@ -217,17 +226,18 @@ class Review:
             kind = _("Metastasis") if entry == METASTASIS else terminologyName(entry)
             name = _("{kind} (suggested, {diameter:.1f} mm)").format(kind=kind, diameter=found["longest_diameter_mm"])
             segment = self.node.GetSegmentation().GetSegment(candidate)
+            wanted = self._segmentId(candidate)
             self._accepted[candidate] = {
-                "segment": Annotation(annotation).insert(lesion, name, segment.GetColor(), tags)
+                "segment": Annotation(annotation).insert(wanted, lesion, name, segment.GetColor(), tags)
             }
         self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, annotation.GetID())
 
     def _takeOut(self, candidate: str) -> None:
         how = self._accepted.get(candidate, {})
         if self.annotation and "segment" in how:
-            removed = Annotation(self.annotation).remove(how["segment"])
+            removed = Annotation(self.annotation).remove(how["segment"], candidate)
             if removed:
-                self._removed[candidate] = removed
+                self._removed[candidate] = how["segment"], removed
         elif self.annotation and "token" in how:
             Annotation(self.annotation).shrink(how["addTo"], how["token"])
 
@@ -238,16 +248,36 @@ class Review:
         image = labelmap(self.node, candidate)
         return None if isEmpty(image) else transformed(cropped(image), self.node, None)
 
-    def _recover(self, folder: Path | None) -> bool:
-        """Take over decisions that a log has and the scene, which was saved before them, has not: if there are any."""
+    def _segmentId(self, candidate: str) -> str:
+        """In the annotation: of no other lesion, whatever that is called, and known to who recovers this review."""
+        return f"LopsidedSeg_{self._session.identifier}_{candidate}"
+
+    def _recover(self, folder: Path | None, annotation: Any) -> bool:
+        """Take over decisions that a log has and the scene, which was saved before them, has not: if there are any.
+
+        One that cannot be done is taken back again, and keeps none of the others.
+        """
         found = recover(self._session, folder) if folder and folder.is_dir() else self._session
         if found is self._session:
             return False
-        for candidate in self.candidates:
-            change = Change(candidate, self.opinion(candidate), found.opinion(candidate))
-            if change.before != change.after:
+        before, self._session = self._session, found
+        changes = [Change(c, before.opinion(c), found.opinion(c)) for c in self.candidates]
+        accepted = [c for c in changes if c.after.status is Status.ACCEPTED and c.before.status is not Status.ACCEPTED]
+        if accepted and not self.annotation:
+            role = self.node.GetReferenceImageGeometryReferenceRole()
+            into = annotation or self._scene.newAnnotation(self.node.GetNodeReference(role))
+            self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
+        for change in changes:
+            own = self._segmentId(change.candidate)
+            if change in accepted and not change.after.add_to and self.annotation.GetSegmentation().GetSegment(own):
+                self._accepted[change.candidate] = {"segment": own}  # this node is an older copy than the annotation
+                continue
+            try:
                 self._apply(change)
-        self._session = found
+            except RuntimeError:
+                logging.exception("LopsidedSeg: what the log has of %s cannot be done again", change.candidate)
+                status, add_to = change.before.status, change.before.add_to
+                found.decide(change.candidate, status, threshold=self._threshold, add_to=add_to)
         return True
 
     def _record(self) -> None:

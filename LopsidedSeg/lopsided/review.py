@@ -37,10 +37,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Opinion:
-    """Of one candidate, as it stands: a status, and the reader's words."""
+    """Of one candidate, as it stands: a status, and the reader's words.
+
+    ``add_to``: the segment of the annotation that it was accepted onto; empty where it became one of its own.
+    """
 
     status: Status = Status.PENDING
     note: str = ""
+    add_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Event:
 
     ``action``: ``decide`` (``value`` is a status), ``note`` (``value`` is the text), ``undo`` or ``redo``, which name
     the candidate whose opinion they changed. ``threshold``: the least confidence that was shown. ``time``: ISO 8601,
-    UTC.
+    UTC. ``add_to``: as the opinion has it since.
     """
 
     action: str
@@ -58,6 +62,7 @@ class Event:
     reader: str
     threshold: float
     time: str
+    add_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,10 @@ class ReviewSession:
         gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
         return sum(gap for gap in gaps if 0 <= gap <= PAUSE_S)
 
-    def decide(self, candidate: str, status: Status, *, threshold: float) -> Change | None:
+    def decide(self, candidate: str, status: Status, *, threshold: float, add_to: str = "") -> Change | None:
         """None, and no event, where that was decided already."""
-        return self._do("decide", candidate, replace(self._opinions[candidate], status=status), status, threshold)
+        after = replace(self._opinions[candidate], status=status, add_to=add_to)
+        return self._do("decide", candidate, after, status, threshold)
 
     def write_note(self, candidate: str, text: str, *, threshold: float) -> Change | None:
         """None, and no event, where that was the note already."""
@@ -191,12 +197,13 @@ class ReviewSession:
 
     def _record(self, action: str, change: Change, value: str, threshold: float) -> None:
         self._opinions[change.candidate] = change.after
-        self.events.append(Event(action, change.candidate, str(value), self.reader, threshold, _now()))
+        add_to = change.after.add_to
+        self.events.append(Event(action, change.candidate, str(value), self.reader, threshold, _now(), add_to))
 
     def _replay(self, event: Event) -> None:
         before = len(self.events)
         if event.action == "decide":
-            self.decide(event.candidate, Status(event.value), threshold=event.threshold)
+            self.decide(event.candidate, Status(event.value), threshold=event.threshold, add_to=event.add_to)
         elif event.action == "note":
             self.write_note(event.candidate, event.value, threshold=event.threshold)
         elif event.action in ("undo", "redo"):
@@ -211,15 +218,16 @@ class ReviewLog:
 
     A line that cannot be written (no space, no permission, folder gone) is kept and written with the next one. The
     file's name holds the time and a random part: nobody ever writes to a file that another log began, and a session
-    that was interrupted goes on, with its whole history, in a new one.
+    that was interrupted goes on, with its whole history, in a new one. So does a log whose file is not as it was left.
     """
 
     def __init__(self, folder: Path, study: str, session: ReviewSession) -> None:
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in f"{study}-{session.reader}")
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        self.path = folder / f"{safe[:80]}-{stamp}-{uuid4().hex[:8]}{LOG}"
+        self._folder, self._name = folder, safe[:80]
+        self.path = self._new_path()
         self._session = session
         self._lines = 0  # of the header and the events, how many are on the disk
+        self._size = 0  # of those, bytes
 
     def write(self) -> None:
         """Bring the file up to date.
@@ -228,21 +236,27 @@ class ReviewLog:
             OSError: it could not be; nothing is lost, call again.
         """
         lines = [self._session._header(), *map(asdict, self._session.events)]
-        pending = lines[self._lines :]
-        if not pending:
+        if len(lines) == self._lines:
             return
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in pending).encode()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        found = self.path.stat().st_size if self.path.exists() else 0
+        if found != self._size:  # a share that is gone leaves an empty folder, and may come back
+            self.path = self._new_path() if found else self.path
+            self._lines = self._size = 0
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines[self._lines :]).encode()
         with self.path.open("ab", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
             try:
                 if file.write(text) != len(text):
                     raise OSError(errno.ENOSPC, "not written whole", str(self.path))
                 os.fsync(file.fileno())
             except OSError:
-                file.truncate(size)  # not half a line: the next attempt writes it whole
+                file.truncate(self._size)  # not half a line: the next attempt writes it whole
                 raise
-        self._lines = len(lines)
+        self._lines, self._size = len(lines), self._size + len(text)
+
+    def _new_path(self) -> Path:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        return self._folder / f"{self._name}-{stamp}-{uuid4().hex[:8]}{LOG}"
 
 
 def recover(session: ReviewSession, folder: Path) -> ReviewSession:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,41 @@ def test_a_folder_that_cannot_be_is_an_error_and_the_decision_stays(tmp_path: Pa
     with pytest.raises(OSError, match="file"):
         ReviewLog(tmp_path / "file", "study", session).write()
     assert session.count(Status.ACCEPTED) == 1
+
+
+def test_a_log_whose_file_is_gone_or_anothers_is_written_whole_to_one_that_is_not(tmp_path: Path) -> None:
+    """A share that is unmounted leaves an empty folder in its place, and comes back with what was there."""
+    session, folder = new_session(), tmp_path / "logs"
+    log = ReviewLog(folder, "study", session)
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)
+    log.write()
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    session.decide("Suggestion_2", Status.REJECTED, threshold=0.5)
+    log.write()
+    assert opinions(read_log(log.path)) == opinions(session)
+    shutil.rmtree(folder)
+    (tmp_path / "away").rename(folder)
+    [old] = folder.iterdir()
+    session.decide("Suggestion_3", Status.UNCERTAIN, threshold=0.5)
+    log.write()
+    assert opinions(read_log(log.path)) == opinions(session)
+    assert len(read_log(old).events) == 1, "what is there stays as it was"
+
+
+def test_the_segment_that_a_lesion_was_added_to_is_known_again(tmp_path: Path) -> None:
+    session = new_session()
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5, add_to="Mine")
+    session.undo(threshold=0.5)
+    session.redo(threshold=0.5)
+    log = ReviewLog(tmp_path, "study", session)
+    log.write()
+    assert read_log(log.path).opinion("Suggestion_1") == Opinion(Status.ACCEPTED, add_to="Mine")
+    session.decide("Suggestion_1", Status.REJECTED, threshold=0.5)
+    assert session.opinion("Suggestion_1") == Opinion(Status.REJECTED)
+    before = {k: v for k, v in session.to_json()["events"][0].items() if k != "add_to"}  # as it was written at first
+    old = ReviewSession.from_json({**session.to_json(), "events": [before]})
+    assert old.opinion("Suggestion_1") == Opinion(Status.ACCEPTED)
 
 
 def test_two_reviews_of_one_study_never_share_a_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from LopsidedSegLib.Annotation import Annotation
+from LopsidedSegLib.Annotation import SUGGESTION_TAG, Annotation
+from LopsidedSegLib.Labelmaps import imageOf, labelmapName, matrixOf, transformed, voxelsOf
+from LopsidedSegLib.Scene import Scene
 from vtk.util.numpy_support import numpy_to_vtk
 
 SHAPE = (20, 22, 24)
@@ -80,26 +83,90 @@ def shifted(node: Any) -> None:
 def test_a_lesion_goes_in_where_it_is_in_the_world_and_out_again(annotated: Any, prepare: Callable[..., None]) -> None:
     prepare(annotated)
     before = state(annotated)
-    lesion = image(LESION, spacing=1.5, origin=(40, 2, -8))
-    accepted = Annotation(annotated).insert(lesion, "Metastasis", (1.0, 0.5, 0.0), {"LopsidedSeg.Model": "0123"})
+    lesion = transformed(image(LESION), annotated, None)
+    accepted = Annotation(annotated).insert("new", lesion, "Metastasis", (1.0, 0.5, 0.0), {SUGGESTION_TAG: "First"})
     after = state(annotated)
     assert {k: after[k] for k in before} == before
-    assert after[accepted] == ("Metastasis", (1.0, 0.5, 0.0), LESION.sum() * 1.5**3)
+    assert after[accepted] == ("Metastasis", (1.0, 0.5, 0.0), LESION.sum() * 8)
     alone = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     expected = alone.GetSegmentCenterRAS(
         alone.AddSegmentFromBinaryLabelmapRepresentation(lesion, "alone", [1.0, 0.0, 0.0])
     )
     assert annotated.GetSegmentCenterRAS(accepted) == pytest.approx(expected, abs=0.01)
-    Annotation(annotated).remove(accepted)
+    Annotation(annotated).remove(accepted, "First")
     assert state(annotated) == before
-    Annotation(annotated).remove(accepted)
+    Annotation(annotated).remove(accepted, "First")
     assert state(annotated) == before
 
 
 def test_the_first_lesion_of_an_empty_annotation() -> None:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
-    accepted = Annotation(node).insert(image(LESION), "Metastasis", (1.0, 0.5, 0.0), {})
+    accepted = Annotation(node).insert("new", image(LESION), "Metastasis", (1.0, 0.5, 0.0), {})
     assert world_volume(node, accepted)[0] == LESION.sum() * 8
+
+
+def test_no_lesion_is_lost_between_thick_slices(tmp_path: Path) -> None:
+    """3 mm of it in slices of 5 mm, wherever they begin; nor when it is added to a segment."""
+    lattice = image(np.ones((1, 1, 1)), spacing=1.0)
+    flair = slicer.util.addVolumeFromArray(np.zeros((12, 120, 120), np.int16), np.diag([0.5, 0.5, 5, 1]), "FLAIR")
+    node, again = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name) for name in ("Thick", "Again"))
+    node.SetReferenceImageGeometryParameterFromVolumeNode(flair)
+    lattice.SetGeometryFromImageToWorldMatrix(vtk.vtkMatrix4x4())
+    lesions = [imageOf(np.ones((3, 3, 3)), lattice, [20, 22, 20, 22, k, k + 2]) for k in range(30, 35)]
+    for n, lesion in enumerate(lesions):
+        Annotation(node).insert(f"Lesion {n}", lesion, "Metastasis", (1.0, 0.5, 0.0), {})
+    assert Scene().writeSegments(node, tmp_path / "thick.seg.nrrd")
+    Scene().readSegments(again, tmp_path / "thick.seg.nrrd")
+    for n in range(5):
+        volume, centre = world_volume(again, f"Lesion {n}")
+        assert 20 < volume < 60
+        assert centre == pytest.approx([21, 21, 31 + n], abs=2.6)
+    Annotation(node).grow("Lesion 0", imageOf(np.ones((3, 3, 3)), lattice, [30, 32, 20, 22, 31, 33]))
+    assert world_volume(node, "Lesion 0")[0] == pytest.approx(2 * world_volume(again, "Lesion 0")[0])
+
+
+def test_own_lesions_are_saved_as_they_were_with_one_of_smaller_voxels(annotated: Any, tmp_path: Path) -> None:
+    before = state(annotated)
+    added = Annotation(annotated).insert("new", image(LESION, spacing=1.5), "Metastasis", (1.0, 0.5, 0.0), {})
+    again = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Again")
+    assert Scene().writeSegments(annotated, tmp_path / "saved.seg.nrrd")
+    Scene().readSegments(again, tmp_path / "saved.seg.nrrd")
+    after = state(again)
+    assert after.pop(added)[2] == pytest.approx(LESION.sum() * 1.5**3, rel=0.2)
+    for segment, (name, _colour, volume) in before.items():
+        assert (after[segment][0], after[segment][2]) == (name, pytest.approx(volume))
+
+
+def test_a_lesion_that_a_bent_annotation_has_no_voxel_for_is_refused_in_words(annotated: Any) -> None:
+    bend = vtk.vtkThinPlateSplineTransform()
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for n, point in enumerate([(0, 0, 0), (60, 0, 0), (0, 60, 0), (0, 0, 60), (30, 30, 30)]):
+        source.InsertNextPoint(*point)
+        target.InsertNextPoint(*(np.array(point) * (1 + 0.1 * n)))
+    bend.SetSourceLandmarks(source)
+    bend.SetTargetLandmarks(target)
+    bend.SetBasisToR()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    node.SetAndObserveTransformToParent(bend)
+    annotated.SetAndObserveTransformNodeID(node.GetID())
+    told = set()
+    for n in range(40):
+        tiny = image(box(slice(5, 6), slice(9, 10), slice(6, 7)), spacing=0.5, origin=(n, 0.7 * n, 1.3 * n))
+        try:
+            added = Annotation(annotated).insert("tiny", tiny, "Metastasis", (1.0, 0.5, 0.0), {})
+            assert world_volume(annotated, added)[0] > 0
+        except RuntimeError as error:
+            told.add(str(error))
+    assert told == {"Lesions is bent by a transform; harden it first."}
+
+
+def test_only_the_segment_of_that_suggestion_is_taken_out(annotated: Any) -> None:
+    here = Annotation(annotated)
+    added = here.insert("new", image(LESION), "Metastasis", (1.0, 0.5, 0.0), {SUGGESTION_TAG: "First"})
+    assert here.insert("new", image(LESION), "Metastasis", (1.0, 0.5, 0.0), {SUGGESTION_TAG: "Second"}) != added
+    before = state(annotated)
+    assert here.remove(added, "Second") is None
+    assert state(annotated) == before
 
 
 def test_what_touches_is_found(annotated: Any) -> None:
@@ -132,13 +199,46 @@ def test_growing_changes_one_segment_and_shrinking_keeps_what_was_drawn_since(an
     here.shrink("gone", token)
 
 
+def refined(node: Any) -> None:
+    """Put the first segment on voxels of half the size, as another geometry in Segment Editor does."""
+    segment = node.GetSegmentation().GetNthSegment(0)
+    coarse = segment.GetRepresentation(labelmapName())
+    first = matrixOf(coarse) @ [*np.array(coarse.GetExtent()[::2]) - 0.25, 1]
+    segment.AddRepresentation(labelmapName(), image(np.kron(voxelsOf(coarse), np.ones((2, 2, 2))), 1.0, first[:3]))
+
+
+@pytest.mark.parametrize(
+    ("before", "since"),
+    [
+        (lambda node: None, refined),
+        (lambda node: None, shifted),
+        (shifted, lambda node: node.HardenTransform()),
+    ],
+    ids=["on other voxels", "moved", "hardened"],
+)
+def test_what_was_added_is_taken_out_of_a_segment_that_lies_otherwise_since(
+    annotated: Any, before: Callable[..., None], since: Callable[..., None]
+) -> None:
+    before(annotated)
+    [known, _other] = annotated.GetSegmentation().GetSegmentIDs()
+    overlapping = box(slice(3, 7), slice(7, 12), slice(5, 9))
+    token = Annotation(annotated).grow(known, transformed(image(overlapping), annotated, None))
+    since(annotated)
+    centre = world_volume(annotated, known)[1]
+    assert world_volume(annotated, known)[0] == (KNOWN | overlapping).sum() * 8
+    Annotation(annotated).shrink(known, token)
+    volume, left = world_volume(annotated, known)
+    assert volume == KNOWN.sum() * 8
+    assert np.linalg.norm(left - centre) == pytest.approx(4, abs=0.01), "half of what it was"
+
+
 def test_an_annotation_of_surfaces_is_not_touched(annotated: Any) -> None:
     """And the sentence says what to do."""
     annotated.CreateClosedSurfaceRepresentation()
     annotated.GetSegmentation().SetSourceRepresentationName("Closed surface")
     before = annotated.GetSegmentation().GetMTime()
     with pytest.raises(RuntimeError, match="Lesions is not stored as label maps"):
-        Annotation(annotated).insert(image(LESION), "Metastasis", (1.0, 0.5, 0.0), {})
+        Annotation(annotated).insert("new", image(LESION), "Metastasis", (1.0, 0.5, 0.0), {})
     known = annotated.GetSegmentation().GetSegmentIdBySegmentName("Known")
     assert Annotation(annotated).touching(image(KNOWN)) == [known]
     assert annotated.GetSegmentation().GetMTime() == before

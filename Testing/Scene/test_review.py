@@ -144,6 +144,37 @@ def test_accepting_onto_an_existing_lesion(review: Review, annotation: Any, sugg
     assert voxels(annotation, "Mine", reference).sum() > mine.sum()
 
 
+def test_each_way_of_accepting_is_undone_and_redone_as_what_it_was(review: Review, annotation: Any) -> None:
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    review.decide(TWO, Status.REJECTED)
+    review.decide(TWO, Status.ACCEPTED, annotation)
+    _node, own = review.place(TWO)
+    review.undo()
+    review.undo()
+    assert review.place(TWO) == (annotation, "Mine")
+    assert segments(annotation) == ["Mine"]
+    review.redo()
+    review.redo()
+    assert review.place(TWO) == (annotation, own)
+
+
+def test_a_lesion_read_from_a_file_is_whole_after_undo_and_redo(
+    review: Review, annotation: Any, reference: Any, tmp_path: Path
+) -> None:
+    """There it has another label value than 1, as its neighbours have."""
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.ACCEPTED, annotation)
+    _node, own = review.place(TWO)
+    before = voxels(annotation, own, reference)
+    Scene().writeSegments(annotation, tmp_path / "saved.seg.nrrd")
+    annotation.GetSegmentation().RemoveAllSegments()
+    Scene().readSegments(annotation, tmp_path / "saved.seg.nrrd")
+    review.undo()
+    review.redo()
+    assert before.any()
+    assert (voxels(annotation, own, reference) == before).all()
+
+
 def test_what_cannot_be_accepted_is_not_decided(review: Review, annotation: Any) -> None:
     with pytest.raises(RuntimeError, match="Choose or create the annotation"):
         review.decide(ONE, Status.ACCEPTED, None)
@@ -232,6 +263,89 @@ def test_decisions_made_after_the_scene_was_saved_come_back_from_the_log(
     assert len(segments(annotation)) == 2
     again.undo()
     assert segments(annotation) == ["Mine"]
+
+
+def crash(suggestions: Any, annotation: Any, saved: str) -> None:
+    """All as it was when the scene was saved, before the first lesion was accepted."""
+    for segment in set(segments(annotation)) - {"Mine"}:
+        annotation.GetSegmentation().RemoveSegment(segment)
+    suggestions.SetAttribute("LopsidedSeg.Review", saved)
+    suggestions.SetNodeReferenceID("LopsidedSeg.Annotation", None)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_the_first_accepted_lesion_comes_back_too(
+    suggestions: Any, annotation: Any, reference: Any, tmp_path: Path, chosen: bool
+) -> None:
+    """Into the annotation that is chosen, or a new one."""
+    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    saved = suggestions.GetAttribute("LopsidedSeg.Review")
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.REJECTED)
+    crash(suggestions, annotation, saved)
+    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"), annotation if chosen else None)
+    assert [again.opinion(c).status for c in (ONE, TWO)] == ["accepted", "rejected"]
+    assert (again.annotation is annotation) == chosen
+    assert len(segments(again.annotation)) == 1 + chosen
+    np.testing.assert_array_equal(voxels(*again.place(ONE), reference), voxels(suggestions, ONE, reference))
+
+
+def test_what_cannot_come_back_keeps_nothing_else_from_it(
+    suggestions: Any, annotation: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    saved = suggestions.GetAttribute("LopsidedSeg.Review")
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    review.decide(THREE, Status.REJECTED)
+    review.undo()
+    review.redo()
+    crash(suggestions, annotation, saved)
+    annotation.GetSegmentation().RemoveSegment("Mine")
+    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"), annotation)
+    assert [again.opinion(c).status for c in (ONE, TWO, THREE)] == ["accepted", "pending", "rejected"]
+    assert "Suggestion_2 cannot be done again" in caplog.text
+    assert len(segments(annotation)) == 1
+
+
+def test_what_was_added_to_a_lesion_comes_back_there(
+    suggestions: Any, annotation: Any, reference: Any, tmp_path: Path
+) -> None:
+    mine = voxels(annotation, "Mine", reference).copy()
+    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    saved = suggestions.GetAttribute("LopsidedSeg.Review")
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    crash(suggestions, annotation, saved)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mine.astype(np.uint8), annotation, "Mine", reference)
+    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"), annotation)
+    assert segments(annotation) == ["Mine"]
+    np.testing.assert_array_equal(voxels(annotation, "Mine", reference), mine | voxels(suggestions, TWO, reference))
+    again.undo()
+    np.testing.assert_array_equal(voxels(annotation, "Mine", reference), mine)
+
+
+def test_a_copy_of_the_suggestions_accepts_nothing_a_second_time_by_being_shown(
+    suggestions: Any, annotation: Any, tmp_path: Path
+) -> None:
+    settings = Settings("ab", tmp_path / "reviews")
+    review = Review(suggestions, Scene(), settings)
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    copy.Copy(suggestions)
+    copy.CreateDefaultDisplayNodes()
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    before = segments(annotation)
+    shown = Review(copy, Scene(), settings, annotation)
+    assert shown.place(ONE) == review.place(ONE)
+    assert segments(annotation) == before
+
+
+def test_a_lesion_of_the_same_name_is_another(review: Review, annotation: Any) -> None:
+    """Two of one size, of which the first was deleted by hand."""
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    annotation.GetSegmentation().RemoveSegment(review.place(ONE)[1])
+    review.decide(TWO, Status.ACCEPTED, annotation)
+    review.decide(ONE, Status.REJECTED)
+    assert segments(annotation) == ["Mine", review.place(TWO)[1]]
 
 
 def test_what_the_user_removed_or_renamed_is_no_error(review: Review, suggestions: Any, annotation: Any) -> None:
