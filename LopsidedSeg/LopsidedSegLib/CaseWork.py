@@ -7,19 +7,25 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+import numpy as np
 import slicer
+import vtk
+from lopsided.review import segment_id
 from slicer.i18n import tr as _
 
-from .Labelmaps import imageOfRegion, labelmapName
-from .Review import ANNOTATION_REFERENCE
+from .Labelmaps import cropped, imageOfRegion, isEmpty, labelmap, labelmapName, voxelsOf
+from .Review import ANNOTATION_REFERENCE, REVIEW_ATTRIBUTE
 from .Scene import CANDIDATES, RESULT_ATTRIBUTE, SUGGESTIONS, Scene, ijkToRasOf
 from .Settings import Settings
+from .Surfaces import addSurfaces
 
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
 
 AHEAD = "ahead"  # a search that was made before the case was opened
+APART = "apart-"  # folders of segmentations that are the case's, but not chosen
 CASE_ATTRIBUTE = "LopsidedSeg.Case"  # of a volume that a worklist put into the scene
 _PARAMETERS = {"t1c": "reference", "t1": "t1", "t2": "t2", "flair": "flair"}
 _COLOUR = (0.2, 0.8, 0.45)
@@ -43,6 +49,7 @@ class CaseWork:
         self.wholeCase = False  # the reader says that they looked at all of it
         self._scene, self._settings = scene, settings
         self._parameters: Any = None
+        self._reference: Any = None
         self._made: list[Any] = []
         self._ownedByUser: set[str] = set()
 
@@ -62,7 +69,8 @@ class CaseWork:
             images = self._images()
             for sequence, parameter in _PARAMETERS.items():
                 setattr(parameterNode, parameter, images.get(sequence))
-            self._scene.show(parameterNode.reference)
+            self._reference = parameterNode.reference
+            self._scene.show(self._reference)
             if self._isKept():
                 self._restore()
             else:
@@ -71,15 +79,34 @@ class CaseWork:
             self.close()
             raise
 
-    def save(self, marks: Marks | None = None, snapped: bool = False, wholeCase: bool = False) -> None:
+    def save(self, snapped: bool = False, wholeCase: bool = False) -> None:
         """Keep the annotation, the suggestions with what was decided, and the marks: whole, or as it was kept before.
+
+        The case's segmentations that are not chosen any more are kept apart: there again with the case, in no export.
 
         Raises:
             OSError, RuntimeError: it could not be written.
         """
         parameters = self._parameters
-        self._keep(parameters.annotation, parameters.suggestions, marks, snapped, wholeCase)
+        self._keep(parameters.annotation, parameters.suggestions, self._reference, snapped, wholeCase)
         self.snapped, self.wholeCase = snapped, wholeCase
+        for node in (parameters.annotation, parameters.suggestions):
+            if node and node not in self._made and node.GetID() not in self._ownedByUser:
+                self._ours(node)
+
+    def goOn(self, found: Any) -> None:
+        """Choose the suggestions of a new search. What was decided on those before it stays in the list."""
+        earlier, chosen = self._parameters.suggestions, self._ours(found)
+        decided = _decided(earlier)
+        if decided and _drawnOn(earlier) is not _drawnOn(found):
+            self._parameters.suggestions = chosen
+            return  # the earlier are kept apart
+        if decided:
+            chosen = self._ours(self._joined(earlier, decided, found))
+        self._parameters.suggestions = chosen
+        for node in (earlier, found):
+            if node in self._made and node is not chosen:
+                _remove(node)
 
     def close(self) -> None:
         """Take the case's nodes, and what was made for it, out of the scene."""
@@ -89,7 +116,7 @@ class CaseWork:
         chosen = [parameters.annotation, parameters.suggestions]
         made = [node for node in chosen if node and node.GetID() not in self._ownedByUser]
         marks = [mark for node in self._made for mark in Marks.nodesOf(node)]
-        for node in [*made, *marks, *self._made]:
+        for node in [*made, *marks, *self._segmentations(), *self._made]:
             if slicer.mrmlScene.IsNodePresent(node):
                 _remove(node)
         self._made = []
@@ -124,6 +151,56 @@ class CaseWork:
             node.SetAttribute(CASE_ATTRIBUTE, self.case.case)
         return node
 
+    def _segmentations(self) -> list[Any]:
+        """Those of the case that are in the scene: made or chosen for it, or drawn on a volume of it."""
+        return [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+            if node in self._made or (node.GetID() not in self._ownedByUser and _drawnOn(node) in self._made)
+        ]
+
+    def _apart(self) -> list[Any]:
+        """Of those, what is not chosen and has something of the reader's."""
+        chosen = (self._parameters.annotation, self._parameters.suggestions)
+        others = [node for node in self._segmentations() if node not in chosen]
+        return [
+            node
+            for node in others
+            if (_decided(node) if node.GetAttribute(RESULT_ATTRIBUTE) else node.GetSegmentation().GetNumberOfSegments())
+        ]
+
+    def _joined(self, earlier: Any, decided: set[str], found: Any) -> Any:
+        """A new node of the suggestions that were ``decided`` and of those ``found``, which are numbered on; one that
+        shares a voxel with a decided one is that one."""
+        result, before = (json.loads(node.GetAttribute(RESULT_ATTRIBUTE)) for node in (found, earlier))
+        again = _overlapping(earlier, decided, found)
+        last = max(c["rank"] for c in before["candidates"])
+        sources = [(c, c["rank"], earlier) for c in before["candidates"] if segment_id(c["rank"]) in decided]
+        sources += [(c, last + c["rank"], found) for c in result["candidates"] if segment_id(c["rank"]) not in again]
+        sources.sort(key=lambda source: source[0]["confidence"], reverse=True)
+        result["candidates"] = [{**c, "rank": rank, "label": rank} for c, rank, _source in sources]
+        result["recognised"] = before.get("recognised", [])  # an accepted suggestion is no lesion that was known
+        node = self._scene.newSuggestions(_drawnOn(found), result, None)
+        node.SetName(earlier.GetName())
+        for candidate, rank, source in sources:
+            segment = source.GetSegmentation().GetSegment(segment_id(candidate["rank"]))
+            image = segment and labelmap(source, segment_id(candidate["rank"]))
+            if image and not isEmpty(image):
+                copy = slicer.vtkSegment()
+                copy.DeepCopyMetadata(segment)
+                copy.SetLabelValue(1)  # as :func:`cropped` has it
+                copy.SetName(segment.GetName().replace(f"Suggestion {candidate['rank']}", f"Suggestion {rank}", 1))
+                copy.AddRepresentation(labelmapName(), cropped(image))
+                node.GetSegmentation().AddSegment(copy, segment_id(rank))
+        addSurfaces(node)
+        review = json.loads(_renewed(earlier.GetAttribute(REVIEW_ATTRIBUTE)))
+        header = review["session"]["header"]
+        header["candidates"] = [segment_id(rank) for _candidate, rank, _source in sources]
+        header["about"] = {**{key: result.get(key) for key in header["about"]}, "earlier": header["about"]}
+        node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(review))
+        node.SetNodeReferenceID(ANNOTATION_REFERENCE, earlier.GetNodeReferenceID(ANNOTATION_REFERENCE))
+        return node
+
     def _begin(self) -> None:
         """The annotation that the case comes with, and suggestions that were searched ahead."""
         self._parameters.annotation = self._outlined() if self.case.annotation else None
@@ -153,43 +230,100 @@ class CaseWork:
             node.GetSegmentation().AddSegment(segment, f"Lesion_{number}")
         return node
 
-    def _keep(self, annotation: Any, suggestions: Any, marks: Marks | None, snapped: bool, wholeCase: bool) -> None:
+    def _keep(self, annotation: Any, suggestions: Any, marked: Any, snapped: bool, wholeCase: bool) -> None:
+        """``marked``: the volume that the marks are on."""
+        from .Marks import Marks
+
         partial, before = self._beside(".partial"), self._beside(".before")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        writeWork(partial, self._scene, annotation, suggestions, marks, snapped, wholeCase)
+        marks = Marks(marked, self._scene, self._settings)
+        try:
+            writeWork(partial, self._scene, annotation, suggestions, marks, snapped, wholeCase)
+        finally:
+            marks.close()
+        for number, node in enumerate(self._apart()):
+            folder = partial / f"{APART}{number}"
+            folder.mkdir()
+            writeWork(folder, self._scene, **{"suggestions" if _decided(node) else "annotation": node})
         shutil.rmtree(before, ignore_errors=True)
         if self.folder.exists():
             self.folder.rename(before)
         partial.rename(self.folder)
         shutil.rmtree(before, ignore_errors=True)
 
-    def _restore(self) -> None:
-        from lopsided.dataset.work import ANNOTATION, read_work
+    def _restore(self, renewed: bool = False) -> None:
+        """``renewed``: the review goes on as another, for it is a copy of one that the user may go on with."""
+        from lopsided.dataset.work import read_work
 
         from .Marks import Marks
 
         parameters, work = self._parameters, read_work(self.folder)
         parameters.annotation = parameters.suggestions = None
-        if work.annotation is not None:
-            node = self._ours(self._scene.newAnnotation(parameters.reference))
-            node.SetName(work.annotation)
-            if (self.folder / ANNOTATION).exists():  # else it has no segment
-                self._scene.readSegments(node, self.folder / ANNOTATION)
-            parameters.annotation = node
-        if work.suggestions is not None:
-            result = json.loads(work.suggestions[RESULT_ATTRIBUTE])
-            node = self._ours(self._scene.newSuggestions(parameters.reference, result, self.folder / SUGGESTIONS))
-            for name, value in work.suggestions.items():
-                node.SetAttribute(name, value)
-            if parameters.annotation:
-                node.SetNodeReferenceID(ANNOTATION_REFERENCE, parameters.annotation.GetID())
-            parameters.suggestions = node
+        parameters.annotation, parameters.suggestions = self._restored(self.folder, work, renewed)
+        for folder in sorted(self.folder.glob(f"{APART}*")):
+            for node in self._restored(folder, read_work(folder)):
+                if node:
+                    node.SetDisplayVisibility(False)
         marks = Marks(parameters.reference, self._scene, self._settings)
         for mark, time in work.marks:
             marks.add(mark, time)
         marks.close()
         self.snapped, self.wholeCase = work.snapped, work.whole_case
+
+    def _restored(self, folder: Path, work: Any, renewed: bool = False) -> tuple[Any, Any]:
+        """New nodes of the annotation and the suggestions that are kept in a folder; None where there is none."""
+        from lopsided.dataset.work import ANNOTATION
+
+        annotation = suggestions = None
+        if work.annotation is not None:
+            annotation = self._ours(self._scene.newAnnotation(self._reference))
+            annotation.SetName(work.annotation)
+            if (folder / ANNOTATION).exists():  # else it has no segment
+                self._scene.readSegments(annotation, folder / ANNOTATION)
+        if work.suggestions is not None:
+            result, segments = json.loads(work.suggestions[RESULT_ATTRIBUTE]), folder / SUGGESTIONS
+            there = segments if segments.exists() else None  # else the user removed them all
+            suggestions = self._ours(self._scene.newSuggestions(self._reference, result, there))
+            for name, value in work.suggestions.items():
+                suggestions.SetAttribute(name, _renewed(value) if renewed and name == REVIEW_ATTRIBUTE else value)
+            if annotation:
+                suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, annotation.GetID())
+        return annotation, suggestions
+
+
+def _decided(suggestions: Any) -> set[str]:
+    """The candidates that something was decided or noted on."""
+    review = json.loads((suggestions and suggestions.GetAttribute(REVIEW_ATTRIBUTE)) or "{}")
+    return {event["candidate"] for event in review["session"]["events"]} if review else set()
+
+
+def _renewed(review: str) -> str:
+    """The same history as a session of its own, which takes nothing over from logs of the other."""
+    content = json.loads(review)
+    content["session"]["header"]["session"] = uuid4().hex
+    return json.dumps(content)
+
+
+def _drawnOn(segmentation: Any) -> Any:
+    """The volume whose grid a segmentation is on."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
+def _overlapping(earlier: Any, decided: set[str], found: Any) -> set[str]:
+    """Segments of ``found`` that share a voxel with one of ``earlier`` that was ``decided``."""
+    before, now = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    kept, names = vtk.vtkStringArray(), list(found.GetSegmentation().GetSegmentIDs())
+    for name in set(earlier.GetSegmentation().GetSegmentIDs()) & decided:
+        kept.InsertNextValue(name)
+    if not kept.GetNumberOfValues() or not names:
+        return set()
+    extents = slicer.vtkSegmentation
+    earlier.GenerateMergedLabelmapForAllSegments(before, extents.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS, None, kept)
+    if isEmpty(before):
+        return set()
+    found.GenerateMergedLabelmapForAllSegments(now, extents.EXTENT_REFERENCE_GEOMETRY, before)
+    return {names[n - 1] for n in np.unique(voxelsOf(now)[voxelsOf(before) > 0]) if n}
 
 
 def _remove(node: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,16 +55,17 @@ class Marks:
         self.reference = reference
         self._scene, self._settings, self._changed = scene, settings, changed
         self._observed: list[tuple[Any, int]] = []
-        self._busy = False
+        self._busy = self._drawn = False
         self._observe()
         self._states = [self._state()]
 
     def close(self) -> None:
-        """Stop following the scene; the marks stay, their preview goes."""
+        """Stop following the scene; the marks stay, the preview that was drawn here goes."""
         for node, tag in self._observed:
             node.RemoveObserver(tag)
         self._observed = []
-        self.preview(False, False)
+        if self._drawn:
+            self.preview(False, False)
 
     def items(self) -> list[Item]:
         """What is marked, complete marks alone."""
@@ -73,7 +75,7 @@ class Marks:
             placed = [n for n in range(node.GetNumberOfControlPoints()) if self._isPlaced(node, n)]
             if kind == "point":
                 for n in placed:
-                    diameter = float(node.GetNthControlPointDescription(n) or self._settings.diameter)
+                    diameter = self._diameter(node.GetNthControlPointDescription(n))
                     mark: Mark = Point(lpsOf(node.GetNthControlPointPositionWorld(n)), diameter)
                     found.append(Item(node, node.GetNthControlPointID(n), mark))
             elif kind == "line" and len(placed) == 2:
@@ -173,7 +175,7 @@ class Marks:
 
     def preview(self, shown: bool, snapped: bool) -> Any:
         """Draw the voxels that the marks become, in a node that is not saved; None where it is not ``shown``."""
-        node = self._previewNode()
+        node, self._drawn = self._previewNode(), shown
         if not shown:
             if node:
                 slicer.mrmlScene.RemoveNode(node)
@@ -266,6 +268,14 @@ class Marks:
     def _setTime(item: Item, time: str) -> None:
         times = json.loads(item.node.GetAttribute(TIMES_ATTRIBUTE) or "{}")
         item.node.SetAttribute(TIMES_ATTRIBUTE, json.dumps({**times, item.point: time}))
+
+    def _diameter(self, description: str) -> float:
+        """Of a point, mm; that of the next point where its description, which users write too, says none."""
+        try:
+            diameter = float(description.replace(",", "."))
+        except ValueError:
+            diameter = 0.0
+        return diameter if 0 < diameter < inf else self._settings.diameter
 
     def _state(self) -> list[Mark]:
         return [item.mark for item in self.items()]

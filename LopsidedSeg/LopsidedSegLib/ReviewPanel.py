@@ -88,6 +88,7 @@ class ReviewPanel:
 
     def show(self, parameterNode: Parameters | None) -> None:
         """Show the review of the parameter node's suggestions, if it has any."""
+        self.keepNote()
         self._parameterNode = parameterNode
         suggestions = parameterNode and parameterNode.suggestions
         try:
@@ -119,6 +120,7 @@ class ReviewPanel:
             self._select(self._rows[(here + by) % len(self._rows)])
 
     def onSensitivity(self, value: int) -> None:
+        self.keepNote()
         if self._review:
             self._review.threshold = _toThreshold(value)
             self._fillTable()
@@ -155,10 +157,16 @@ class ReviewPanel:
         self._back(lambda: self._review.redo())
 
     def onNote(self) -> None:
-        if self._review and self._selected:
-            candidate, text = self._selected, self.ui.noteEdit.text
+        self.keepNote()
+        self._fillTable()
+
+    def keepNote(self) -> None:
+        """Take what is being typed, before something else is shown or the review is kept."""
+        edit = self.ui.noteEdit
+        if self._review and self._selected and edit.modified:
+            edit.modified = False
+            candidate, text = self._selected, edit.text
             self._attempt(lambda: self._review.writeNote(candidate, text))
-            self._fillTable()
 
     def onEdit(self) -> None:
         if self._review and self._selected:
@@ -167,6 +175,7 @@ class ReviewPanel:
 
     def _attempt(self, action: Callable[[], Any]) -> bool:
         """Do it; a sentence where it could not be done, or not be written to the log. The caller shows the rest."""
+        self.keepNote()
         sentence, done = "", True
         try:
             action()
@@ -189,6 +198,7 @@ class ReviewPanel:
             self._fillTable()
 
     def _select(self, candidate: str) -> None:
+        self.keepNote()
         self._selected = candidate
         self._look()
         self._fillTable()
@@ -214,7 +224,9 @@ class ReviewPanel:
         else:
             table.clearSelection()
         opinion = review.opinion(self._selected) if self._selected else None
-        self.ui.noteEdit.text = opinion.note if opinion else ""
+        note = opinion.note if opinion else ""
+        if self.ui.noteEdit.text != note:  # else the cursor of who is typing would jump
+            self.ui.noteEdit.text = note
         for button, _key, status in DECISIONS:
             getattr(self.ui, button).enabled = bool(opinion) and opinion.status is not status
         self.ui.editButton.enabled = bool(opinion)

@@ -49,9 +49,9 @@ class Scene:
 
     def writeSegments(self, node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:
         """A ``.seg.nrrd`` of all segments with their names and tags; False, and no file, where there is none."""
-        copy = asLabelmaps(node)
-        if node.GetSegmentation().GetNumberOfSegments() == 0 or copy is None:
+        if node.GetSegmentation().GetNumberOfSegments() == 0:
             return False
+        copy = self._asLabelmaps(node)
         copy.ApplyTransform(transformBetween(node, None))
         storage = slicer.vtkMRMLSegmentationStorageNode()
         storage.SetFileName(str(path))
@@ -63,8 +63,8 @@ class Scene:
         """One label map of all segments, on the segmentation's grid; False, and no file, where nothing is annotated."""
         if node.GetSegmentation().GetNumberOfSegments() == 0:
             return False
-        copy, labels = asLabelmaps(node), slicer.vtkOrientedImageData()
-        if copy is None or not copy.GenerateMergedLabelmapForAllSegments(labels):
+        copy, labels = self._asLabelmaps(node), slicer.vtkOrientedImageData()
+        if not copy.GenerateMergedLabelmapForAllSegments(labels):
             raise RuntimeError(_("{name} cannot be made a label map.").format(name=node.GetName()))
         if min(labels.GetDimensions()) < 1:
             return False
@@ -74,12 +74,12 @@ class Scene:
     def loadSuggestions(self, folder: Path, reference: slicer.vtkMRMLScalarVolumeNode) -> Any:
         """A new segmentation node, one segment a candidate, that carries ``candidates.json`` as an attribute."""
         result = json.loads((folder / CANDIDATES).read_text(encoding="utf-8"))
-        return self.newSuggestions(reference, result, folder / SUGGESTIONS)
+        return self.newSuggestions(reference, result, folder / SUGGESTIONS if result["candidates"] else None)
 
-    def newSuggestions(self, reference: Any, result: dict[str, Any], path: Path) -> Any:
-        """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already."""
+    def newSuggestions(self, reference: Any, result: dict[str, Any], path: Path | None) -> Any:
+        """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already; no segments for None."""
         node = slicer.vtkMRMLSegmentationNode()
-        if result["candidates"]:
+        if path:
             self.readSegments(node, path)  # before it is in the scene, where a failure would leave parts of it
         self._addSegmentation(node, _("{reference} suggestions").format(reference=reference.GetName()))
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
@@ -179,6 +179,14 @@ class Scene:
         slicer.mrmlScene.AddNode(node)
         node.CreateDefaultDisplayNodes()
         return node
+
+    @staticmethod
+    def _asLabelmaps(node: Any) -> Any:
+        copy = asLabelmaps(node)
+        if copy is None:
+            sentence = _("{name} cannot be made a label map; choose an annotation that is drawn in Segment Editor.")
+            raise RuntimeError(sentence.format(name=node.GetName()))
+        return copy
 
     def _inWorld(self, image: Any, node: Any, *, linear: bool) -> Any:
         """``image`` of ``node`` in world coordinates, resampled only if its parent transform bends its axes."""

@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .CaseWork import CaseWork
-from .Marks import KIND_ATTRIBUTE, PREVIEW_ATTRIBUTE, Marks
+from .Marks import KIND_ATTRIBUTE, PREVIEW_ATTRIBUTE
 from .Scene import Scene
 from .Settings import Settings
 
@@ -60,12 +60,8 @@ class SceneWork(CaseWork):
 
     def _begin(self) -> None:
         ahead = None if self.case.suggestions else self._searchedAhead()
-        marks = Marks(self.case.sequences["t1c"], self._scene, self._settings)
-        try:
-            self._keep(self.case.annotation, self.case.suggestions, marks, snapped=False, wholeCase=False)
-        finally:
-            marks.close()
-        self._restore()
+        self._keep(self.case.annotation, self.case.suggestions, self.case.sequences["t1c"], False, False)
+        self._restore(renewed=True)
         self.snapped = None
         parameters = self._parameters
         if parameters.annotation:

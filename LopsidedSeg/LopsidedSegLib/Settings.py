@@ -56,7 +56,8 @@ class Settings:
     @property
     def model(self) -> str | None:
         """The model folder that searches use; None for the one that is installed."""
-        return self._get("Model") or None
+        folder = self._path("Model")
+        return str(folder) if folder else None  # as this system writes it: Qt's dialogs give forward slashes
 
     @model.setter
     def model(self, folder: str | None) -> None:
@@ -64,9 +65,9 @@ class Settings:
 
     def models(self) -> dict[str, str]:
         """Name by folder, of the models that came with the extension and of the one chosen, if it is another."""
-        folders = {path.parent for path in MODELS.glob("*/model.json")}
-        folders |= {Path(self.model)} if self.model else set()
-        return {str(folder): folder.name for folder in sorted(folders)}
+        folders = {str(path.parent) for path in MODELS.glob("*/model.json")}
+        folders |= {self.model} if self.model else set()
+        return {folder: Path(folder).name for folder in sorted(folders)}
 
     @property
     def terminology(self) -> str:

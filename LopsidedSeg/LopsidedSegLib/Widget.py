@@ -1,6 +1,5 @@
 """The module's panel: inputs, the button and progress, and what a user sets once."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +46,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.folderButton.connect("clicked(bool)", self.onFolderButton)
         self.reviewPanel = ReviewPanel(self.ui, self.logic, slicer.util.mainWindow() or self.parent, self._say)
         self.marksPanel = MarksPanel(self.ui, self.logic, self._say)
-        marks = partial(getattr, self.marksPanel, "marks")
-        self.worklistPanel = WorklistPanel(self.ui, self.logic, self._say, marks, self.onCaseOpened)
+        settle = self.reviewPanel.keepNote
+        self.worklistPanel = WorklistPanel(self.ui, self.logic, self._say, settle, self.onCaseOpened)
         callbacks = Callbacks(self.onProgress, self.onExported, self.onError)
         self.exportPanel = ExportPanel(
             self.ui, self.logic, self._caseToExport, self.worklistPanel, callbacks, self.refreshIfBusy
@@ -116,7 +115,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._say(what + "…")
 
     def onDone(self, suggestions: Any) -> None:
-        self._parameterNode.suggestions = suggestions
+        self.worklistPanel.goOn(suggestions)
         self.refresh()
         self.worklistPanel.save()
         count = self.reviewPanel.count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -13,9 +13,6 @@ from .CaseWork import CaseWork
 from .Logic import Logic
 from .SceneCases import SceneCase
 from .Widgets import setCell
-
-if TYPE_CHECKING:
-    from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
 
 
 class WorklistPanel:
@@ -26,11 +23,12 @@ class WorklistPanel:
         ui: Any,
         logic: Logic,
         say: Callable[[str, bool], None],
-        marks: Callable[[], Marks | None],
+        settle: Callable[[], None],
         opened: Callable[[], None],
     ) -> None:
-        """``marks`` gives those that are drawn; ``opened`` is told of each case, to show what was drawn on it before."""
-        self.ui, self.logic, self._say, self._marks, self._opened = ui, logic, say, marks, opened
+        """``settle`` takes what is still being typed; ``opened`` is told of each case, to show what was drawn on it
+        before."""
+        self.ui, self.logic, self._say, self._settle, self._opened = ui, logic, say, settle, opened
         self._parameterNode: Any = None
         self._worklist: Any = None
         self._case: Any = None
@@ -124,12 +122,21 @@ class WorklistPanel:
         self._case, self._work = None, None
         return True
 
+    def goOn(self, suggestions: Any) -> None:
+        """Show what a search found; on a case of the list, with what was decided before."""
+        self._settle()
+        if self._work:
+            self._work.goOn(suggestions)
+        else:
+            self._parameterNode.suggestions = suggestions
+
     def save(self) -> bool:
         """Keep the work on the case that is open."""
+        self._settle()
         try:
             if self._work:
                 snapped, whole = self.ui.snapCheckBox.checked, self.ui.wholeCaseCheckBox.checked
-                self._work.save(self._marks(), bool(snapped), bool(whole))
+                self._work.save(bool(snapped), bool(whole))
         except (RuntimeError, OSError) as error:
             self._say(_("The work on this case could not be kept: {error}").format(error=error), True)
             return False

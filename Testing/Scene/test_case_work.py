@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import slicer.util
+import vtk
 from lopsided.dataset.cases import CaseFiles
 from lopsided.errors import InputError
 from lopsided.marks import BoxMark, Line, Point
@@ -95,7 +96,7 @@ def test_all_work_is_there_again(work: CaseWork, case: CaseFiles, tmp_path: Path
     for n, mark in enumerate(given):
         marks.add(mark, f"2026-01-0{n + 1}T10:00:00+00:00")
     before = masks(chosen.annotation, chosen.reference)
-    work.save(marks)
+    work.save()
     marks.close()
     work.close()
     for kind in ("vtkMRMLDisplayableNode", "vtkMRMLSegmentationDisplayNode"):
@@ -165,3 +166,53 @@ def test_a_save_that_fails_leaves_the_one_before(work: CaseWork, monkeypatch: py
     assert {path.name: path.read_bytes() for path in work.folder.iterdir()} == before
     work.save()
     assert json.loads((work.folder / "work.json").read_text())["annotation"] == chosen.annotation.GetName()
+
+
+def test_a_case_opens_again_whose_suggestions_were_all_removed(work: CaseWork, case: CaseFiles, tmp_path: Path) -> None:
+    chosen, again = parameters(), parameters()
+    work.open(chosen)
+    chosen.suggestions = add_suggestions(chosen.reference, tmp_path)
+    Review(chosen.suggestions, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    chosen.suggestions.GetSegmentation().RemoveAllSegments()
+    work.save()
+    work.close()
+    CaseWork(case, work.folder, Scene(), Settings()).open(again)
+    assert again.suggestions.GetSegmentation().GetNumberOfSegments() == 0
+    assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
+    assert len(masks(again.annotation, again.reference)) == 2
+
+
+def test_decisions_on_another_volume_of_the_case_are_kept_apart(
+    work: CaseWork, case: CaseFiles, tmp_path: Path
+) -> None:
+    chosen, again = parameters(), parameters()
+    work.open(chosen)
+    chosen.suggestions = add_suggestions(chosen.flair, tmp_path)
+    Review(chosen.suggestions, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    (tmp_path / "second").mkdir()
+    work.goOn(add_suggestions(chosen.reference, tmp_path / "second"))
+    Review(chosen.suggestions, Scene(), Settings())
+    work.save()
+    work.close()
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    CaseWork(case, work.folder, Scene(), Settings()).open(again)
+    nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if Scene().result(n)]
+    [apart] = [node for node in nodes if node is not again.suggestions]
+    assert Review(apart, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
+    assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.PENDING
+
+
+def test_an_annotation_without_label_maps_is_refused_in_words(work: CaseWork) -> None:
+    """Else it would be kept without its lesions, and exported so. Choosing another is a way out."""
+    chosen = parameters()
+    work.open(chosen)
+    kept, segment = chosen.annotation, slicer.vtkSegment()
+    chosen.annotation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "contours")
+    chosen.annotation.GetSegmentation().SetSourceRepresentationName("Planar contour")
+    segment.AddRepresentation("Planar contour", vtk.vtkPolyData())
+    chosen.annotation.GetSegmentation().AddSegment(segment, "GTV")
+    with pytest.raises(RuntimeError, match="contours cannot be made a label map; choose an annotation"):
+        work.save()
+    assert not work.folder.exists()
+    chosen.annotation = kept
+    work.save()

@@ -182,3 +182,15 @@ def test_a_change_made_anywhere_is_heard_of(reference: Any) -> None:
     marks.close()
     slicer.mrmlScene.RemoveNode(item.node)
     assert len(heard) == 4, "closed"
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+@pytest.mark.parametrize(
+    ("written", "diameter"), [("6,5", 6.5), ("7.25", 7.25), ("edge", 3.5), ("-2", 3.5), ("nan", 3.5)]
+)
+def test_a_description_that_says_no_diameter_leaves_the_default(marks: Marks, written: str, diameter: float) -> None:
+    """It is a field of Slicer's, that anyone writes in."""
+    item = marks.add(MARKS[0])
+    marks._settings.diameter = 3.5
+    item.node.SetNthControlPointDescription(0, written)
+    assert [item.mark.diameter_mm for item in marks.items()] == [diameter]

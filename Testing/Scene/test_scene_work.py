@@ -108,7 +108,7 @@ def test_all_work_is_there_again(case: SceneCase, own: dict[str, Any], tmp_path:
     review.decide(TWO, Status.REJECTED)
     marks = Marks(chosen.reference, Scene(), Settings())
     marks.add(POINT, "2026-01-01T10:00:00+00:00")
-    opened.save(marks, snapped=True, wholeCase=True)
+    opened.save(snapped=True, wholeCase=True)
     marks.close()
     expected = centres(chosen.annotation, chosen.reference)
     opened.close()
@@ -144,7 +144,7 @@ def test_what_was_done_before_the_list_was_opened_is_begun_with(own: dict[str, A
     review.undo()
     assert chosen.annotation.GetSegmentation().GetNumberOfSegments() == 1
     ours.remove(ours.items()[0])
-    opened.save(ours)
+    opened.save()
     ours.close()
     opened.close()
     assert there() == nodes
@@ -164,7 +164,7 @@ def test_a_second_reader_does_not_see_the_firsts_work(case: SceneCase, tmp_path:
     first.open(chosen)
     marks = Marks(chosen.reference, Scene(), Settings())
     marks.add(POINT)
-    first.save(marks)
+    first.save()
     marks.close()
     first.close()
     second.open(chosen)
@@ -196,3 +196,24 @@ def test_a_volume_that_is_gone_or_missing_is_said_and_nothing_changes(case: Scen
             work(broken, tmp_path).open(parameters())
         assert there() == before
     assert case.annotation.GetDisplayVisibility()
+
+
+def test_the_users_own_suggestions_hear_nothing_of_what_is_decided_on_the_case(
+    own: dict[str, Any], tmp_path: Path
+) -> None:
+    """Though both have the same history to begin with, and their logs are in one folder."""
+    suggestions, settings = add_suggestions(own["t1c"], tmp_path), Settings(logFolder=tmp_path / "logs")
+    Review(suggestions, Scene(), settings).decide(TWO, Status.ACCEPTED, own["annotation"])
+    [case] = sceneCases()
+    chosen, opened = parameters(), SceneWork(case, tmp_path / "work", Scene(), settings)
+    opened.open(chosen)
+    review = Review(chosen.suggestions, Scene(), settings)
+    assert review.opinion(TWO).status is Status.ACCEPTED
+    review.decide(ONE, Status.ACCEPTED, chosen.annotation)
+    opened.save()
+    opened.close()
+    before = own["annotation"].GetSegmentation().GetNumberOfSegments()
+    assert Review(suggestions, Scene(), settings).opinion(ONE).status is Status.PENDING
+    assert own["annotation"].GetSegmentation().GetNumberOfSegments() == before
+    opened.open(chosen)
+    assert Review(chosen.suggestions, Scene(), settings).opinion(ONE).status is Status.ACCEPTED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import qt
 import slicer
 import slicer.util
 import slicer_standin
+from LopsidedSegLib import Settings
 from offscreen import click, new_panel, until
 from PySide6.QtTest import QTest
 
@@ -475,3 +476,37 @@ def test_the_standin_is_strict(panel: Any) -> None:
         panel.ui.statusLabel.text()
     with pytest.raises(ValueError, match="no signal"):
         panel.ui.suggestButton.connect("clicked(str)", print)
+
+
+@pytest.mark.parametrize(("system", "chosen"), [(PurePosixPath, "/models/mine/"), (PureWindowsPath, "C:/models/mine")])
+def test_a_model_folder_is_one_however_it_is_written(
+    panel: Any, monkeypatch: Any, system: type[PurePath], chosen: str
+) -> None:
+    """Qt's dialog gives forward slashes on Windows too."""
+    panel.logic.settings.model = chosen
+    monkeypatch.setattr(Settings, "Path", system)
+    panel.refresh()
+    assert panel.ui.modelSelector.currentText == "mine"
+    assert panel.ui.modelSelector.count == 3
+
+
+@pytest.mark.parametrize("meanwhile", ["parameter", "slider", "button", "row"])
+def test_a_note_that_is_being_typed_is_not_lost(found: Any, meanwhile: str) -> None:
+    """Whatever else happens before the field is left: on macOS, a button takes no focus."""
+    ui = found.ui
+    found.reviewPanel.onCellClicked(0, 0)
+    QTest.keyClicks(ui.noteEdit, "A vessel")
+    ui.noteEdit.setCursorPosition(1)
+    if meanwhile == "parameter":
+        found.logic.getParameterNode().parameterNode.Modified()
+        assert (ui.noteEdit.text, ui.noteEdit.cursorPosition) == ("A vessel", 1), "one can go on typing"
+    elif meanwhile == "slider":
+        ui.sensitivitySlider.value = 0
+    elif meanwhile == "button":
+        found.reviewPanel.onDecide("rejected")
+        assert ui.noteEdit.text == ""
+    else:
+        found.reviewPanel.onCellClicked(1, 0)
+        assert ui.noteEdit.text == ""
+    assert found.reviewPanel.review.opinion("Suggestion_1").note == "A vessel"
+    assert found.reviewPanel.review.opinion("Suggestion_2").note == ""

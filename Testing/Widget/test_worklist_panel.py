@@ -17,6 +17,7 @@ from lopsided.marks import Point
 from lopsided.worklist import Worklist
 from LopsidedSegLib import Dependencies
 from offscreen import click, new_panel, until
+from PySide6.QtTest import QTest
 
 Fake = Callable[[str], list[str]]
 
@@ -218,3 +219,113 @@ def test_no_list_is_said(panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     click(panel.ui.listFolderButton)
     assert "no cases here" in panel.ui.statusLabel.text
     assert not panel.ui.nextCaseButton.enabled
+
+
+def kept(source: Path) -> Path:
+    """The folder of the work on the first case."""
+    worklist = Worklist.of(source, "Dr. Ray")
+    return worklist.folder(worklist.cases[0])
+
+
+@pytest.mark.parametrize("end", ["the scene is closed", "Slicer is closed"])
+def test_marks_are_kept_while_another_module_is_shown(
+    opened: Any, source: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """As they are then: one was moved there."""
+    item = opened.marksPanel.marks.add(Point((4, 15, 8), 5))
+    opened.exit()
+    monkeypatch.setattr(type(opened.parent), "isEntered", False)
+    item.node.SetNthControlPointPositionWorld(0, -6, -15, 8)
+    if end == "the scene is closed":
+        slicer.mrmlScene.Clear(0)
+    else:
+        opened.worklistPanel.leave()
+    [[mark, _time]] = json.loads((kept(source) / "work.json").read_text())["marks"]
+    assert mark["centre_lps"] == [6, 15, 8]
+
+
+def test_marks_of_the_case_are_kept_whatever_volume_is_chosen(opened: Any) -> None:
+    opened.marksPanel.marks.add(Point((4, 15, 8), 5))
+    opened.logic.getParameterNode().reference = None
+    click(opened.ui.nextCaseButton)
+    click(opened.ui.previousCaseButton)
+    assert opened.ui.marksTable.rowCount == 1
+
+
+def test_keeping_the_work_leaves_the_preview_of_marks(opened: Any) -> None:
+    opened.marksPanel.marks.add(Point((4, 15, 8), 5))
+    assert opened.worklistPanel.save()
+    assert slicer.mrmlScene.GetFirstNodeByName("Preview of coarse marks")
+
+
+def test_a_second_search_keeps_what_was_decided(opened: Any, source: Path, logic: Any) -> None:
+    """In the list, with its history, and in what is exported; what is found again is decided already."""
+    from lopsided.dataset.work import reading_of_work
+    from lopsided.reading import read_volume
+
+    ui = opened.ui
+    click(ui.suggestButton)
+    until(lambda: not logic.busy)
+    opened.reviewPanel.onCellClicked(0, 0)
+    click(ui.rejectButton)
+    click(ui.suggestButton)
+    until(lambda: not logic.busy)
+    table = ui.suggestionsTable
+    assert [table.item(row, 5).text() for row in range(table.rowCount)] == ["rejected", ""]
+    [suggestions] = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if logic.result(n)]
+    assert suggestions.GetName() == "eins t1c suggestions"
+    assert list(suggestions.GetSegmentation().GetSegmentIDs()) == ["Suggestion_1", "Suggestion_4"]
+    centre = suggestions.GetSegmentCenterRAS("Suggestion_4")
+    assert centre == pytest.approx(logic.result(suggestions)["candidates"][1]["centroid_ras"], abs=0.01)
+    opened.reviewPanel.onCellClicked(1, 0)
+    click(ui.acceptButton)
+    click(ui.nextCaseButton)
+    click(ui.previousCaseButton)
+    assert [table.item(row, 5).text() for row in range(table.rowCount)] == ["rejected", "accepted"]
+    reading = reading_of_work(kept(source), "Dr. Ray", read_volume(source.parent / "0.nii.gz"))
+    assert {d.candidate: d.status for d in reading.decisions} == {
+        "Suggestion_1": "rejected",
+        "Suggestion_4": "accepted",
+    }
+    assert [lesion.candidate for lesion in reading.lesions if lesion.kind == "suggestion"] == ["Suggestion_4"]
+    for _ in range(2):
+        click(ui.undoButton)
+    assert [table.item(row, 5).text() for row in range(table.rowCount)] == ["", ""]
+
+
+def test_a_second_search_replaces_one_that_nothing_was_decided_on(opened: Any, logic: Any) -> None:
+    for _ in range(2):
+        click(opened.ui.suggestButton)
+        until(lambda: not logic.busy)
+    assert opened.ui.suggestionsTable.rowCount == 2
+    [_suggestions] = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if logic.result(n)]
+
+
+@pytest.mark.parametrize("instead", [None, "another"])
+def test_an_annotation_that_is_not_chosen_any_more_is_kept_too(opened: Any, logic: Any, instead: str | None) -> None:
+    """As it is, beside the one that is chosen; and gone from the scene while another case is open."""
+    parameters = logic.getParameterNode()
+    parameters.annotation.SetName("mine")
+    parameters.annotation.GetSegmentation().AddEmptySegment("by hand", "by hand")
+    parameters.annotation = instead and logic.newAnnotation(parameters.reference)
+    if instead:
+        parameters.annotation.SetName(instead)
+    for _ in range(2):
+        click(opened.ui.nextCaseButton)
+        assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+        click(opened.ui.previousCaseButton)
+    assert (parameters.annotation and parameters.annotation.GetName()) == instead
+    mine = slicer.mrmlScene.GetFirstNodeByName("mine")
+    assert mine.GetSegmentation().GetNumberOfSegments() == 2
+    assert not mine.GetDisplayVisibility()
+
+
+def test_a_note_is_kept_that_is_still_being_typed(opened: Any, logic: Any) -> None:
+    click(opened.ui.suggestButton)
+    until(lambda: not logic.busy)
+    opened.reviewPanel.onCellClicked(1, 0)
+    QTest.keyClicks(opened.ui.noteEdit, "A vessel")
+    opened.worklistPanel.onStep(1)
+    click(opened.ui.previousCaseButton)
+    opened.reviewPanel.onCellClicked(1, 0)
+    assert opened.ui.noteEdit.text == "A vessel"
