@@ -117,7 +117,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onDone(self, suggestions: Any) -> None:
         self.worklistPanel.goOn(suggestions)
         self.refresh()
-        self.worklistPanel.save()
+        if not self.worklistPanel.save():
+            return  # it said why
         count = self.reviewPanel.count
         self._say(_("Suggested lesions: {count}").format(count=count) if count else _("No missed lesion was found."))
 

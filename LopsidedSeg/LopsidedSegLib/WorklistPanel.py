@@ -100,8 +100,8 @@ class WorklistPanel:
             if self._work.snapped is not None:
                 self.ui.snapCheckBox.checked = self._work.snapped
             self._opened()
-            self.save()  # of suggestions that were searched ahead, which the log of decisions belongs to
-            self._say(_("Opened {case}.").format(case=case.case), False)
+            if self.save():  # of suggestions that were searched ahead, which the log of decisions belongs to
+                self._say(_("Opened {case}.").format(case=case.case), False)
         except (RuntimeError, OSError, ValueError) as error:
             self._work = None
             self._say(_("{case} cannot be opened: {error}").format(case=case.case, error=error), True)

@@ -16,6 +16,7 @@ import slicer.util
 from lopsided.marks import Point
 from lopsided.worklist import Worklist
 from LopsidedSegLib import Dependencies
+from LopsidedSegLib.CaseWork import CaseWork
 from offscreen import click, new_panel, until
 from PySide6.QtTest import QTest
 
@@ -329,3 +330,20 @@ def test_a_note_is_kept_that_is_still_being_typed(opened: Any, logic: Any) -> No
     click(opened.ui.previousCaseButton)
     opened.reviewPanel.onCellClicked(1, 0)
     assert opened.ui.noteEdit.text == "A vessel"
+
+
+@pytest.mark.parametrize("act", ["search", "next case"])
+def test_that_work_could_not_be_kept_is_not_said_over(
+    opened: Any, logic: Any, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    saved = CaseWork.save
+
+    def full(self: CaseWork, *arguments: bool) -> None:
+        if act == "search" or self.case.case != "eins":  # the first case can be left
+            raise OSError("No space left on device")
+        saved(self, *arguments)
+
+    monkeypatch.setattr(CaseWork, "save", full)
+    click(opened.ui.suggestButton if act == "search" else opened.ui.nextCaseButton)
+    until(lambda: not logic.busy)
+    assert "could not be kept: No space left" in opened.ui.statusLabel.text
