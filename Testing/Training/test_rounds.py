@@ -139,5 +139,7 @@ def test_counts_by_hand() -> None:
 
 
 def test_the_rounds_that_ship_are_valid() -> None:
-    path = Path(__file__).parents[2] / "training" / "experiments" / "rounds" / "rounds.toml"
-    assert read_settings(path, RoundsConfig).rounds == 3
+    experiments = Path(__file__).parents[2] / "training" / "experiments"
+    for path in (experiments / "rounds" / "rounds.toml", experiments / "rounds-small" / "rounds.toml"):
+        config = read_settings(path, RoundsConfig)
+        assert len(read_results(config, path.parent)) == 2 * config.seeds
