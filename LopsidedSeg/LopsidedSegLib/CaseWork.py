@@ -15,7 +15,7 @@ import vtk
 from lopsided.review import segment_id
 from slicer.i18n import tr as _
 
-from .Labelmaps import cropped, imageOfRegion, isEmpty, labelmap, labelmapName, voxelsOf
+from .Labelmaps import cropped, drawnOn, imageOfRegion, isEmpty, labelmap, labelmapName, voxelsOf
 from .Review import ANNOTATION_REFERENCE, REVIEW_ATTRIBUTE
 from .Scene import CANDIDATES, RESULT_ATTRIBUTE, SUGGESTIONS, Scene, ijkToRasOf
 from .Settings import Settings
@@ -98,7 +98,7 @@ class CaseWork:
         """Choose the suggestions of a new search. What was decided on those before it stays in the list."""
         earlier, chosen = self._parameters.suggestions, self._ours(found)
         decided = _decided(earlier)
-        if decided and _drawnOn(earlier) is not _drawnOn(found):
+        if decided and drawnOn(earlier) is not drawnOn(found):
             self._parameters.suggestions = chosen
             return  # the earlier are kept apart
         if decided:
@@ -156,7 +156,7 @@ class CaseWork:
         return [
             node
             for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-            if node in self._made or (node.GetID() not in self._ownedByUser and _drawnOn(node) in self._made)
+            if node in self._made or (node.GetID() not in self._ownedByUser and drawnOn(node) in self._made)
         ]
 
     def _apart(self) -> list[Any]:
@@ -180,7 +180,7 @@ class CaseWork:
         sources.sort(key=lambda source: source[0]["confidence"], reverse=True)
         result["candidates"] = [{**c, "rank": rank, "label": rank} for c, rank, _source in sources]
         result["recognised"] = before.get("recognised", [])  # an accepted suggestion is no lesion that was known
-        node = self._scene.newSuggestions(_drawnOn(found), result, None)
+        node = self._scene.newSuggestions(drawnOn(found), result, None)
         node.SetName(earlier.GetName())
         for candidate, rank, source in sources:
             segment = source.GetSegmentation().GetSegment(segment_id(candidate["rank"]))
@@ -303,11 +303,6 @@ def _renewed(review: str) -> str:
     content = json.loads(review)
     content["session"]["header"]["session"] = uuid4().hex
     return json.dumps(content)
-
-
-def _drawnOn(segmentation: Any) -> Any:
-    """The volume whose grid a segmentation is on."""
-    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
 
 
 def _overlapping(earlier: Any, decided: set[str], found: Any) -> set[str]:

@@ -8,6 +8,11 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 
+def drawnOn(segmentation: Any) -> Any:
+    """The volume whose grid a segmentation node is on."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
 def labelmapName() -> str:
     """Of the representation, as Slicer calls it."""
     return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()

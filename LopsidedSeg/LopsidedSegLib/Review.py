@@ -11,7 +11,7 @@ from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
 from .Annotation import SUGGESTION_TAG, Annotation
-from .Labelmaps import cropped, isEmpty, labelmap, transformed
+from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
 from .Scene import Scene
 from .Settings import Settings, terminologyName
 
@@ -264,8 +264,7 @@ class Review:
         changes = [Change(c, before.opinion(c), found.opinion(c)) for c in self.candidates]
         accepted = [c for c in changes if c.after.status is Status.ACCEPTED and c.before.status is not Status.ACCEPTED]
         if accepted and not self.annotation:
-            role = self.node.GetReferenceImageGeometryReferenceRole()
-            into = annotation or self._scene.newAnnotation(self.node.GetNodeReference(role))
+            into = annotation or self._scene.newAnnotation(drawnOn(self.node))
             self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
         for change in changes:
             own = self._segmentId(change.candidate)

@@ -13,6 +13,7 @@ from lopsided.naming import case_name, guess_sequence, guess_sequences
 from slicer.i18n import tr as _
 
 from .CaseWork import CASE_ATTRIBUTE
+from .Labelmaps import drawnOn
 from .Review import ANNOTATION_REFERENCE
 from .Scene import RESULT_ATTRIBUTE
 
@@ -80,17 +81,12 @@ def _case(patient: str, name: str, volumes: list[Any]) -> SceneCase:
     sequences = {sequence: slicer.mrmlScene.GetNodeByID(identifier) for sequence, identifier in found.items()}
     if _contrast(volumes):
         sequences["t1c"] = min(_contrast(volumes), key=lambda node: max(node.GetSpacing()))
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     drawn = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    suggested = [n for n in drawn if n.GetAttribute(RESULT_ATTRIBUTE) and n.GetNodeReference(role) in volumes]
+    suggested = [n for n in drawn if n.GetAttribute(RESULT_ATTRIBUTE) and drawnOn(n) in volumes]
     suggestions = suggested[-1] if suggested else None
     annotation = suggestions and suggestions.GetNodeReference(ANNOTATION_REFERENCE)
     if not annotation:
-        own = [
-            n
-            for n in drawn
-            if not n.GetAttribute(RESULT_ATTRIBUTE) and _isOn(n, n.GetNodeReference(role), volumes, name)
-        ]
+        own = [n for n in drawn if not n.GetAttribute(RESULT_ATTRIBUTE) and _isOn(n, drawnOn(n), volumes, name)]
         annotation = own[0] if len(own) == 1 else None
     return SceneCase(patient, name, sequences, annotation, suggestions)
 
