@@ -228,7 +228,8 @@ class _Nearness:
         filled = sitk.BinaryFillhole(sitk.GetImageFromArray(lesions[near]))
         lesions[near] = sitk.GetArrayViewFromImage(filled)
         self.touching = np.zeros(lesions.shape, bool)
-        self.touching[near] = sitk.GetArrayViewFromImage(sitk.BinaryDilate(filled, [1, 1, 1], sitk.sitkBox))
+        dilated = sitk.BinaryDilate(filled, [1, 1, 1], sitk.sitkBox)  # a view does not keep its image
+        self.touching[near] = sitk.GetArrayViewFromImage(dilated)
         image = to_sitk(lesions, geometry)
         distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
         self.distance = np.maximum(sitk.GetArrayFromImage(distance), 0)

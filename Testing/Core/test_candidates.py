@@ -1,6 +1,8 @@
 """From map and annotation to the lesions that are missing, on maps where the answer is known."""
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +133,30 @@ def test_every_candidate_hangs_together_around_its_peak(grid: Geometry) -> None:
         assert inside.min() >= candidate.peak_probability / 2
         pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(candidate.mask.astype(np.uint8)), True)
         assert sitk.GetArrayViewFromImage(pieces).max() == 1
+
+
+@pytest.mark.parametrize("apart", [60, 100, 140, 180])
+def test_a_lesion_in_the_corner_of_the_annotations_box_is_missed(apart: int, geometry: Callable[..., Geometry]) -> None:
+    """It is far from both annotated lesions, wherever memory that was freed is used again."""
+    wide = geometry((12, apart + 6, apart + 6), (1, 1, 1), (0, 0, 0))
+    annotated = nothing(wide)
+    annotated[1:4, 1 + apart : 4 + apart, 1:4] = annotated[1 + apart : 4 + apart, 1:4, 1:4] = True
+    (missed,) = find_candidates(bumps(wide, ((3, 1, 1), 4, 0.9)), annotated, PLAIN).missed
+    assert missed.distance_mm == pytest.approx(apart - 4, abs=4)
+
+
+def test_no_view_outlives_its_image() -> None:
+    """A view does not keep the memory of its image: of what a call returns, it would be of freed memory."""
+    root = Path(__file__).parents[2]
+    files = [file for folder in ("LopsidedSeg", "training", "Testing") for file in (root / folder).rglob("*.py")]
+    views = [
+        (file, node)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("GetArrayViewFromImage")
+    ]
+    assert views
+    assert [f"{file}:{node.lineno}" for file, node in views if not isinstance(node.args[0], ast.Name)] == []
 
 
 def test_no_voxel_no_candidate(grid: Geometry) -> None:
