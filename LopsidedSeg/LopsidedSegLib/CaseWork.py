@@ -87,16 +87,20 @@ class CaseWork:
         Raises:
             OSError, RuntimeError: it could not be written.
         """
-        parameters = self._parameters
-        self._keep(parameters.annotation, parameters.suggestions, self._reference, snapped, wholeCase)
+        annotation, suggestions = self._parameters.annotation, self._suggestions()
+        self._keep(annotation, suggestions, self._reference, snapped, wholeCase)
         self.snapped, self.wholeCase = snapped, wholeCase
-        for node in (parameters.annotation, parameters.suggestions):
+        for node in (annotation, suggestions):
             if node and node not in self._made and node.GetID() not in self._ownedByUser:
                 self._ours(node)
 
     def goOn(self, found: Any) -> None:
-        """Choose the suggestions of a new search. What was decided on those before it stays in the list."""
-        earlier, chosen = self._parameters.suggestions, self._ours(found)
+        """Choose the suggestions of a new search. What was decided on those before it stays in the list. Those of a volume
+        that is not the case's are no part of it."""
+        if drawnOn(found) not in self._made:
+            self._parameters.suggestions = found
+            return
+        earlier, chosen = self._suggestions(), self._ours(found)
         decided = _decided(earlier)
         if decided and drawnOn(earlier) is not drawnOn(found):
             self._parameters.suggestions = chosen
@@ -113,7 +117,7 @@ class CaseWork:
         from .Marks import Marks
 
         parameters = self._parameters
-        chosen = [parameters.annotation, parameters.suggestions]
+        chosen = [parameters.annotation, self._suggestions()]
         made = [node for node in chosen if node and node.GetID() not in self._ownedByUser]
         marks = [mark for node in self._made for mark in Marks.nodesOf(node)]
         for node in [*made, *marks, *self._segmentations(), *self._made]:
@@ -151,6 +155,13 @@ class CaseWork:
             node.SetAttribute(CASE_ATTRIBUTE, self.case.case)
         return node
 
+    def _suggestions(self) -> Any:
+        """Those chosen, or the case's last ones that were decided on, where what is chosen is of another volume."""
+        chosen = self._parameters.suggestions
+        if not chosen or drawnOn(chosen) in (None, *self._made):
+            return chosen
+        return next((node for node in reversed(self._made) if _decided(node)), None)
+
     def _segmentations(self) -> list[Any]:
         """Those of the case that are in the scene: made or chosen for it, or drawn on a volume of it."""
         return [
@@ -161,7 +172,7 @@ class CaseWork:
 
     def _apart(self) -> list[Any]:
         """Of those, what is not chosen and has something of the reader's."""
-        chosen = (self._parameters.annotation, self._parameters.suggestions)
+        chosen = (self._parameters.annotation, self._suggestions())
         others = [node for node in self._segmentations() if node not in chosen]
         return [
             node
@@ -207,10 +218,9 @@ class CaseWork:
         self._parameters.suggestions = self._searchedAhead()
 
     def _searchedAhead(self) -> Any:
-        ahead = self.folder / AHEAD
-        if not (ahead / CANDIDATES).exists():
+        if not isSearchedAhead(self.folder, self._settings):
             return None
-        return self._ours(self._scene.loadSuggestions(ahead, self._parameters.reference))
+        return self._ours(self._scene.loadSuggestions(self.folder / AHEAD, self._parameters.reference))
 
     def _outlined(self) -> Any:
         """The case's annotation, each connected piece a segment."""
@@ -290,6 +300,21 @@ class CaseWork:
             if annotation:
                 suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, annotation.GetID())
         return annotation, suggestions
+
+
+def isSearchedAhead(folder: Path, settings: Settings) -> bool:
+    """Whether a search of a case is kept there, by the model that searches use now; one by another is removed."""
+    from lopsided.model import find_model, load_card
+
+    ahead = folder / AHEAD
+    try:
+        made = json.loads((ahead / CANDIDATES).read_text(encoding="utf-8"))["model"]["digest"]
+        same = bool(made == load_card(find_model(settings.model)).digest)
+    except (OSError, ValueError, KeyError):
+        same = False
+    if not same:
+        shutil.rmtree(ahead, ignore_errors=True)
+    return same
 
 
 def _decided(suggestions: Any) -> set[str]:

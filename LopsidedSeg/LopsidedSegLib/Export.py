@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from .CaseWork import writeWork
+from .Labelmaps import drawnOn
 from .Review import Review
 from .Scene import Scene
 from .Settings import Settings
@@ -46,8 +47,12 @@ class Export:
 
     def whyNot(self) -> str:
         """A sentence that says what is missing; empty where nothing is."""
-        if not self.sequences.get("t1c"):
+        reference = self.sequences.get("t1c")
+        if not reference:
             return _("Choose the post-contrast T1 of the case.")
+        drawn = drawnOn(self.review.node) if self.review else None
+        if drawn and drawn is not reference:
+            return _("The suggestions are of {name}, another volume; choose that.").format(name=drawn.GetName())
         if not self.dataset:
             return _("Choose the dataset's folder.")
         if not self.patient:

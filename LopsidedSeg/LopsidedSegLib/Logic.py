@@ -17,7 +17,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
 from .Annotation import Annotation
-from .CaseWork import AHEAD, CaseWork
+from .CaseWork import AHEAD, CaseWork, isSearchedAhead
 from .Export import Export
 from .ExportAll import ExportAll
 from .Parameters import Parameters
@@ -155,11 +155,11 @@ class Logic(ScriptedLoadableModuleLogic):
         if sentence:
             callbacks.error(sentence)
             return
-        self._exporting = True
         self._send(
             partial(export.write, self._scene, self.settings),
             lambda reply: (reply["case"], reply["lesions"]),
             callbacks,
+            exporting=True,
         )
 
     def beginExportAll(self, callbacks: Callbacks, worklist: Any, dataset: Path, again: bool = False) -> ExportAll:
@@ -186,14 +186,19 @@ class Logic(ScriptedLoadableModuleLogic):
         write: Callable[[Path], tuple[dict[str, Any], dict[Path, str]]],
         take: Callable[[dict[str, Any]], Any],
         callbacks: Callbacks,
+        exporting: bool = False,
     ) -> None:
         """Have the process answer a request. ``write`` puts what it needs into a folder, and gives the request and the
         name of the node that each file was written from; ``take`` makes of the reply what ``callbacks.done`` gets."""
+        if self.busy:
+            callbacks.error(_("Something else is under way; wait for it, or cancel it."))
+            return
+        self._exporting = exporting
         try:
             self._prepare()
             self._folder = _temporaryFolder()
             request, names = write(Path(self._folder.name))
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # whatever it is, the user hears of it, and no image is left in that folder
             logging.exception("LopsidedSeg: it could not be started")
             self._end()
             callbacks.error(str(error))
@@ -202,7 +207,7 @@ class Logic(ScriptedLoadableModuleLogic):
         def done(reply: dict[str, Any]) -> None:
             try:
                 result = take(reply)
-            except (RuntimeError, OSError, ValueError, KeyError) as error:
+            except Exception as error:
                 logging.exception("LopsidedSeg: the result could not be loaded")
                 failed(_("The result could not be loaded: {error}").format(error=error))
                 return
@@ -230,7 +235,9 @@ class Logic(ScriptedLoadableModuleLogic):
         from lopsided.dataset.work import WORK
 
         out = folder / AHEAD
-        if self._worker.busy or out.exists() or (folder / WORK).exists() or not Dependencies.installed():
+        if self._worker.busy or (folder / WORK).exists() or not Dependencies.installed():
+            return
+        if isSearchedAhead(folder, self.settings):
             return
         self._aheadFolder = _temporaryFolder()
         write = partial(
@@ -303,7 +310,8 @@ class Logic(ScriptedLoadableModuleLogic):
         parameters = self.getParameterNode()
         chosen = parameters.suggestions is suggestions
         found = Review(suggestions, self._scene, self.settings, parameters.annotation if chosen else None)
-        self._reviews[suggestions.GetID()] = found
+        there = {i: review for i, review in self._reviews.items() if slicer.mrmlScene.IsNodePresent(review.node)}
+        self._reviews = {**there, suggestions.GetID(): found}
         if chosen and found.annotation and not parameters.annotation:
             parameters.annotation = found.annotation
         return found
@@ -378,4 +386,5 @@ class Logic(ScriptedLoadableModuleLogic):
 
 
 def _temporaryFolder() -> tempfile.TemporaryDirectory:
+    Path(slicer.app.temporaryPath).mkdir(parents=True, exist_ok=True)  # systems clean it up
     return tempfile.TemporaryDirectory(prefix="LopsidedSeg-", dir=slicer.app.temporaryPath, ignore_cleanup_errors=True)

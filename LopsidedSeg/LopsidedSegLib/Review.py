@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ REVIEW_ATTRIBUTE = "LopsidedSeg.Review"
 THRESHOLD_ATTRIBUTE = "LopsidedSeg.Threshold"
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
 REJECTED_COLOUR = (0.5, 0.5, 0.5)
+
+_Removed = list[tuple[str, Any]]  # ID and segment, last the one taken out last; None for one that the user had removed
 
 
 class Review:
@@ -56,12 +59,14 @@ class Review:
             self._session = ReviewSession(self.candidates, settings.reader, about)
         self._threshold = float(node.GetAttribute(THRESHOLD_ATTRIBUTE) or result["model"]["threshold"])
         self._accepted: dict[str, dict[str, str]] = kept.get("accepted", {})
-        self._removed: dict[str, tuple[str, Any]] = {}
+        self._forUndo: dict[str, _Removed] = {}  # by candidate, lesions taken out again, as the user left them
+        self._forRedo: dict[str, _Removed] = {}
         self._selectedOnly: str | None = None
         self._log: ReviewLog | None = None
         self._logOf: tuple[Path, str] | None = None
         if self._recover(settings.logFolder, annotation):
-            self._record()
+            with suppress(OSError):  # said with the next decision, which cannot be written there either
+                self._record()
         else:
             self._keep()  # so that what a log has is known to belong to it
             self._show()
@@ -153,11 +158,11 @@ class Review:
         before, status = self.opinion(candidate).status, Status(status)
         if before is status:
             return
-        self._removed.pop(candidate, None)
         if status is Status.ACCEPTED:
-            self._putIn(candidate, annotation, addTo)
+            self._putIn(candidate, annotation, addTo, [])
         elif before is Status.ACCEPTED:
-            self._takeOut(candidate)
+            self._takeOut(candidate, self._forUndo.setdefault(candidate, []))
+        self._forRedo = {}
         self._asReader().decide(candidate, status, threshold=self._threshold, add_to=addTo or "")
         self._record()
 
@@ -168,46 +173,52 @@ class Review:
 
     def undo(self) -> str | None:
         """Take the last decision or note back. Returns its candidate. Raises as :meth:`decide`."""
-        return self._move(self._asReader().undo, self._session.redo)
+        return self._move(self._asReader().undo, self._session.redo, self._forUndo, self._forRedo)
 
     def redo(self) -> str | None:
         """Decide again what was undone last. Returns its candidate. Raises as :meth:`decide`."""
-        return self._move(self._asReader().redo, self._session.undo)
+        return self._move(self._asReader().redo, self._session.undo, self._forRedo, self._forUndo)
 
     def _asReader(self) -> ReviewSession:
         self._session.reader = self._settings.reader  # of what is done now; what was done keeps its own
         return self._session
 
-    def _move(self, there: Any, back: Any) -> str | None:
+    def _move(self, there: Any, back: Any, ahead: dict[str, _Removed], behind: dict[str, _Removed]) -> str | None:
         change = there(threshold=self._threshold)
         if not change:
             return None
         try:
-            self._apply(change)
+            self._apply(change, ahead.setdefault(change.candidate, []), behind.setdefault(change.candidate, []))
         except RuntimeError:
             back(threshold=self._threshold)
             raise
         self._record()
         return change.candidate
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: Change, ahead: _Removed, behind: _Removed) -> None:
+        """``ahead``: what was taken out and comes in again this way; ``behind``: where that goes which is taken out."""
         was, willBe = ((o.status is Status.ACCEPTED, o.add_to) for o in (change.before, change.after))
         if was == willBe:
             return
         if was[0]:
-            self._takeOut(change.candidate)
+            self._takeOut(change.candidate, behind)
         if willBe[0]:
-            self._putIn(change.candidate, self.annotation, change.after.add_to)
+            self._putIn(change.candidate, self.annotation, change.after.add_to, ahead)
 
-    def _putIn(self, candidate: str, annotation: Any, addTo: str | None) -> None:
+    def _putIn(self, candidate: str, annotation: Any, addTo: str | None, removed: _Removed) -> None:
         if annotation is None:
             raise RuntimeError(_("Choose or create the annotation that lesions are accepted into."))
-        if candidate in self._removed and not addTo:  # as the user had edited it before the undo
-            segmentId, segment = self._removed[candidate]
-            Annotation(annotation).restore(segmentId, segment)
-            self._accepted[candidate] = {"segment": segmentId}
-            del self._removed[candidate]
-            return
+        if self.annotation not in (None, annotation) and self.count(Status.ACCEPTED):
+            sentence = _("The lesions of this review went into {name}; choose it as the annotation.")
+            raise RuntimeError(sentence.format(name=self.annotation.GetName()))
+        if removed and not addTo:
+            segmentId, segment = removed[-1]
+            if segment:  # as the user had edited it
+                Annotation(annotation).restore(segmentId, segment)
+                self._accepted[candidate] = {"segment": segmentId}
+            del removed[-1]
+            if segment:
+                return
         lesion = self._lesion(candidate)
         if lesion is None:
             raise RuntimeError(_("Nothing is left of this suggestion; it was erased in another module."))
@@ -232,12 +243,10 @@ class Review:
             }
         self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, annotation.GetID())
 
-    def _takeOut(self, candidate: str) -> None:
+    def _takeOut(self, candidate: str, removed: _Removed) -> None:
         how = self._accepted.get(candidate, {})
         if self.annotation and "segment" in how:
-            removed = Annotation(self.annotation).remove(how["segment"], candidate)
-            if removed:
-                self._removed[candidate] = how["segment"], removed
+            removed.append((how["segment"], Annotation(self.annotation).remove(how["segment"], candidate)))
         elif self.annotation and "token" in how:
             Annotation(self.annotation).shrink(how["addTo"], how["token"])
 
@@ -257,7 +266,11 @@ class Review:
 
         One that cannot be done is taken back again, and keeps none of the others.
         """
-        found = recover(self._session, folder) if folder and folder.is_dir() else self._session
+        try:
+            found = recover(self._session, folder) if folder and folder.is_dir() else self._session
+        except OSError:  # a share that cannot be reached: said with the next decision, which cannot be written there
+            logging.exception("LopsidedSeg: the logs in %s cannot be read", folder)
+            found = self._session
         if found is self._session:
             return False
         before, self._session = self._session, found
@@ -272,7 +285,7 @@ class Review:
                 self._accepted[change.candidate] = {"segment": own}  # this node is an older copy than the annotation
                 continue
             try:
-                self._apply(change)
+                self._apply(change, [], [])
             except RuntimeError:
                 logging.exception("LopsidedSeg: what the log has of %s cannot be done again", change.candidate)
                 status, add_to = change.before.status, change.before.add_to

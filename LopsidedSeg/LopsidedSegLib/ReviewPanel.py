@@ -9,6 +9,7 @@ from lopsided.review import Status
 from lopsided.wording import percent
 from slicer.i18n import tr as _
 
+from .Labelmaps import drawnOn
 from .Logic import Logic
 from .Parameters import Parameters
 from .Review import Review
@@ -19,6 +20,7 @@ DECISIONS = (
     ("rejectButton", "R", Status.REJECTED),
     ("uncertainButton", "U", Status.UNCERTAIN),
 )
+_ONCE = "ARUEOS"  # keys that do nothing more while they are held: each decision goes on to the next suggestion
 _WIDEST_LOGIT = 7.0  # the slider's left end: a confidence of 99.9 %
 
 
@@ -62,6 +64,7 @@ class ReviewPanel:
         self._shortcuts = [qt.QShortcut(qt.QKeySequence(key), window) for key in keys]
         for shortcut, action in zip(self._shortcuts, keys.values(), strict=True):
             shortcut.connect("activated()", action)
+            shortcut.autoRepeat = shortcut.key.toString() not in _ONCE
             shortcut.enabled = False
 
     @property
@@ -87,25 +90,33 @@ class ReviewPanel:
         self._shortcuts = []
 
     def show(self, parameterNode: Parameters | None) -> None:
-        """Show the review of the parameter node's suggestions, if it has any."""
+        """Show the review of the parameter node's suggestions, if it has any; but none of a volume that is not chosen, for
+        what is accepted goes into the annotation that is."""
         self.keepNote()
         self._parameterNode = parameterNode
         suggestions = parameterNode and parameterNode.suggestions
+        drawn = drawnOn(suggestions) if suggestions else None
+        other = drawn if drawn and drawn is not parameterNode.reference else None
         try:
-            review = self.logic.review(suggestions)
+            review = None if other else self.logic.review(suggestions)
         except (ValueError, RuntimeError, OSError) as error:
             review = None
             self._say(str(error), True)
         if review is not self._review:
             self._review, self._selected, self._touching = review, None, []
+            setQuietly(self.ui.onlySelectedCheckBox, "checked", False)
+            if review:
+                review.showOnly(None)
         for widget in ("sensitivitySlider", "onlySelectedCheckBox", "outlinesCheckBox", "noteEdit"):
             getattr(self.ui, widget).enabled = bool(review)
-        self.ui.resultLabel.text = (
-            _("{name}: model {model}").format(name=suggestions.GetName(), model=review.result["model"]["name"])
-            if review
-            else _("Suggestions are listed here. Click one to see it.")
-        )
-        if review:
+        if other:
+            sentence = _("The last suggestions are of {name}; choose it again to see them.")
+            self.ui.resultLabel.text = sentence.format(name=other.GetName())
+        elif not review:
+            self.ui.resultLabel.text = _("Suggestions are listed here. Click one to see it.")
+        else:
+            model = review.result["model"]["name"]
+            self.ui.resultLabel.text = _("{name}: model {model}").format(name=suggestions.GetName(), model=model)
             setQuietly(self.ui.sensitivitySlider, "value", _toSlider(review.threshold))
             setQuietly(self.ui.outlinesCheckBox, "checked", review.outlined)
         self._fillTable()
@@ -216,6 +227,8 @@ class ReviewPanel:
         self._rows = review.shown() if review else []
         if self._selected not in self._rows:
             self._selected, self._touching = None, []
+            if review and self.ui.onlySelectedCheckBox.checked:
+                review.showOnly(None)
         table.setRowCount(len(self._rows))
         for row, name in enumerate(self._rows):
             self._fillRow(row, name)

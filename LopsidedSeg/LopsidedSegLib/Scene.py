@@ -1,6 +1,7 @@
 """MRML nodes to files and back: the one place where MRML's RAS meets the files' LPS."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,12 @@ class Scene:
         picture.SetSpacing(spacing)
         picture.SetOrigin(origin)
         picture.SetDirection(direction)
-        sitk.WriteImage(picture, str(path))
+        try:
+            sitk.WriteImage(picture, str(path))
+        except RuntimeError:
+            logging.exception("LopsidedSeg: %s", path)
+            sentence = _("{name} could not be written; is there room in {folder}?")
+            raise RuntimeError(sentence.format(name=node.GetName(), folder=path.parent.parent)) from None
 
 
 def ijkToRasOf(geometry: Any) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a user sets once, kept in the application's settings."""
 
 import getpass
+from contextlib import suppress
 from pathlib import Path
 
 import slicer
@@ -25,7 +26,7 @@ class Settings:
     @property
     def reader(self) -> str:
         """Who decides; the computer's user name where it is not set."""
-        return self._get("Reader") or getpass.getuser()
+        return self._get("Reader") or _user()
 
     @reader.setter
     def reader(self, name: str) -> None:
@@ -49,25 +50,33 @@ class Settings:
 
     @property
     def sceneFile(self) -> Path | None:
-        """What the scene was saved as; None where it never was, or where that folder is gone."""
+        """What the scene was saved as; None where it never was, or where that folder is gone, or cannot be reached."""
         file = Path(slicer.mrmlScene.GetURL() or "")
-        return file if file.is_absolute() and file.parent.is_dir() else None
+        with suppress(OSError):
+            return file if file.is_absolute() and file.parent.is_dir() else None
+        return None
 
     @property
     def model(self) -> str | None:
-        """The model folder that searches use; None for the one that is installed."""
-        folder = self._path("Model")
-        return str(folder) if folder else None  # as this system writes it: Qt's dialogs give forward slashes
+        """The model that searches use: a folder, or the name of one that came with the extension; None for the first of
+        these, whichever that is after an update."""
+        chosen = self._path("Model")
+        return str(chosen) if chosen else None  # as this system writes it: Qt's dialogs give forward slashes
 
     @model.setter
-    def model(self, folder: str | None) -> None:
-        self._set("Model", folder)
+    def model(self, model: str | None) -> None:
+        folder, bundled = Path(model or ""), self._bundled()
+        name = folder.name if folder.parent == MODELS else model  # an update puts them elsewhere
+        self._set("Model", None if name in bundled[:1] else name)
 
     def models(self) -> dict[str, str]:
-        """Name by folder, of the models that came with the extension and of the one chosen, if it is another."""
-        folders = {str(path.parent) for path in MODELS.glob("*/model.json")}
-        folders |= {self.model} if self.model else set()
-        return {folder: Path(folder).name for folder in sorted(folders)}
+        """Name by what :attr:`model` has: those that came with the extension, and the one chosen, if it is another."""
+        chosen = {self.model: Path(self.model).name} if self.model else {}
+        return {name: name for name in self._bundled()} | chosen
+
+    @staticmethod
+    def _bundled() -> list[str]:
+        return sorted(path.parent.name for path in MODELS.glob("*/model.json"))
 
     @property
     def terminology(self) -> str:
@@ -110,6 +119,13 @@ class Settings:
 
     def _set(self, key: str, value: str | Path | None) -> None:
         slicer.app.userSettings().setValue(f"LopsidedSeg/{key}", str(value or ""))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # by version and system: this user has no name
+        return "reader"
 
 
 def terminologyName(entry: str) -> str:

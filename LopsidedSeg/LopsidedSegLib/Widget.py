@@ -28,6 +28,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = logic
         self._parameterNode: Parameters | None = None
         self._guiTag: int | None = None
+        self._unseen: tuple[str, bool] | None = None  # the last that was said while another module was shown
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -64,8 +65,12 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.reviewPanel.cleanup()
 
     def enter(self) -> None:
+        unseen = self._unseen
         self.setParameterNode(self.logic.getParameterNode())
         self._guess()
+        if unseen and unseen[0]:
+            self._say(*unseen)
+        self._unseen = None
         self.logic.warmUp()
         self.reviewPanel.enableKeys(True)
 
@@ -79,6 +84,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.worklistPanel.forget()
         if self.logic.busy:
             self.logic.cancel()
+            self.exportPanel.cancelled()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
@@ -117,8 +123,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onDone(self, suggestions: Any) -> None:
         self.worklistPanel.goOn(suggestions)
         self.refresh()
-        if not self.worklistPanel.save():
-            return  # it said why
+        if not self.worklistPanel.save() or not self.reviewPanel.review:
+            return  # it said why, or whose they are
         count = self.reviewPanel.count
         self._say(_("Suggested lesions: {count}").format(count=count) if count else _("No missed lesion was found."))
 
@@ -136,8 +142,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onModel(self, index: int) -> None:
         """One that is listed, or with the last item a folder that is asked for."""
-        folders = list(self.logic.settings.models())
-        chosen = folders[index] if index < len(folders) else ""
+        models = list(self.logic.settings.models())
+        chosen = models[index] if index < len(models) else ""
         if not chosen:
             chosen = qt.QFileDialog.getExistingDirectory(self.parent, _("Model folder"))
         if chosen:
@@ -148,6 +154,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.settings.terminology = list(self.logic.terminologies(self._annotation))[index]
 
     def onReader(self) -> None:
+        self.ui.readerEdit.modified = False
         if self.ui.readerEdit.text != self.logic.settings.reader:
             self.logic.settings.reader = self.ui.readerEdit.text
             self.refresh()
@@ -172,7 +179,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._say(whyNot)
         self._showSettings()
         self.reviewPanel.show(self._parameterNode)
-        self.marksPanel.show(self._parameterNode and self._parameterNode.reference)
+        if self.parent.isEntered:  # marks are not drawn over other modules
+            self.marksPanel.show(self._parameterNode and self._parameterNode.reference)
         self.exportPanel.refresh()
         self.worklistPanel.show(self._parameterNode)
 
@@ -188,7 +196,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelSelector.currentIndex = list(models).index(settings.model) if settings.model else 0
         self._fill(self.ui.terminologySelector, list(kinds.values()))
         self.ui.terminologySelector.currentIndex = list(kinds).index(settings.terminology)
-        self.ui.readerEdit.text = settings.reader
+        if not self.ui.readerEdit.modified:  # else it is being typed
+            self.ui.readerEdit.text = settings.reader
         self.ui.folderButton.text = _("Beside the scene") if settings.folder else _("Choose…")
 
     @staticmethod
@@ -226,5 +235,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._say(_("Chosen by their names: {chosen}. Check before you search.").format(chosen=chosen))
 
     def _say(self, sentence: str, error: bool = False) -> None:
+        if not self.parent.isEntered:
+            self._unseen = sentence, error
         self.ui.statusLabel.text = sentence
         self.ui.statusLabel.styleSheet = ERROR_STYLE if error else ""

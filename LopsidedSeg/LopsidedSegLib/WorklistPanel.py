@@ -111,11 +111,14 @@ class WorklistPanel:
             self.logic.searchAhead(following, self._worklist.folder(following))
 
     def leave(self) -> bool:
-        """Keep the work on the case that is open, and close it; False, and a sentence, where it cannot be kept."""
-        if not self._work:
-            return True
+        """Keep the work on the case that is open, and close it; False, and a sentence, where it cannot be kept.
+
+        A search that runs is of what was chosen until now, in a case or not, and ends.
+        """
         if self.logic.busy:
             self.logic.cancel()
+        if not self._work:
+            return True
         if not self.save():
             return False
         self._work.close()

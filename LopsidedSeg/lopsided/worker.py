@@ -8,8 +8,9 @@ two seconds, ``{"alive": {}}``. Answers each request::
 
 with any number of ``{"progress": {"what": …, "part": 0…1}}`` and one ``{"done": {"out": FOLDER}}``, or
 ``{"done": {"case": NAME, "lesions": COUNT}}``, or ``{"error": "one sentence"}``. Of a result, the candidates are
-written, and no map: this process keeps the last one. The model is loaded at once and stays loaded. The process ends when
-stdin does, in the middle of a search too: who asked is gone.
+written, and no map: this process keeps the last one. The model that is installed is loaded at once; the one asked for last
+stays loaded, unless its folder holds another by then. The process ends when stdin does, in the middle of a search too: who
+asked is gone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from queue import Queue
 from threading import Event, Lock, Thread
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from . import __version__, runtime
 from .annotation import Annotation, read_annotation
@@ -35,7 +36,7 @@ from .dataset.export import export_reading
 from .dataset.pseudonyms import read_key
 from .dataset.work import reading_of_work
 from .errors import InputError
-from .model import find_model, load_model
+from .model import find_model, load_card, load_model
 from .predict import Predictor, RememberingPredictor
 from .reading import read_study
 from .results import all_or_nothing, write_candidates
@@ -82,17 +83,25 @@ def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> Non
             [(kind, content)] = json.loads(line).items()
             Request, answer = _ANSWERS[kind]  # noqa: N806  a class
             request = Request.model_validate(content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            say({"error": f"the worker does not understand the request ({error!r})"})
+            continue
+        try:
             say({"done": answer(request, lambda what, part: say({"progress": {"what": what, "part": part}}))})
         except InputError as error:
             say({"error": str(error)})
-        except (ValidationError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            say({"error": f"the worker does not understand the request ({error!r})"})
+        except MemoryError:
+            say({"error": "not enough memory; close other programs and try again"})
         except Exception as error:  # the process must outlive a failed request
             say({"error": f"this failed ({type(error).__name__}: {error}); please report this"})
 
 
-@lru_cache(maxsize=1)
 def _predictor(folder: Path) -> Predictor:
+    return _loaded(folder, load_card(folder).digest)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, _digest: str) -> Predictor:  # a model that was trained again has another
     return RememberingPredictor(load_model(folder))
 
 

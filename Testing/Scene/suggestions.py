@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import slicer.util
+from lopsided.model import find_model, load_card
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import Geometry
 from lopsided.wording import METASTASIS
@@ -17,6 +18,7 @@ from LopsidedSegLib.Scene import Scene
 
 CENTRES = ((5, 6, 7), (12, 12, 9), (16, 5, 14))  # k, j, i
 CONFIDENCES = (0.9, 0.6, 0.2)
+DIGEST = load_card(find_model(None)).digest  # as if the installed model had made them
 ONE, TWO, THREE = (f"Suggestion_{n}" for n in (1, 2, 3))
 
 
@@ -50,7 +52,7 @@ def add_suggestions(reference: Any, folder: Path) -> Any:
     result = folder / "result"
     result.mkdir()
     sitk.WriteImage(segmentation_image(labels, geometry, segments), str(result / "suggestions.seg.nrrd"))
-    model = {"name": "fake", "digest": "f" * 64, "threshold": 0.5, "operating_points": []}
+    model = {"name": "fake", "digest": DIGEST, "threshold": 0.5, "operating_points": []}
     content = {"candidates": candidates, "model": model, "threshold": 0.0}
     (result / "candidates.json").write_text(json.dumps(content), encoding="utf-8")
     return Scene().loadSuggestions(result, reference)

@@ -23,7 +23,7 @@ from LopsidedSegLib.CaseWork import CaseWork
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
-from suggestions import ONE, TWO, add_suggestions
+from suggestions import ONE, TWO, add_reference, add_suggestions
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Settings:
     logFolder: Path | None = None
     terminology: str = METASTASIS
     diameter: float = 6.0
+    model: str | None = None
 
 
 def parameters() -> Any:
@@ -133,6 +134,44 @@ def test_a_search_made_ahead_is_shown(work: CaseWork, tmp_path: Path) -> None:
     again = parameters()
     work.open(again)
     assert again.suggestions.GetSegmentation().GetNumberOfSegments() == 3
+
+
+def test_a_search_made_ahead_by_another_model_is_none(work: CaseWork, tmp_path: Path) -> None:
+    """The model was trained again, and chosen, since."""
+    first = parameters()
+    work.open(first)
+    add_suggestions(first.reference, tmp_path)
+    work.close()
+    work.folder.mkdir(parents=True)
+    made = tmp_path / "result" / "candidates.json"
+    content = json.loads(made.read_text(encoding="utf-8"))
+    content["model"]["digest"] = "e" * 64
+    made.write_text(json.dumps(content), encoding="utf-8")
+    made.parent.rename(work.folder / "ahead")
+    again = parameters()
+    work.open(again)
+    assert again.suggestions is None
+    assert not (work.folder / "ahead").exists(), "so that it is searched again"
+
+
+def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp_path: Path) -> None:
+    """Whoever looks at a second patient in between finds the case's own, and what was decided on them, where it was."""
+    chosen = parameters()
+    work.open(chosen)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "other").mkdir()
+    own = add_suggestions(chosen.reference, tmp_path / "own")
+    work.goOn(own)
+    Review(own, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    other = add_suggestions(add_reference(), tmp_path / "other")
+    work.goOn(other)
+    assert chosen.suggestions is other
+    work.save()
+    work.close()
+    assert slicer.mrmlScene.IsNodePresent(other)
+    again = parameters()
+    work.open(again)
+    assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
 
 
 def test_what_else_is_in_the_scene_stays(work: CaseWork) -> None:

@@ -14,7 +14,7 @@ from lopsided.review import Status, read_log
 from LopsidedSegLib.Annotation import Annotation
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
-from suggestions import ONE, THREE, TWO, Settings, add_reference, add_suggestions
+from suggestions import DIGEST, ONE, THREE, TWO, Settings, add_reference, add_suggestions
 
 KNOWN = (slice(12, 15), slice(14, 17), slice(8, 11))  # borders on the second suggestion
 
@@ -104,7 +104,7 @@ def test_accept_adds_one_segment_and_nothing_else_changes(
     np.testing.assert_array_equal(voxels(annotation, "Mine", reference), mine)
     segment = annotation.GetSegmentation().GetSegment(added)
     assert "Metastasis" in segment.GetName()
-    for tag, expected in {"LopsidedSeg.Model": "f" * 64, "LopsidedSeg.Reader": "ab"}.items():
+    for tag, expected in {"LopsidedSeg.Model": DIGEST, "LopsidedSeg.Reader": "ab"}.items():
         value = vtk.reference("")
         assert segment.GetTag(tag, value)
         assert str(value) == expected

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from lopsided import __version__
+from lopsided.model import find_model, load_card
 from lopsided.results import SuggestionsRecord
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import geometry_of
@@ -41,7 +42,8 @@ def suggest(sequences: dict[str, str], annotation: str | None, model: str | None
     segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2)]
     sitk.WriteImage(segmentation_image(labels, geometry, segments), str(Path(out) / "suggestions.seg.nrrd"))
     points = [{"confidence": c, "false_positives_per_scan": f, "sensitivity": 0.5} for c, f in ((0.1, 8), (0.5, 2))]
-    model = {"name": "fake", "digest": "f" * 64, "threshold": 0.5, "operating_points": points}
+    digest = load_card(find_model(None)).digest  # as searched ahead by the model that is installed
+    model = {"name": "fake", "digest": digest, "threshold": 0.5, "operating_points": points}
     record = SuggestionsRecord.model_validate(
         {
             "software": "fake",

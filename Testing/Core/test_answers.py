@@ -1,0 +1,79 @@
+"""What the worker answers, without a process of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lopsided import worker
+from lopsided.model import load_card
+from lopsided.volume import Volume, to_sitk
+from lopsided.writing import write_image
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """The last word on a request; without the installed model, which would be warmed up first."""
+    monkeypatch.setattr(worker, "find_model", lambda name: Path(name or "none"))
+
+    def ask(request: dict[str, Any]) -> dict[str, Any]:
+        said: list[dict[str, Any]] = []
+        worker.serve([json.dumps(request)], said.append)
+        return said[-1]
+
+    return ask
+
+
+@pytest.fixture
+def request_of(head: Callable[..., Volume], geometry: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """To search a head by a model folder."""
+    image = head(geometry((40, 40, 40), (4.0, 4.0, 4.0)))
+    write_image(to_sitk(image.array.astype(np.float32), image.geometry), tmp_path / "t1c.nii.gz")
+
+    def of(model: Path, out: str) -> dict[str, Any]:
+        content = {"sequences": {"t1c": str(tmp_path / "t1c.nii.gz")}, "model": str(model), "out": str(tmp_path / out)}
+        return {"suggest": content}
+
+    return of
+
+
+def test_a_model_trained_again_in_its_folder_is_used(
+    ask: Ask, request_of: Callable[..., Any], model_folder: Path, deeplab_folder: Path, tmp_path: Path
+) -> None:
+    """Else decisions would be kept, and exported, under a model that made none of the suggestions."""
+    folder = tmp_path / "model"
+    for number, source in enumerate((model_folder, deeplab_folder)):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        answer = ask(request_of(folder, f"result{number}"))
+        result = json.loads((Path(answer["done"]["out"]) / "candidates.json").read_text(encoding="utf-8"))
+        assert result["model"]["digest"] == load_card(folder).digest
+
+
+@pytest.mark.parametrize(
+    ("raised", "sentence"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "not enough memory; close other programs and try again"),
+        (KeyError("x"), "this failed (KeyError: 'x'); please report this"),
+    ],
+)
+def test_what_fails_in_a_search_is_not_laid_to_the_request(
+    ask: Ask,
+    request_of: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Any,
+    sentence: str,
+) -> None:
+    def fail(folder: Path) -> Any:
+        raise raised
+
+    monkeypatch.setattr(worker, "_predictor", fail)
+    assert ask(request_of(tmp_path, "result")) == {"error": sentence}
+    assert "does not understand" in ask({"suggest": {}})["error"]

@@ -1,0 +1,272 @@
+"""Two patients, two annotations, another module: nothing lands where it does not belong, and nothing is said in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import qt
+import SimpleITK as sitk
+import slicer
+import slicer.util
+from lopsided.marks import Point
+from LopsidedSegLib import Settings
+from LopsidedSegLib.Labelmaps import drawnOn
+from offscreen import click, new_panel, until
+from PySide6.QtTest import QTest
+
+Fake = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def panel(logic: Any) -> Iterator[Any]:
+    """The panel, open."""
+    panel = new_panel(logic, (440, 1700))
+    panel.enter()
+    yield panel
+    panel.cleanup()
+    panel.parent.close()
+
+
+@pytest.fixture
+def found(panel: Any, volume: Any, annotation: Any) -> Any:
+    """The panel with two suggestions, and an annotation chosen."""
+    reference = volume("A T1c")
+    panel.ui.referenceSelector.setCurrentNode(reference)
+    panel.ui.annotationSelector.setCurrentNode(annotation(reference))
+    search(panel)
+    return panel
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A worklist of two cases."""
+    for n in range(2):
+        image = np.random.default_rng(n).integers(0, 500, (24, 22, 20)).astype(np.int16)
+        sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / f"{n}.nii.gz"))
+    path = tmp_path / "cases.csv"
+    path.write_text("patient,case,t1c\np0,one,0.nii.gz\np1,two,1.nii.gz\n", encoding="utf-8")
+    return path
+
+
+def search(panel: Any) -> None:
+    """From the click to the list."""
+    click(panel.ui.suggestButton)
+    until(lambda: not panel.logic.busy)
+
+
+def segments(node: Any) -> list[str]:
+    """By ID."""
+    return list(node.GetSegmentation().GetSegmentIDs())
+
+
+def decide(panel: Any, row: int, button: str) -> None:
+    """On a suggestion, by mouse."""
+    panel.reviewPanel.onCellClicked(row, 0)
+    click(getattr(panel.ui, button))
+
+
+def statuses(panel: Any) -> list[str]:
+    """Of the listed, as the table has them."""
+    table = panel.ui.suggestionsTable
+    return [table.item(row, 5).text() for row in range(table.rowCount)]
+
+
+def test_a_search_ends_where_a_worklist_is_opened(
+    panel: Any, worker: Any, volume: Any, fake: Fake, source: Path
+) -> None:
+    """What it found would be kept as the case's."""
+    worker.command = fake("slow")
+    panel.ui.referenceSelector.setCurrentNode(volume("Another patient T1c"))
+    click(panel.ui.suggestButton)
+    panel.worklistPanel.open(source)
+    until(lambda: not panel.logic.busy)
+    QTest.qWait(600)
+    parameters = panel.logic.getParameterNode()
+    assert parameters.reference.GetName() == "one t1c"
+    assert parameters.suggestions is None
+
+
+def test_suggestions_are_those_of_the_volume_that_is_chosen(found: Any, volume: Any, annotation: Any) -> None:
+    """Else a lesion of one patient would go into the annotation of another."""
+    first = found.logic.getParameterNode().reference
+    other = volume("B T1c")
+    known = annotation(other)
+    found.ui.referenceSelector.setCurrentNode(other)
+    found.ui.annotationSelector.setCurrentNode(known)
+    assert found.ui.suggestionsTable.rowCount == 0
+    assert "A T1c" in found.ui.resultLabel.text
+    assert found.reviewPanel.review is None, "nothing of the one goes into the export of the other"
+    found.ui.referenceSelector.setCurrentNode(first)
+    assert found.ui.suggestionsTable.rowCount == 2
+    assert segments(known) == ["Known"]
+
+
+def test_an_export_of_other_suggestions_is_refused(found: Any, volume: Any, tmp_path: Path) -> None:
+    from LopsidedSegLib.Export import Export
+
+    export = Export({"t1c": volume("B T1c")}, tmp_path, "p", "1", review=found.reviewPanel.review)
+    assert "A T1c" in export.whyNot()
+
+
+@pytest.mark.parametrize("how", ["undo", "reject"])
+def test_a_review_has_one_annotation(found: Any, annotation: Any, how: str) -> None:
+    """What was accepted into one could not be taken out of it any more, were the next accepted into another."""
+    first = found.logic.getParameterNode().annotation
+    second = annotation(found.logic.getParameterNode().reference)
+    decide(found, 0, "acceptButton")
+    found.ui.annotationSelector.setCurrentNode(second)
+    decide(found, 1, "acceptButton")
+    assert first.GetName() in found.ui.statusLabel.text
+    assert statuses(found) == ["accepted", ""]
+    if how == "undo":
+        click(found.ui.undoButton)
+    else:
+        decide(found, 0, "rejectButton")
+    assert (segments(first), segments(second)) == (["Known"], ["Known"])
+    decide(found, 1, "acceptButton")
+    assert len(segments(second)) == 2, "with nothing accepted, it may be another"
+
+
+def test_undo_brings_back_the_outline_that_was_corrected(found: Any) -> None:
+    """Through a second acceptance, which takes the suggestion as it was found."""
+    parameters = found.logic.getParameterNode()
+    known, reference = parameters.annotation, parameters.reference
+
+    def voxels() -> int:
+        [own] = set(segments(known)) - {"Known"}
+        return int(slicer.util.arrayFromSegmentBinaryLabelmap(known, own, reference).sum())
+
+    decide(found, 0, "acceptButton")
+    [own] = set(segments(known)) - {"Known"}
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(known, own, reference).copy()
+    mask[4:6, 4:7, 4:7] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, known, own, reference)
+    corrected = voxels()
+    decide(found, 0, "rejectButton")
+    decide(found, 0, "acceptButton")
+    suggested = voxels()
+    assert suggested < corrected
+    click(found.ui.undoButton)
+    click(found.ui.undoButton)
+    assert voxels() == corrected
+    click(found.ui.redoButton)
+    click(found.ui.redoButton)
+    assert voxels() == suggested
+
+
+def test_a_key_that_is_held_decides_once(found: Any) -> None:
+    repeating = {s.key.toString() for s in found.reviewPanel._shortcuts if s.autoRepeat}
+    assert repeating == {"N", "P", "Ctrl+Z", "Ctrl+Y"}
+
+
+def test_logs_that_cannot_be_reached_hide_no_suggestion(panel: Any, volume: Any, tmp_path: Path) -> None:
+    """As of a share that is down, of which the system says more than that it is not there."""
+    panel.logic.settings.folder = tmp_path / ("x" * 300)
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    search(panel)
+    assert panel.ui.statusLabel.text == "Suggested lesions: 2"
+    decide(panel, 0, "rejectButton")
+    assert panel.ui.statusLabel.text.startswith("Kept in the scene, but not yet in the log")
+    slicer.mrmlScene.SetURL(str(tmp_path / ("x" * 300) / "scene.mrml"))
+    assert panel.logic.settings.sceneFile is None
+
+
+def test_what_is_said_meanwhile_is_said_on_coming_back(
+    panel: Any, worker: Any, volume: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.command = fake("error")
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    click(panel.ui.suggestButton)
+    monkeypatch.setattr(type(panel.parent), "isEntered", False)
+    panel.exit()
+    until(lambda: not panel.logic.busy)
+    monkeypatch.setattr(type(panel.parent), "isEntered", True)
+    panel.enter()
+    assert "every voxel is 0" in panel.ui.statusLabel.text
+
+
+def test_marks_are_not_drawn_over_another_module(
+    panel: Any, worker: Any, volume: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.command = fake("slow")
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    panel.marksPanel.marks.add(Point((4, 15, 8), 12))
+    panel.ui.previewCheckBox.checked = True
+    panel.marksPanel.refresh()
+    click(panel.ui.suggestButton)
+    monkeypatch.setattr(type(panel.parent), "isEntered", False)
+    panel.exit()
+    until(lambda: not panel.logic.busy)
+    assert [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")] == ["T1c suggestions"]
+
+
+def test_a_name_that_is_being_typed_is_not_lost(panel: Any, worker: Any, volume: Any, fake: Fake) -> None:
+    worker.command = fake("slow")
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    click(panel.ui.suggestButton)
+    panel.ui.readerEdit.selectAll()
+    QTest.keyClicks(panel.ui.readerEdit, "Dr. ")
+    until(lambda: not panel.logic.busy)
+    QTest.keyClicks(panel.ui.readerEdit, "Ray")
+    QTest.keyClick(panel.ui.readerEdit, qt.Qt.Key.Key_Return)
+    assert panel.logic.settings.reader == "Dr. Ray"
+
+
+def test_a_bundled_model_is_kept_by_name(panel: Any) -> None:
+    """An update puts it elsewhere, or another in its place."""
+    settings = panel.logic.settings
+    settings.model = str(Settings.MODELS / "simulated-v6")
+    assert settings.model is None, "the first of them"
+    settings.model = str(Settings.MODELS / "another")
+    assert settings.model == "another"
+
+
+def test_only_the_selected_is_so_in_the_list_and_in_the_views(found: Any) -> None:
+    def visible() -> list[str]:
+        node = found.logic.getParameterNode().suggestions
+        return [s for s in segments(node) if node.GetDisplayNode().GetSegmentVisibility(s)]
+
+    found.reviewPanel.onCellClicked(1, 0)
+    found.ui.onlySelectedCheckBox.toggle()
+    assert visible() == ["Suggestion_2"]
+    found.ui.sensitivitySlider.value = 10
+    assert visible() == ["Suggestion_1"][: found.ui.suggestionsTable.rowCount], "what is listed"
+    search(found)
+    assert not found.ui.onlySelectedCheckBox.checked
+    assert len(visible()) == found.ui.suggestionsTable.rowCount
+
+
+def test_a_second_request_leaves_the_first_alone(logic: Any, worker: Any, volume: Any, fake: Fake) -> None:
+    from LopsidedSegLib.Worker import Callbacks
+
+    worker.command = fake("slow")
+    done: list[Any] = []
+    errors: list[str] = []
+    callbacks = Callbacks(lambda what, part: None, done.append, errors.append)
+    reference = volume("T1c")
+    logic.begin(callbacks, reference)
+    logic.begin(callbacks, reference)
+    assert errors == ["Something else is under way; wait for it, or cancel it."]
+    until(lambda: not logic.busy)
+    assert [drawnOn(node) for node in done] == [reference]
+
+
+def test_reviews_go_with_their_nodes(found: Any) -> None:
+    """Else their voxels would stay in memory through a whole worklist."""
+    for _ in range(2):
+        slicer.mrmlScene.RemoveNode(found.logic.getParameterNode().suggestions)
+        search(found)
+    assert len(found.logic._reviews) == 1
+
+
+def test_the_systems_temporary_folder_may_be_gone(
+    panel: Any, volume: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(slicer.app, "temporaryPath", str(tmp_path / "gone"))
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    search(panel)
+    assert panel.ui.statusLabel.text == "Suggested lesions: 2"
