@@ -20,6 +20,7 @@ from .wording import DISCLAIMER, METASTASIS
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
+    from pydicom import Dataset
 
 _CLASS = b"\x02\x00\x02\x00UI\x1c\x00" + b"1.2.840.10008.5.1.4.1.1.66."  # (0002,0002), up to its last digit
 _MAY_BE_EMPTY = (  # in a SEG, but some anonymisers take them out
@@ -61,18 +62,21 @@ def read_dicom_seg(path: Path) -> Labels:
 
     Raises:
         InputError: not a SEG; highdicom is not installed; the file is truncated, fractional (probabilities, not
-            masks), or has frames that are no even stack.
+            masks), or has frames that are no even stack, or of which the distance is not known.
     """
     if not is_dicom_seg(path):
         raise InputError(f"{path}: is no DICOM Segmentation (SEG); export the annotation as one, or as NIfTI or NRRD")
     try:
-        from highdicom.seg import segread
+        from highdicom.seg import Segmentation
+        from pydicom import dcmread
     except ImportError:
         raise InputError(f"{path}: {_MISSING}") from None
     try:
         with warnings.catch_warnings():  # what matters of them is an error below
             warnings.simplefilter("ignore")
-            return _labels(segread(path), path)
+            content = dcmread(path)
+            _give_spacing(content, path)
+            return _labels(Segmentation.from_dataset(content, copy=False), path)
     except InputError:
         raise
     except Exception as error:  # a damaged file makes pydicom and highdicom raise nearly anything
@@ -80,6 +84,30 @@ def read_dicom_seg(path: Path) -> Labels:
         raise InputError(
             f"{path}: a DICOM Segmentation that cannot be read ({reason[0][:160]}); copy or export it again"
         ) from None
+
+
+def _give_spacing(content: Dataset, path: Path) -> None:
+    """Where a SEG does not say how far its slices are apart, highdicom takes the least distance between two with a frame.
+
+    They are neighbours if that is below twice their thickness; else slices are taken to be as far apart as they are thick.
+    """
+    groups = [*content.SharedFunctionalGroupsSequence, *content.PerFrameFunctionalGroupsSequence]
+    measures = [group.PixelMeasuresSequence[0] for group in groups if "PixelMeasuresSequence" in group]
+    if all("SpacingBetweenSlices" in measure for measure in measures):
+        return
+    thickness = float(measures[0].get("SliceThickness") or 0)
+    places = [g.PlanePositionSequence[0].ImagePositionPatient for g in groups if "PlanePositionSequence" in g]
+    first = max(places, key=lambda place: float(np.linalg.norm(np.subtract(place, places[0]))))
+    along = np.sort(np.linalg.norm(np.subtract(places, first), axis=1))
+    gaps = np.diff(along)[np.diff(along) > UNEVEN * thickness]
+    spacing = gaps.min() if gaps.size and gaps.min() < (2 - UNEVEN) * thickness else thickness
+    if not spacing or np.abs(along / spacing - np.round(along / spacing)).max() > UNEVEN:
+        raise InputError(
+            f"{path}: the distance of its slices is not known, for it has no SpacingBetweenSlices (0018,0088); export it "
+            "again with that, or as NIfTI or NRRD"
+        )
+    for measure in measures:
+        measure.SpacingBetweenSlices = f"{spacing:.10g}"
 
 
 def _labels(found: Segmentation, path: Path) -> Labels:

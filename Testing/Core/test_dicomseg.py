@@ -199,6 +199,43 @@ def test_a_label_map_segmentation_is_read_too(series: Path, drawn: Labels, tmp_p
     assert {name: mask.sum() for name, mask in got.masks.items()} == {"Lesion": 120, "Lesion'": 1}
 
 
+def without_spacing(series: Path, grid: Geometry, slices: tuple[int, ...], thickness: float, path: Path) -> np.ndarray:
+    """A SEG with frames of ``slices`` alone that does not say how far slices are apart; what is drawn, (k, j, i)."""
+    mask = np.zeros(grid.shape, bool)
+    mask[list(slices), 3:6, 4:7] = True
+    found = of_highdicom(series, Labels({"Lesion": mask}, {"Lesion": "1"}, grid), "BINARY", ["Lesion"])
+    measures = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    del measures.SpacingBetweenSlices
+    measures.SliceThickness = thickness
+    found.save_as(path)
+    return mask
+
+
+@pytest.mark.parametrize("slices", [(5,), (5, 15), (4, 8, 14), (4, 10, 14, 20), (5, 6, 7), (5, 6, 25)])
+def test_slices_with_nothing_drawn_may_be_left_out(
+    slices: tuple[int, ...], series: Path, grid: Geometry, tmp_path: Path
+) -> None:
+    drawn = without_spacing(series, grid, slices, 2.3, tmp_path / "seg.dcm")
+    got = read_annotation(tmp_path / "seg.dcm", read_volume(series))
+    assert np.array_equal(got.mask, drawn)
+    assert got.labels == {"Lesion": pytest.approx(drawn.sum() * grid.voxel_volume, rel=1e-4)}
+
+
+@pytest.mark.parametrize("thickness", [1.4, 4.6])
+def test_slices_that_do_not_touch_or_that_overlap_are_neighbours_too(
+    thickness: float, series: Path, grid: Geometry, tmp_path: Path
+) -> None:
+    drawn = without_spacing(series, grid, (5, 6, 9), thickness, tmp_path / "seg.dcm")
+    assert np.array_equal(read_annotation(tmp_path / "seg.dcm", read_volume(series)).mask, drawn)
+
+
+@pytest.mark.parametrize("thickness", [0, 4.6, 3.1])
+def test_slices_of_unknown_distance_are_refused(thickness: float, series: Path, grid: Geometry, tmp_path: Path) -> None:
+    without_spacing(series, grid, (5, 16), thickness, tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match=r"seg\.dcm: the distance .* no SpacingBetweenSlices .*; export it again with"):
+        read_labels(tmp_path / "seg.dcm")
+
+
 def test_probabilities_are_refused(series: Path, drawn: Labels, tmp_path: Path) -> None:
     of_highdicom(series, drawn, "FRACTIONAL", ["A", "B"]).save_as(tmp_path / "part.dcm")
     with pytest.raises(InputError, match=r"part\.dcm: holds probabilities .*; export it as BINARY"):
