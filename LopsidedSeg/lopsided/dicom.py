@@ -32,6 +32,8 @@ def read_files(files: list[str], where: str) -> sitk.Image:
         if len(files) > 1:
             reader = sitk.ImageSeriesReader()
             reader.SetFileNames(files)
+            if len({_pixel_type(file) for file in files}) > 1:  # it would take that of the first, and wrap the others
+                reader.SetOutputPixelType(sitk.sitkFloat32)
             return reader.Execute()
         image = sitk.ReadImage(files[0])
     except RuntimeError as error:
@@ -117,6 +119,14 @@ def check_frames(file: str, image: sitk.Image, where: str) -> None:
 
 def _files(folder: Path, uid: str) -> list[str]:
     return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid))
+
+
+def _pixel_type(file: str) -> int:
+    """Of what the file's values are once they are rescaled, as its slope and intercept say."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    return int(reader.GetPixelID())
 
 
 def _header(file: str) -> dict[str, str]:

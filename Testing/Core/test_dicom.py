@@ -9,6 +9,7 @@ import pytest
 from lopsided.errors import InputError
 from lopsided.reading import read_volume
 from lopsided.volume import Geometry, Volume
+from numpy.testing import assert_allclose
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -77,6 +78,25 @@ def test_slices_that_are_no_even_stack_are_refused(series: list[Path], change: C
         header.save_as(path)
     with pytest.raises(InputError, match=sentence):
         read_volume(series[0].parent)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "intercepts"),
+    [([1] * 12, [0] + [-500] * 11), ([1] + [100] * 11, [0] * 12), ([1] + [0.001] * 11, [0] * 12)],
+)
+def test_each_slice_is_rescaled_by_itself(series: list[Path], slopes: list[float], intercepts: list[float]) -> None:
+    for path, slope, intercept in zip(series, slopes, intercepts, strict=True):
+        header = dcmread(path)
+        header.RescaleSlope, header.RescaleIntercept = slope, intercept
+        header.save_as(path)
+    found = read_volume(series[0].parent).array
+    assert_allclose(found, PIXELS * np.reshape(slopes, (-1, 1, 1)) + np.reshape(intercepts, (-1, 1, 1)), rtol=1e-6)
+
+
+def test_a_series_of_integers_stays_one(series: list[Path]) -> None:
+    found = read_volume(series[0].parent).array
+    assert found.dtype == np.int16
+    assert np.array_equal(found, PIXELS)
 
 
 def enhanced(
