@@ -32,6 +32,7 @@ CANDIDATES, MASK, SEGMENTS, MAP = (
 )
 REPORT = "report.html"
 _OURS = frozenset({CANDIDATES, MASK, SEGMENTS, MAP, REPORT})
+_PARTIAL = ".lopsided-partial-"  # a process that was killed leaves its folder behind
 _COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.49, 0.13), (0.91, 0.30, 0.24), (0.61, 0.35, 0.71), (0.20, 0.60, 0.86))
 
 
@@ -161,41 +162,67 @@ def _labels(suggestions: Suggestions) -> np.ndarray:
 
 @contextmanager
 def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = _OURS) -> Iterator[Path]:
-    """A temporary folder that becomes ``out`` when the block ends well, and vanishes when it does not.
+    """A temporary folder whose content becomes that of ``out`` when the block ends well, and vanishes when it does not.
 
-    ``overwrite`` replaces an earlier result, files of the names ``ours``, and only that.
+    ``overwrite`` replaces an earlier result, files of the names ``ours``, and only that. A folder that is there stays
+    the same one: it may be the working directory, or a mount; and what others put in meanwhile stays.
 
     Raises:
-        InputError: ``out`` holds something already, is not a folder, or cannot be written (no permission, no space).
+        InputError: ``out`` holds something already, or another result by the end, is not a folder, or cannot be written
+            (no permission, no space).
     """
     out = out.absolute()
-    try:
-        there = {path.name for path in out.iterdir()} if out.exists() else set()
-    except OSError as error:
-        raise InputError(f"{out}: cannot be a folder for results ({error.strerror}); choose another folder") from None
+    there = _content(out)
     if there and not (overwrite and there <= ours):
         advice = "choose another folder" if there - ours else "choose another folder, or replace it with --overwrite"
         raise InputError(f"{out}: is not empty ({', '.join(sorted(there)[:3])}); {advice}")
     partial: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=out if out.exists() else out.parent))
         yield partial
-        partial.chmod(0o755 & ~_umask())
+        there = _content(out) & ours
+        if there and not overwrite:
+            raise InputError(f"{out}: another result was written there meanwhile; choose another folder")
         if out.exists():
-            replaced = partial.with_name(partial.name + ".old")
-            out.rename(replaced)
-            partial.rename(out)
-            shutil.rmtree(replaced)
+            _exchange(partial, out, there)
         else:
+            partial.chmod(0o755 & ~_umask())
             partial.rename(out)
     except OSError as error:
         free = shutil.disk_usage(_existing(out)).free / 2**20
         reason = error.strerror or str(error)
-        raise InputError(f"{out}: cannot be written ({reason}; {free:.0f} MB free); choose another folder") from None
+        raise InputError(
+            f"{out}: cannot be written ({reason}; {free:.0f} MB free); make room there, or choose another folder"
+        ) from None
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _content(out: Path) -> set[str]:
+    """The names of what is in ``out``, if it is there."""
+    try:
+        names = {path.name for path in out.iterdir()} if out.exists() else set()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be a folder for results ({error.strerror}); choose another folder") from None
+    return {name for name in names if not name.startswith(_PARTIAL)}
+
+
+def _exchange(partial: Path, out: Path, there: set[str]) -> None:
+    """Move what is ``there`` out of ``out``, and all of ``partial`` into it; back again where that fails."""
+    old = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=out))
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in [*((out / n, old / n) for n in there), *((p, out / p.name) for p in partial.iterdir())]:
+            source.rename(target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            target.rename(source)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask() -> int:

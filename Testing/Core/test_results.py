@@ -134,6 +134,61 @@ def test_an_interrupted_run_leaves_the_earlier_result(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_folder_that_is_there_stays_the_same_one(tmp_path: Path) -> None:
+    """It may be the working directory, a mount, or in a folder that is not ours to write."""
+    (tmp_path / "report.html").write_text("of an earlier result", encoding="utf-8")
+    (tmp_path / ".lopsided-partial-1").mkdir()  # of a process that was killed
+    before, parent = tmp_path.stat().st_ino, set(tmp_path.parent.iterdir())
+    with all_or_nothing(tmp_path, overwrite=True) as folder:
+        (folder / "candidates.json").write_text("new", encoding="utf-8")
+        assert set(tmp_path.parent.iterdir()) == parent
+    assert tmp_path.stat().st_ino == before
+    assert {path.name for path in tmp_path.iterdir()} == {"candidates.json", ".lopsided-partial-1"}
+
+
+def test_what_came_meanwhile_stays(tmp_path: Path) -> None:
+    with all_or_nothing(tmp_path, overwrite=False) as folder:
+        (folder / "candidates.json").write_text("new", encoding="utf-8")
+        (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == {"candidates.json", "notes.txt"}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_result_that_came_meanwhile_is_not_replaced(known: bool, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    if known:
+        out.mkdir()
+    with pytest.raises(InputError, match="another result was written there meanwhile"):  # noqa: SIM117
+        with all_or_nothing(out, overwrite=False) as folder:
+            (folder / "candidates.json").write_text("second", encoding="utf-8")
+            out.mkdir(exist_ok=True)
+            (out / "candidates.json").write_text("first", encoding="utf-8")
+    assert [path.read_text(encoding="utf-8") for path in out.iterdir()] == ["first"]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_file_that_cannot_be_replaced_leaves_the_earlier_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("candidates.json", "probability.nii.gz", "report.html")
+    for name in names:
+        (tmp_path / name).write_text("first", encoding="utf-8")
+
+    rename = Path.rename
+
+    def locked(self: Path, target: Path) -> None:
+        if target == tmp_path / "report.html" and self.read_text(encoding="utf-8") == "second":
+            raise PermissionError(13, "it is open in another program")
+        rename(self, target)
+
+    with pytest.raises(InputError, match=r"cannot be written .*open in another program"):  # noqa: SIM117
+        with all_or_nothing(tmp_path, overwrite=True) as folder:
+            for name in names:
+                (folder / name).write_text("second", encoding="utf-8")
+            monkeypatch.setattr(Path, "rename", locked)
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == dict.fromkeys(names, "first")
+
+
 def test_what_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("mine")
     for overwrite in (False, True):
