@@ -25,6 +25,18 @@ class Region:
         array[self.box] = self.mask
         return array
 
+    def shared(self, other: Region) -> int:
+        """How many voxels both have."""
+        low = [max(a.start, b.start) for a, b in zip(self.box, other.box, strict=True)]
+        high = [min(a.stop, b.stop) for a, b in zip(self.box, other.box, strict=True)]
+        if any(a >= b for a, b in zip(low, high, strict=True)):
+            return 0
+        here, there = (
+            region.mask[tuple(slice(a - s.start, b - s.start) for a, b, s in zip(low, high, region.box, strict=True))]
+            for region in (self, other)
+        )
+        return int((here & there).sum())
+
     def shifted(self, low: np.ndarray) -> Region:
         """The same, found in a part of the volume that begins at voxel ``low`` (k, j, i)."""
         k, j, i = (slice(s.start + int(n), s.stop + int(n)) for s, n in zip(self.box, low, strict=True))

@@ -120,6 +120,31 @@ def test_a_suggestion_that_was_added_to_a_segment_is_one_lesion_with_it(
     assert reading.decisions[0].status == "accepted"
 
 
+def accepted_at(folder: Path, geometry: Geometry, *corners: tuple[int, int, int]) -> None:
+    """The annotation: cubes that were accepted, as Suggestion_1 each."""
+    tags = {"LopsidedSeg.Suggestion": "Suggestion_1"}
+    segments = [Segment(f"s{n}", f"Metastasis {n}", n, (0, 1, 0), tags) for n in range(1, len(corners) + 1)]
+    image = segmentation_image(cubes(geometry, *corners), geometry, segments)
+    sitk.WriteImage(image, str(folder / "annotation.seg.nrrd"))
+
+
+def test_what_another_search_called_alike_is_not_this_reviews_suggestion(scan: Volume, tmp_path: Path) -> None:
+    """Its lesion stays, and this review's own is not taken for it: though removed from the annotation, it was accepted."""
+    folder = keep(tmp_path / "case", scan.geometry, [])
+    accepted_at(folder, scan.geometry, (8, 10, 40))
+    lesions = reading_of_work(folder, "Dr. Ray", scan).lesions
+    assert [(x.kind, x.candidate, x.region.box[0].start) for x in lesions] == [
+        ("suggestion", None, 8),
+        ("suggestion", "Suggestion_1", 20),
+    ]
+    accepted_at(folder, scan.geometry, (8, 10, 40), (20, 40, 30))
+    lesions = reading_of_work(folder, "Dr. Ray", scan).lesions
+    assert [(x.candidate, x.region.box[0].start) for x in lesions] == [(None, 8), ("Suggestion_1", 20)]
+    accepted_at(folder, scan.geometry, (20, 20, 30))
+    lesions = reading_of_work(folder, "Dr. Ray", scan).lesions
+    assert (lesions[0].kind, lesions[0].candidate) == ("suggestion", None), "where this review rejected another"
+
+
 def test_suggestions_of_which_nothing_was_decided_are_no_review(scan: Volume, tmp_path: Path) -> None:
     folder = keep(tmp_path / "case", scan.geometry, [])
     content = json.loads((folder / "work.json").read_text())

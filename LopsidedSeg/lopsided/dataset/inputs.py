@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,23 +138,22 @@ def read_reading(
         InputError: one of them cannot be read, or is of another study.
     """
     drawn = outlined(annotation, reference, labels) if annotation else []
-    lesions = drawn + marked(marks, reference, snapped=snapped)
+    coarse = marked(marks, reference, snapped=snapped)
     if reviewed is None:
-        return Reading(reader, tuple(lesions), whole_case=whole_case)
+        return Reading(reader, (*_of_review(drawn, []), *coarse), whole_case=whole_case)
     record, session = reviewed.result, reviewed.review
     threshold = min((event.threshold for event in session.events), default=record.threshold or record.model.threshold)
     everything = _decided(record, session, reviewed.segments, reference)
     # those that were never shown say nothing
     decided = [d for d in everything if d.status != "pending" or d.confidence >= threshold]
-    known = {lesion.candidate for lesion in drawn}
-    annotated = np.zeros(reference.geometry.shape, bool)
-    for lesion in drawn:
-        annotated[lesion.region.box] |= lesion.region.mask
-    for d in decided:
-        # one that was added to a segment has no segment of its own, but its voxels are there
-        there = d.candidate in known or (annotated[d.region.box] & d.region.mask).any()
-        if d.status == "accepted" and not there:
-            lesions.append(Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time))
+    accepted = [d for d in decided if d.status == "accepted"]
+    # one that was added to a segment has no segment of its own, but its voxels are there
+    absent = [d for d in accepted if not any(d.region.shared(lesion.region) for lesion in drawn)]
+    lesions = [
+        *_of_review(drawn, accepted),
+        *coarse,
+        *(Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in absent),
+    ]
     return Reading(
         reader,
         tuple(lesions),
@@ -195,6 +195,13 @@ def _decided(record: SuggestionsRecord, session: ReviewSession, path: Path, refe
         status = session.opinion(name).status
         time = times.get(name) if status is not Status.PENDING else None
         yield Decision(name, status.value, candidate.confidence, region_of(mask), time)
+
+
+def _of_review(drawn: Iterable[Lesion], accepted: list[Decision]) -> Iterable[Lesion]:
+    """Lesions with the candidates of this review alone: another search's are called alike, and lie elsewhere."""
+    for lesion in drawn:
+        here = any(d.candidate == lesion.candidate and d.region.shared(lesion.region) for d in accepted)
+        yield lesion if here else replace(lesion, candidate=None)
 
 
 def _segments_by_id(path: Path, reference: Volume) -> dict[str, np.ndarray]:
