@@ -15,6 +15,7 @@ from lopsided.dataset.export import Decision, Lesion, Reading, export_reading
 from lopsided.dataset.pseudonyms import Key
 from lopsided.dataset.stats import capture_recapture, dataset_stats, size_name
 from lopsided.errors import InputError
+from lopsided.marks import Point
 from lopsided.regions import Region
 from lopsided.study import Study
 from lopsided.volume import Volume
@@ -146,6 +147,23 @@ def test_lesions_are_counted_by_size_kind_and_reader(tmp_path: Path, study: Stud
     assert (stats.cases, stats.whole_cases) == (1, 0)
     [missed] = stats.missed
     assert (missed.by, missed.first, missed.second, missed.both) == ("reader and model", 2, 2, 1)
+
+
+def test_what_was_marked_and_then_accepted_both_found(tmp_path: Path, study: Study) -> None:
+    """So that marking what is suggested leaves none missed; what was accepted alone, the model found."""
+    places = [cube(5 * n, 20, 20) for n in range(1, 6)]
+    mark = Point((0.0, 0.0, 0.0), 4.0)
+    names = [f"Suggestion_{n}" for n in range(1, 6)]
+    lesions = [Lesion(r, "suggestion", mark, candidate=name) for r, name in zip(places, names, strict=True)]
+    decisions = tuple(Decision(name, "accepted", 0.9, r) for r, name in zip(places, names, strict=True))
+    export(tmp_path, study, Reading(FIRST, tuple(lesions), decisions, model="f" * 64))
+    [missed] = dataset_stats(tmp_path).missed
+    assert (missed.first, missed.second, missed.both, missed.missed) == (5, 5, 5, 0)
+    lesions[4] = replace(lesions[4], mark=None)
+    own = Lesion(cube(30, 30, 20))
+    export(tmp_path, study, Reading(FIRST, (*lesions, own), decisions, model="f" * 64, recognised=3))
+    [missed] = dataset_stats(tmp_path).missed
+    assert (missed.first, missed.second, missed.both) == (5, 6, 5)
 
 
 def test_two_readers_of_whole_cases_are_compared(tmp_path: Path, study: Study) -> None:

@@ -145,6 +145,23 @@ def test_what_another_search_called_alike_is_not_this_reviews_suggestion(scan: V
     assert (lesions[0].kind, lesions[0].candidate) == ("suggestion", None), "where this review rejected another"
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["its segment is there", "it was removed"])
+def test_a_mark_on_an_accepted_suggestion_is_one_lesion_with_it(scan: Volume, tmp_path: Path, kept: bool) -> None:
+    """With the suggestion's voxels. A second mark on it is none of its own, and one beside it is."""
+    marks = [(point(scan.geometry, 21, 41, 31), TIMES[0]), (point(scan.geometry, 22, 42, 32), TIMES[1])]
+    marks.append((point(scan.geometry, 8, 10, 40), TIMES[2]))
+    folder = keep(tmp_path / "case", scan.geometry, marks, snapped=True)
+    if kept:
+        accepted_at(folder, scan.geometry, (20, 40, 30))
+    else:
+        (folder / "annotation.seg.nrrd").unlink()
+    both, other = reading_of_work(folder, "Dr. Ray", scan).lesions
+    assert (both.kind, both.candidate, both.mark) == ("suggestion", "Suggestion_1", marks[0][0])
+    assert (both.time, both.snapped) == (TIMES[0], False)
+    assert (both.region.mask.shape, both.region.mask.all()) == ((4, 4, 4), True)
+    assert (other.kind, other.mark) == ("point", marks[2][0])
+
+
 def test_suggestions_of_which_nothing_was_decided_are_no_review(scan: Volume, tmp_path: Path) -> None:
     folder = keep(tmp_path / "case", scan.geometry, [])
     content = json.loads((folder / "work.json").read_text())

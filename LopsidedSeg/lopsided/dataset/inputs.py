@@ -140,7 +140,7 @@ def read_reading(
     drawn = outlined(annotation, reference, labels) if annotation else []
     coarse = marked(marks, reference, snapped=snapped)
     if reviewed is None:
-        return Reading(reader, (*_of_review(drawn, []), *coarse), whole_case=whole_case)
+        return Reading(reader, tuple(_once(_of_review(drawn, []), coarse)), whole_case=whole_case)
     record, session = reviewed.result, reviewed.review
     threshold = min((event.threshold for event in session.events), default=record.threshold or record.model.threshold)
     everything = _decided(record, session, reviewed.segments, reference)
@@ -149,11 +149,8 @@ def read_reading(
     accepted = [d for d in decided if d.status == "accepted"]
     # one that was added to a segment has no segment of its own, but its voxels are there
     absent = [d for d in accepted if not any(d.region.shared(lesion.region) for lesion in drawn)]
-    lesions = [
-        *_of_review(drawn, accepted),
-        *coarse,
-        *(Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in absent),
-    ]
+    added = [Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in absent]
+    lesions = _once([*_of_review(drawn, accepted), *added], coarse)
     return Reading(
         reader,
         tuple(lesions),
@@ -202,6 +199,20 @@ def _of_review(drawn: Iterable[Lesion], accepted: list[Decision]) -> Iterable[Le
     for lesion in drawn:
         here = any(d.candidate == lesion.candidate and d.region.shared(lesion.region) for d in accepted)
         yield lesion if here else replace(lesion, candidate=None)
+
+
+def _once(lesions: Iterable[Lesion], coarse: Iterable[Lesion]) -> list[Lesion]:
+    """A mark that shares a voxel with an accepted suggestion is that lesion: the suggestion's voxels, with the mark."""
+    found, apart = list(lesions), []
+    for mark in coarse:
+        shared = [lesion.kind == "suggestion" and mark.region.shared(lesion.region) for lesion in found]
+        if not any(shared):
+            apart.append(mark)
+            continue
+        n = int(np.argmax(shared))
+        if found[n].mark is None:
+            found[n] = replace(found[n], mark=mark.mark, time=mark.time or found[n].time)
+    return found + apart
 
 
 def _segments_by_id(path: Path, reference: Volume) -> dict[str, np.ndarray]:

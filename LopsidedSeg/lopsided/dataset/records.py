@@ -37,7 +37,9 @@ class LesionRecord(RegionRecord):
     """A lesion, as one reader marked it."""
 
     kind: Kind = Field(description="outlined, marked coarsely, or an accepted suggestion")
-    mark: Mark | None = Field(default=None, discriminator="kind", description="what was drawn; null for other kinds")
+    mark: Mark | None = Field(
+        default=None, discriminator="kind", description="what was drawn, if it was marked coarsely"
+    )
     snapped: bool = Field(default=False, description="the mark was fitted to the bright region in it")
     candidate: str | None = Field(default=None, description="the suggestion that it was accepted from")
     time: str | None = Field(default=None, description="of the mark or decision, ISO 8601, UTC")
