@@ -50,6 +50,7 @@ class CaseWork:
         self._scene, self._settings = scene, settings
         self._parameters: Any = None
         self._reference: Any = None
+        self._place: Any = None
         self._made: list[Any] = []
         self._ownedByUser: set[str] = set()
 
@@ -70,6 +71,7 @@ class CaseWork:
             for sequence, parameter in _PARAMETERS.items():
                 setattr(parameterNode, parameter, images.get(sequence))
             self._reference = parameterNode.reference
+            self._place = self._scene.geometry(self._reference)
             self._scene.show(self._reference)
             if self._isKept():
                 self._restore()
@@ -87,6 +89,9 @@ class CaseWork:
         Raises:
             OSError, RuntimeError: it could not be written.
         """
+        if not self._scene.geometry(self._reference).same_grid(self._place):
+            sentence = _("{name} was moved since it was opened, and work is kept by places in its file; move it back.")
+            raise RuntimeError(sentence.format(name=self._reference.GetName()))
         annotation, suggestions = self._parameters.annotation, self._suggestions()
         self._keep(annotation, suggestions, self._reference, snapped, wholeCase)
         self.snapped, self.wholeCase = snapped, wholeCase
@@ -112,15 +117,20 @@ class CaseWork:
             if node in self._made and node is not chosen:
                 _remove(node)
 
-    def close(self) -> None:
-        """Take the case's nodes, and what was made for it, out of the scene."""
+    def isDrawnOn(self, node: Any) -> bool:
+        """Whether this is the volume that the case's work is drawn on."""
+        return node is self._reference
+
+    def hold(self) -> None:
+        """Know the case's marks even when the volume is gone that they are on."""
         from .Marks import Marks
 
-        parameters = self._parameters
-        chosen = [parameters.annotation, self._suggestions()]
-        made = [node for node in chosen if node and node.GetID() not in self._ownedByUser]
-        marks = [mark for node in self._made for mark in Marks.nodesOf(node)]
-        for node in [*made, *marks, *self._segmentations(), *self._made]:
+        self._made += [mark for node in self._made for mark in Marks.nodesOf(node)]
+
+    def close(self) -> None:
+        """Take the case's nodes, and what was made for it, out of the scene."""
+        self.hold()
+        for node in [*self._segmentations(), *self._made]:
             if slicer.mrmlScene.IsNodePresent(node):
                 _remove(node)
         self._made = []
@@ -248,16 +258,18 @@ class CaseWork:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         marks = Marks(marked, self._scene, self._settings)
+        apart = {f"{APART}{number}": node for number, node in enumerate(self._apart())}
+        into = suggestions and suggestions.GetNodeReference(ANNOTATION_REFERENCE)
+        acceptedInto = next((name for name, node in apart.items() if node is into), "" if into is annotation else None)
         try:
-            writeWork(partial, self._scene, annotation, suggestions, marks, snapped, wholeCase)
+            writeWork(partial, self._scene, annotation, suggestions, marks, snapped, wholeCase, acceptedInto)
         finally:
             marks.close()
-        for number, node in enumerate(self._apart()):
-            folder = partial / f"{APART}{number}"
-            folder.mkdir()
-            writeWork(folder, self._scene, **{"suggestions" if _decided(node) else "annotation": node})
-        shutil.rmtree(before, ignore_errors=True)
-        if self.folder.exists():
+        for name, node in apart.items():
+            (partial / name).mkdir()
+            writeWork(partial / name, self._scene, **{"suggestions" if _decided(node) else "annotation": node})
+        if self.folder.exists():  # else what is there is from a save that failed at its end, and all that there is
+            shutil.rmtree(before, ignore_errors=True)
             self.folder.rename(before)
         partial.rename(self.folder)
         shutil.rmtree(before, ignore_errors=True)
@@ -271,10 +283,16 @@ class CaseWork:
         parameters, work = self._parameters, read_work(self.folder)
         parameters.annotation = parameters.suggestions = None
         parameters.annotation, parameters.suggestions = self._restored(self.folder, work, renewed)
+        annotations = {"": parameters.annotation}
         for folder in sorted(self.folder.glob(f"{APART}*")):
-            for node in self._restored(folder, read_work(folder)):
+            nodes = self._restored(folder, read_work(folder))
+            annotations[folder.name] = nodes[0]
+            for node in nodes:
                 if node:
                     node.SetDisplayVisibility(False)
+        into = annotations.get(work.accepted_into)
+        if parameters.suggestions and into:
+            parameters.suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
         marks = Marks(parameters.reference, self._scene, self._settings)
         for mark, time in work.marks:
             marks.add(mark, time)
@@ -297,8 +315,6 @@ class CaseWork:
             suggestions = self._ours(self._scene.newSuggestions(self._reference, result, there))
             for name, value in work.suggestions.items():
                 suggestions.SetAttribute(name, _renewed(value) if renewed and name == REVIEW_ATTRIBUTE else value)
-            if annotation:
-                suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, annotation.GetID())
         return annotation, suggestions
 
 
@@ -362,8 +378,12 @@ def writeWork(
     marks: Marks | None = None,
     snapped: bool = False,
     wholeCase: bool = False,
+    acceptedInto: str | None = "",
 ) -> None:
     """A reader's work on a case into a folder that is there, as :mod:`lopsided.dataset.work` reads it.
+
+    ``acceptedInto``: the folder in it of the segmentation that suggestions were accepted into, where that is not
+    ``annotation``; None where it is in none.
 
     Raises:
         OSError, RuntimeError: it could not be written.
@@ -371,7 +391,7 @@ def writeWork(
     from lopsided.dataset.work import ANNOTATION, WORK, WorkRecord
     from lopsided.worklist import write_whole
 
-    content: dict[str, Any] = {"snapped": snapped, "whole_case": wholeCase}
+    content: dict[str, Any] = {"snapped": snapped, "whole_case": wholeCase, "accepted_into": acceptedInto}
     if annotation:
         content["annotation"] = annotation.GetName()
         scene.writeSegments(annotation, folder / ANNOTATION)

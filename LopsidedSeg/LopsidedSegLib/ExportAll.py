@@ -21,8 +21,11 @@ class ExportAll:
         ExportAll(exports, logic.beginExport, Callbacks(print, lambda all: print(all.summary()), print)).begin()
     """
 
-    def __init__(self, exports: list[Export], begin: Callable[[Callbacks, Export], None], callbacks: Callbacks) -> None:
-        """``begin`` starts one; ``callbacks.done`` gets this object, once, when all had their turn."""
+    def __init__(
+        self, exports: dict[str, Export], begin: Callable[[Callbacks, Export], None], callbacks: Callbacks
+    ) -> None:
+        """``exports``: by what each is called. ``begin`` starts one; ``callbacks.done`` gets this object, once, when all had
+        their turn."""
         self.exports, self._begin, self._callbacks = exports, begin, callbacks
         self.exported = 0
         self.failed: list[tuple[str, str]] = []
@@ -33,7 +36,7 @@ class ExportAll:
         self._starting = True
         while self._turn < len(self.exports):
             turn = self._turn
-            self._begin(Callbacks(self._onProgress, self._onDone, self._onError), self.exports[turn])
+            self._begin(Callbacks(self._onProgress, self._onDone, self._onError), self.exports[self._name])
             if self._turn == turn:  # it is under way; one that could not be started has failed by now
                 self._starting = False
                 return
@@ -49,9 +52,13 @@ class ExportAll:
     def _turn(self) -> int:
         return self.exported + len(self.failed)
 
+    @property
+    def _name(self) -> str:
+        return list(self.exports)[self._turn]
+
     def _onProgress(self, what: str, part: float) -> None:
         sentence = _("{number} of {all}, {case}: {what}")
-        case, count = self.exports[self._turn].case, len(self.exports)
+        case, count = self._name, len(self.exports)
         self._callbacks.progress(
             sentence.format(number=self._turn + 1, all=count, case=case, what=what), (self._turn + part) / count
         )
@@ -61,7 +68,7 @@ class ExportAll:
         self._goOn()
 
     def _onError(self, sentence: str) -> None:
-        self.failed.append((self.exports[self._turn].case, sentence))
+        self.failed.append((self._name, sentence))
         self._goOn()
 
     def _goOn(self) -> None:

@@ -165,8 +165,8 @@ class Logic(ScriptedLoadableModuleLogic):
     def beginExportAll(self, callbacks: Callbacks, worklist: Any, dataset: Path, again: bool = False) -> ExportAll:
         """Start the export of all reviewed cases of a worklist, as their reader left them, and return;
         ``callbacks.done`` gets what this returns. :meth:`cancel` ends it; what was exported until then stays."""
-        exports = [
-            Export(
+        exports = {
+            worklist.label(case): Export(
                 case.sequences,
                 dataset,
                 case.patient,
@@ -176,7 +176,7 @@ class Logic(ScriptedLoadableModuleLogic):
                 again=again,
             )
             for case in worklist.reviewed()
-        ]
+        }
         everything = ExportAll(exports, self.beginExport, callbacks)
         everything.begin()
         return everything

@@ -5,6 +5,7 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import slicer
 from lopsided.review import Change, Opinion, ReviewLog, ReviewSession, Status, recover, segment_id
@@ -53,7 +54,7 @@ class Review:
         self._scene, self._settings = scene, settings
         kept = json.loads(node.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
         if kept:
-            self._session = ReviewSession.from_json(kept["session"])
+            self._session = ReviewSession.from_json(_own(kept, node))
         else:
             about = {key: result.get(key) for key in ("software", "model", "sequences", "reference_grid", "created")}
             self._session = ReviewSession(self.candidates, settings.reader, about)
@@ -304,7 +305,7 @@ class Review:
             self._log.write()
 
     def _keep(self) -> None:
-        kept = {"session": self._session.to_json(), "accepted": self._accepted}
+        kept = {"session": self._session.to_json(), "accepted": self._accepted, "node": self.node.GetID()}
         self.node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(kept))
 
     def _show(self) -> None:
@@ -329,3 +330,16 @@ class Review:
                 display.UnsetSegmentOverrideColor(candidate)
         self.node.EndModify(modifying[1])
         display.EndModify(modifying[0])
+
+
+def _own(kept: dict[str, Any], node: Any) -> dict[str, Any]:
+    """The session that a node keeps: its own from now on, where the node is a copy of another one that is in the scene, for
+    neither takes over what was decided on the other."""
+    original = slicer.mrmlScene.GetNodeByID(kept.get("node") or "")
+    session: dict[str, Any] = kept["session"]
+    if original in (None, node):
+        return session
+    others = json.loads(original.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
+    if others and others["session"]["header"]["session"] == session["header"]["session"]:
+        session["header"]["session"] = uuid4().hex
+    return session

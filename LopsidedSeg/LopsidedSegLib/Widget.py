@@ -55,6 +55,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
         self.setParameterNode(self.logic.getParameterNode())
 
     def cleanup(self) -> None:
@@ -90,6 +91,10 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         if self.parent.isEntered:
             self.setParameterNode(self.logic.getParameterNode())
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller: Any, event: Any, node: Any) -> None:
+        self.worklistPanel.onRemoved(node)
 
     def setParameterNode(self, parameterNode: Parameters | None) -> None:
         self._disconnect()
@@ -156,7 +161,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onReader(self) -> None:
         self.ui.readerEdit.modified = False
         if self.ui.readerEdit.text != self.logic.settings.reader:
-            self.logic.settings.reader = self.ui.readerEdit.text
+            self.worklistPanel.changeReader(self.ui.readerEdit.text)
             self.refresh()
 
     def onFolderButton(self, checked: bool = False) -> None:
@@ -196,6 +201,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelSelector.currentIndex = list(models).index(settings.model) if settings.model else 0
         self._fill(self.ui.terminologySelector, list(kinds.values()))
         self.ui.terminologySelector.currentIndex = list(kinds).index(settings.terminology)
+        self.ui.readerEdit.enabled = not self.logic.exporting  # which opening the list for another would end
         if not self.ui.readerEdit.modified:  # else it is being typed
             self.ui.readerEdit.text = settings.reader
         self.ui.folderButton.text = _("Beside the scene") if settings.folder else _("Choose…")

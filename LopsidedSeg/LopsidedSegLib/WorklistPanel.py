@@ -31,6 +31,8 @@ class WorklistPanel:
         self.ui, self.logic, self._say, self._settle, self._opened = ui, logic, say, settle, opened
         self._parameterNode: Any = None
         self._worklist: Any = None
+        self._source: Path | None = None
+        self._afterwards: Any = None
         self._case: Any = None
         self._work: CaseWork | None = None
         self._rows: list[Any] = []
@@ -83,28 +85,28 @@ class WorklistPanel:
             return
         if not self.leave():
             return
-        self._worklist, self.logic.settings.worklistLogs = worklist, worklist.logs
+        self._source, self._worklist, self.logic.settings.worklistLogs = source, worklist, worklist.logs
         self.goTo(self._worklist.resume())
 
     def goTo(self, case: Any) -> None:
         """Keep the work on the case that is open, and open another. One that cannot be opened is said and skipped."""
         if not self.leave():
             return
-        self._case, self._work = case, self.logic.caseWork(self._worklist, case)
+        work, label = self.logic.caseWork(self._worklist, case), self._worklist.label(case)
+        self._case, self.ui.patientEdit.text, self.ui.caseEdit.text = case, case.patient, case.case
         try:
-            self._work.open(self._parameterNode)
-            if self._worklist.status(case) == "not started":
-                self._worklist.set_status(case, "in progress")
-            self.ui.patientEdit.text, self.ui.caseEdit.text = case.patient, case.case
-            self.ui.wholeCaseCheckBox.checked = self._work.wholeCase  # it is said of each case anew
-            if self._work.snapped is not None:
-                self.ui.snapCheckBox.checked = self._work.snapped
-            self._opened()
-            if self.save():  # of suggestions that were searched ahead, which the log of decisions belongs to
-                self._say(_("Opened {case}.").format(case=case.case), False)
+            work.open(self._parameterNode)
         except (RuntimeError, OSError, ValueError) as error:
-            self._work = None
-            self._say(_("{case} cannot be opened: {error}").format(case=case.case, error=error), True)
+            self._say(_("{case} cannot be opened: {error}").format(case=label, error=error), True)
+        else:
+            self._work = work
+            self.ui.wholeCaseCheckBox.checked = work.wholeCase  # it is said of each case anew
+            if work.snapped is not None:
+                self.ui.snapCheckBox.checked = work.snapped
+            self._opened()
+            begun = self._worklist.status(case) != "not started" or self._setStatus("in progress")
+            if self.save() and begun:  # what was searched ahead too, which the log of decisions belongs to
+                self._say(_("Opened {case}.").format(case=label), False)
         self.refresh()
         following = self._worklist.step(case, 1, {"not started"})
         if following:
@@ -121,9 +123,39 @@ class WorklistPanel:
             return True
         if not self.save():
             return False
-        self._work.close()
-        self._case, self._work = None, None
+        work, self._case, self._work = self._work, None, None
+        work.close()
         return True
+
+    def changeReader(self, reader: str) -> None:
+        """What is open is kept as the one reader's work, and opened again as the other has it."""
+        if self._worklist is not None and not self.leave():
+            return
+        self.logic.settings.reader = reader
+        if self._worklist is not None:
+            self._worklist = self.logic.settings.worklistLogs = None
+            self.open(self._source)
+
+    def onRemoved(self, node: Any) -> None:
+        """Of a node that is about to be removed: what was drawn on it is kept before it goes."""
+        if not self._work or not self._work.isDrawnOn(node):
+            return
+        kept = self.save()
+        work, self._work = self._work, None
+        if not kept:
+            return  # what it is drawn on is gone, but it is still in the scene
+        work.hold()
+        sentence = _("{name} is removed. Your work on it is kept: open {case} again to go on.")
+        sentence = sentence.format(name=node.GetName(), case=self._worklist.label(self._case))
+
+        def end() -> None:
+            work.close()
+            self._say(sentence, True)
+
+        self._afterwards = qt.QTimer()  # not in the middle of removing that node
+        self._afterwards.setSingleShot(True)
+        self._afterwards.connect("timeout()", end)
+        self._afterwards.start(0)
 
     def goOn(self, suggestions: Any) -> None:
         """Show what a search found; on a case of the list, with what was decided before."""
@@ -163,12 +195,18 @@ class WorklistPanel:
     def onStatus(self, status: str) -> None:
         """Of the case that is open; a second click takes it back."""
         before = self._worklist.status(self._case)
-        try:
-            self._worklist.set_status(self._case, "in progress" if before == status else status)
-        except OSError as error:
-            self._say(str(error), True)
+        self._setStatus("in progress" if before == status else status)
         self.save()
         self.refresh()
+
+    def _setStatus(self, status: str) -> bool:
+        """False, and a sentence, where it could not be written."""
+        try:
+            self._worklist.set_status(self._case, status)
+        except (OSError, ValueError) as error:
+            self._say(str(error), True)
+            return False
+        return True
 
     @property
     def _wanted(self) -> set[str] | None:
@@ -190,7 +228,7 @@ class WorklistPanel:
         self._rows = [case for case in cases if self._wanted is None or worklist.status(case) in self._wanted]
         table.setRowCount(len(self._rows))
         for row, case in enumerate(self._rows):
-            for column, text in enumerate((case.case, self._words[worklist.status(case).value])):
+            for column, text in enumerate((worklist.label(case), self._words[worklist.status(case).value])):
                 setCell(table, row, column, text)
         if self._case in self._rows:
             table.selectRow(self._rows.index(self._case))

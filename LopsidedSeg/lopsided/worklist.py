@@ -62,13 +62,8 @@ class Worklist(Generic[_C]):
         """
         self.cases, self.reader = cases, reader
         self._folder = work / _safe(reader)
-        self._status: dict[str, dict[str, str]] = {}
-        status = self._folder / STATUS
-        if status.exists():
-            try:
-                self._status = json.loads(status.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise InputError(f"{status}: is damaged ({error}); restore it from a copy, or remove it") from None
+        self._status = self._read()
+        self._called = Counter(case.case for case in cases)
 
     @staticmethod
     def of(source: Path, reader: str) -> Worklist[CaseFiles]:
@@ -90,15 +85,30 @@ class Worklist(Generic[_C]):
         return CaseStatus(self._status.get(_key(case), {}).get("status", CaseStatus.NOT_STARTED))
 
     def set_status(self, case: _C, status: CaseStatus) -> None:
-        """Through to the disk, whole or not at all.
+        """Through to the disk, whole or not at all; and take over what another window of this reader has set.
 
         Raises:
+            InputError: the state is damaged.
             OSError: it could not be written; the status is as it was.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        changed = {**self._status, _key(case): {"status": CaseStatus(status).value, "time": time}}
+        changed = {**self._read(), _key(case): {"status": CaseStatus(status).value, "time": time}}
         write_whole(self._folder / STATUS, json.dumps(changed, indent=1, ensure_ascii=False) + "\n")
         self._status = changed
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        path = self._folder / STATUS
+        if not path.exists():
+            return {}
+        try:
+            found: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path}: is damaged ({error}); restore it from a copy, or remove it") from None
+        return found
+
+    def label(self, case: _C) -> str:
+        """What a case is called in this list: with the patient, where another patient's is called the same."""
+        return case.case if self._called[case.case] == 1 else f"{case.patient}, {case.case}"
 
     def count(self) -> Counter[CaseStatus]:
         """Cases by status."""

@@ -71,7 +71,7 @@ def test_what_fails_in_a_search_is_not_laid_to_the_request(
     raised: Any,
     sentence: str,
 ) -> None:
-    def fail(folder: Path) -> Any:
+    def fail(_folder: Path) -> Any:
         raise raised
 
     monkeypatch.setattr(worker, "_predictor", fail)

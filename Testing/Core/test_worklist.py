@@ -81,3 +81,18 @@ def test_a_damaged_state_is_said_on_one_line(source: Path) -> None:
     status.write_text(status.read_text()[:20])
     with pytest.raises(InputError, match=r"status\.json: is damaged .* restore it from a copy, or remove it"):
         Worklist.of(source, "a")
+
+
+def test_two_windows_of_one_reader_keep_each_others_status(source: Path) -> None:
+    one, other = Worklist.of(source, "a"), Worklist.of(source, "a")
+    one.set_status(one.cases[0], DONE)
+    other.set_status(other.cases[1], FLAGGED)
+    assert [Worklist.of(source, "a").status(case) for case in one.cases] == [DONE, FLAGGED, NEW, NEW]
+
+
+def test_studies_that_are_called_the_same_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text(
+        "patient,case,t1c\nA,1,a.nii.gz\nB,1,b.nii.gz\nB,2,c.nii.gz\n", encoding="utf-8"
+    )
+    worklist = Worklist.of(tmp_path / "cases.csv", "a")
+    assert [worklist.label(case) for case in worklist.cases] == ["A, 1", "B, 1", "2"]

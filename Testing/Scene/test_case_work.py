@@ -174,6 +174,76 @@ def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp
     assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
 
 
+def test_undo_after_opening_again_takes_out_of_the_annotation_that_was_accepted_into(
+    work: CaseWork, tmp_path: Path
+) -> None:
+    """Another one was chosen since, whose segments are called the same."""
+    chosen = parameters()
+    work.open(chosen)
+    suggestions = add_suggestions(chosen.reference, tmp_path)
+    work.goOn(suggestions)
+    first = chosen.annotation
+    [lesion, *_] = first.GetSegmentation().GetSegmentIDs()
+    before = masks(first, chosen.reference)
+    Review(suggestions, Scene(), Settings()).decide(ONE, Status.ACCEPTED, first, addTo=lesion)
+    second = Scene().newAnnotation(chosen.reference)
+    segment = slicer.vtkSegment()
+    segment.DeepCopy(first.GetSegmentation().GetSegment(lesion))
+    second.GetSegmentation().AddSegment(segment, lesion)
+    chosen.annotation = second
+    work.save()
+    work.close()
+    again = parameters()
+    work.open(again)
+    drawn = masks(again.annotation, again.reference)
+    review = Review(again.suggestions, Scene(), Settings())
+    review.undo()
+    np.testing.assert_equal(masks(again.annotation, again.reference), drawn)
+    assert review.annotation is not again.annotation
+    np.testing.assert_equal(masks(review.annotation, again.reference), before)
+
+
+def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a scanner or a share holds a file for a while."""
+    chosen = parameters()
+    work.open(chosen)
+    marks = Marks(chosen.reference, Scene(), Settings())
+    marks.add(Point((4, 15, 8), 12))
+    work.save()
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise PermissionError("held")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    for _ in range(2):
+        with pytest.raises(PermissionError):
+            work.save()
+    monkeypatch.setattr(Path, "rename", rename)
+    marks.close()
+    work.close()
+    again = parameters()
+    work.open(again)
+    assert len(Marks.nodesOf(again.reference)) == 1
+
+
+def test_a_case_that_was_moved_is_not_kept_where_it_is_not(work: CaseWork) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    work.save()
+    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    move.SetMatrixTransformToParent(
+        slicer.util.vtkMatrixFromArray(np.array(np.diag([1.0, 1, 1, 1])) + np.eye(4, k=3) * 6)
+    )
+    chosen.reference.SetAndObserveTransformNodeID(move.GetID())
+    with pytest.raises(RuntimeError, match="was moved since it was opened"):
+        work.save()
+    chosen.reference.SetAndObserveTransformNodeID(None)
+    work.save()
+
+
 def test_what_else_is_in_the_scene_stays(work: CaseWork) -> None:
     own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     chosen = parameters()

@@ -175,6 +175,6 @@ def test_cases_of_the_scene_are_exported_too(
 
 def test_any_number_of_cases_can_fail_at_once() -> None:
     done: list[ExportAll] = []
-    exports = [Export({}, None, "p", str(n)) for n in range(3000)]
+    exports = {str(n): Export({}, None, "p", str(n)) for n in range(3000)}
     ExportAll(exports, lambda callbacks, export: callbacks.error("no"), Callbacks(print, done.append, print)).begin()
     assert [len(all_.failed) for all_ in done] == [3000]

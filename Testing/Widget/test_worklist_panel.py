@@ -347,3 +347,49 @@ def test_that_work_could_not_be_kept_is_not_said_over(
     click(opened.ui.suggestButton if act == "search" else opened.ui.nextCaseButton)
     until(lambda: not logic.busy)
     assert "could not be kept: No space left" in opened.ui.statusLabel.text
+
+
+def test_a_case_whose_status_cannot_be_written_is_open_all_the_same(
+    opened: Any, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be worked on, and nothing of that be kept."""
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(opened.worklistPanel.worklist, "set_status", full)
+    click(opened.ui.nextCaseButton)
+    assert "No space left" in opened.ui.statusLabel.text
+    assert (opened.ui.patientEdit.text, opened.ui.caseEdit.text) == ("p1", "zwei")
+    opened.marksPanel.marks.add(Point((4, 15, 8), 12))
+    assert opened.worklistPanel.leave()
+    assert volumes() == []
+    [record] = [path for path in source.parent.rglob("work.json") if "zwei" in str(path)]
+    assert len(json.loads(record.read_text(encoding="utf-8"))["marks"]) == 1
+
+
+def test_another_reader_gets_their_own_work_on_the_open_list(opened: Any, source: Path) -> None:
+    opened.marksPanel.marks.add(Point((4, 15, 8), 12))
+    opened.ui.readerEdit.selectAll()
+    QTest.keyClicks(opened.ui.readerEdit, "Other")
+    QTest.keyClick(opened.ui.readerEdit, qt.Qt.Key.Key_Return)
+    assert opened.worklistPanel.worklist.reader == "Other"
+    assert opened.marksPanel.marks.items() == [], "nothing of the other's is seen"
+    click(opened.ui.reviewedButton)
+    kept = {path.parents[1].name.split("-")[0]: path for path in source.parent.rglob("work.json")}
+    marks = {reader: len(json.loads(path.read_text(encoding="utf-8"))["marks"]) for reader, path in kept.items()}
+    assert marks == {"Dr__Ray": 1, "Other": 0}
+    opened.logic.settings.reader = "Dr. Ray"
+    opened.worklistPanel.open(source)
+    assert opened.worklistPanel.worklist.reviewed() == []
+
+
+def test_work_is_kept_where_the_volume_is_removed_that_it_is_on(opened: Any) -> None:
+    """By hand, in the Data module: the marks would be in no save after that."""
+    opened.marksPanel.marks.add(Point((4, 15, 8), 12))
+    slicer.mrmlScene.RemoveNode(opened.logic.getParameterNode().reference)
+    until(lambda: "open eins again" in opened.ui.statusLabel.text)
+    until(lambda: not slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"))
+    click(opened.ui.nextCaseButton)
+    click(opened.ui.previousCaseButton)
+    assert len(opened.marksPanel.marks.items()) == 1

@@ -34,6 +34,10 @@ class WorkRecord(BaseModel):
         default=[], description="as they were drawn, lines one by one, each with its time"
     )
     snapped: bool = Field(default=False, description="marks are fitted to the bright region in each")
+    accepted_into: str | None = Field(
+        default="",
+        description="the folder in this one whose annotation suggestions were accepted into; empty for this one's own",
+    )
     whole_case: bool = Field(default=False, description="the reader says that they looked at all of the case")
 
 
