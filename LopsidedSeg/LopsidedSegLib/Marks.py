@@ -87,11 +87,11 @@ class Marks:
 
     def lesions(self) -> list[Mark]:
         """The marks, where two lines that cross are one."""
-        return crossed(self._state())
+        return crossed(item.mark for item in self.items())
 
     def timed(self) -> list[tuple[Mark, str | None]]:
         """Each lesion with the time that it was marked: of crossed lines, the longer one's."""
-        return timed((item.mark, self.time(item)) for item in self.items())
+        return timed(self._state())
 
     def time(self, item: Item) -> str | None:
         """When it was made, ISO 8601, UTC."""
@@ -107,14 +107,11 @@ class Marks:
 
     def add(self, mark: Mark, time: str | None = None) -> Item:
         """Make a mark without drawing it; ``time`` is when it was made, now where it is not given."""
-        node = self._make(mark)
-        item = [item for item in self.items() if item.node is node][-1]
-        if time:
-            self._setTime(item, time)
+        item = self._make(mark, time)
         self._onChange()
         return item
 
-    def _make(self, mark: Mark) -> Any:
+    def _make(self, mark: Mark, time: str | None) -> Item:
         before, self._busy = self._busy, True
         node = self._newNode(mark.kind) if not isinstance(mark, Point) else self._pointsNode()
         if isinstance(mark, Point):
@@ -130,7 +127,10 @@ class Marks:
             node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(matrix))
             node.SetSize(*mark.size_mm)
         self._busy = before
-        return node
+        item = [item for item in self.items() if item.node is node][-1]
+        if time:
+            self._setTime(item, time)
+        return item
 
     def resize(self, item: Item, diameter: float) -> None:
         """Another diameter (mm) for a point."""
@@ -156,10 +156,10 @@ class Marks:
         self._states.pop()
         for node in self._nodes():
             slicer.mrmlScene.RemoveNode(node)
-        for mark in self._states[-1]:
-            self._make(mark)
+        for mark, time in self._states[-1]:
+            self._make(mark, time)
         self._busy = False
-        self._onChange()
+        self._states[-1] = self._state()  # an axis that was made anew may differ in its last digit
         self._changed()
 
     def regions(self, snapped: bool) -> list[tuple[Mark, Region]]:
@@ -260,7 +260,7 @@ class Marks:
                     item.node.SetNthControlPointDescription(n, f"{self._settings.diameter:g}")
         self._busy = False
         state = self._state()
-        if state != self._states[-1]:
+        if [mark for mark, _time in state] != [mark for mark, _time in self._states[-1]]:
             self._states.append(state)
             self._changed()
 
@@ -277,8 +277,9 @@ class Marks:
             diameter = 0.0
         return diameter if 0 < diameter < inf else self._settings.diameter
 
-    def _state(self) -> list[Mark]:
-        return [item.mark for item in self.items()]
+    def _state(self) -> list[tuple[Mark, str | None]]:
+        """Each mark with its time."""
+        return [(item.mark, self.time(item)) for item in self.items()]
 
     @staticmethod
     def _isPlaced(node: Any, n: int) -> bool:

@@ -154,6 +154,23 @@ def test_undo_takes_back_each_change(marks: Marks) -> None:
 
 
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)
+@pytest.mark.parametrize("kind", [BoxMark, Ellipsoid])
+def test_undo_goes_past_turned_boxes_and_ellipsoids(marks: Marks, kind: type[Mark]) -> None:
+    """Whose axes, made anew, are not the same to the last digit; and each mark keeps the time at which it was made."""
+    times = [f"2026-01-0{n}T10:00:00+00:00" for n in range(1, 7)]
+    for seed, time in enumerate(times):
+        axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+        axes[:, 2] *= np.linalg.det(axes)
+        marks.add(kind(LPS, (8, 10, 12), tuple(map(tuple, axes.T.tolist()))), time)
+    marks.add(Point(LPS, 8), times[0])
+    assert marks.canUndo
+    for left in (6, 5, 4, 3, 2, 1, 0):
+        marks.undo()
+        assert [marks.time(item) for item in marks.items()] == times[:left]
+    assert not marks.canUndo
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
 def test_marks_belong_to_their_volume_and_the_preview_is_not_saved(marks: Marks, reference: Any) -> None:
     marks.add(MARKS[0])
     other = slicer.util.addVolumeFromArray(np.zeros((9, 9, 9), np.int16), np.eye(4), "another")
