@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from . import __version__, runtime
 from .annotation import Annotation, read_annotation, read_labels
@@ -41,7 +42,8 @@ models = typer.Typer(help="The models that can be used.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(dataset, name="dataset")
 app.command("export")(export_command)
-out_console, errors = Console(), Console(stderr=True)
+# without markup, for names and paths may have brackets
+out_console, errors = Console(markup=False), Console(markup=False, stderr=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -101,7 +103,9 @@ def demo(
     folder = resource_folder() / "SampleStudy"
     files = {name: folder / f"{name}.nii.gz" for name in SEQUENCES}
     annotation = folder / "annotation.seg.nrrd"
-    out_console.print(f"A simulated four-sequence study, and its annotation: [bold]{folder}[/]", soft_wrap=True)
+    out_console.print(
+        Text.assemble("A simulated four-sequence study, and its annotation: ", (str(folder), "bold")), soft_wrap=True
+    )
     _run(files, {}, annotation, (), out, None, device, None, MARGIN_MM, overwrite=True)
 
 
@@ -119,8 +123,9 @@ def dicomseg(
     """
     found = read_labels(labels)
     write_dicom_seg(found, dicom, out, series)
-    out_console.print(f"Segments: {', '.join(found.masks)}", highlight=False, markup=False)
-    out_console.print(f"DICOM SEG: [bold]{out.absolute()}[/], {out.stat().st_size / 1000:.0f} kB", soft_wrap=True)
+    out_console.print(f"Segments: {', '.join(found.masks)}", highlight=False)
+    size = f", {out.stat().st_size / 1000:.0f} kB"
+    out_console.print(Text.assemble("DICOM SEG: ", (str(out.absolute()), "bold"), size), soft_wrap=True)
     out_console.print(f"It carries the patient's identifiers of the series. {DISCLAIMER}")
 
 
@@ -140,7 +145,8 @@ def models_list() -> None:
 def models_info(name: Annotated[str, typer.Argument(help="A model's name, or its folder.")]) -> None:
     """A model's card: how it was made, measured, and what it is not for."""
     card = load_model(find_model(name)).card
-    out_console.print(f"[bold]{card.title}[/] ({card.name}, {card.digest[:12]}, {card.licence}) {card.intended_use}")
+    what = f" ({card.name}, {card.digest[:12]}, {card.licence}) {card.intended_use}"
+    out_console.print(Text.assemble((card.title, "bold"), what))
     table = Table("confidence at least", "sensitivity", "false positives a scan")
     for point in card.operating_points:
         chosen = " (default)" if point.confidence == card.threshold else ""
@@ -150,7 +156,7 @@ def models_info(name: Annotated[str, typer.Argument(help="A model's name, or its
     out_console.print(table)
     for key, value in card.provenance.model_dump().items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        out_console.print(f"[bold]{key}[/]: {shown}", highlight=False)
+        out_console.print(Text.assemble((key, "bold"), f": {shown}"))
 
 
 def _series(options: list[str], files: dict[str, Path]) -> dict[str, str]:
@@ -198,7 +204,7 @@ def _run(
         write_report(suggestions, folder)
         check()
     device = f"{predictor.device}, in 8-bit integers" if predictor.in_integers else str(predictor.device)
-    _summary(suggestions, out, time.monotonic() - began, device)
+    say_found(suggestions, out, time.monotonic() - began, device)
 
 
 @contextmanager
@@ -243,7 +249,8 @@ class _Bar:
         self.bar.stop()
 
 
-def _summary(suggestions: Suggestions, out: Path, seconds: float, device: str) -> None:
+def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) -> None:
+    """What was found, as a table, and where the rest of it is."""
     annotation = suggestions.annotation
     if annotation.labels:
         listed = ", ".join(f"{name} {mm3 / 1000:.2f} cm³" for name, mm3 in annotation.labels.items())
@@ -262,9 +269,10 @@ def _summary(suggestions: Suggestions, out: Path, seconds: float, device: str) -
             "–" if c.distance_mm is None else f"{c.distance_mm:.1f} mm",
         )
     found = f"{len(suggestions.shown)} suggested, {len(suggestions.found.annotated)} found in what is annotated already"
-    out_console.print(table if suggestions.shown else "[bold]Nothing to suggest[/] at this threshold.")
+    nothing = Text.assemble(("Nothing to suggest", "bold"), " at this threshold.")
+    out_console.print(table if suggestions.shown else nothing)
     out_console.print(f"{found}; {seconds:.1f} s on {device}. {DISCLAIMER}", highlight=False)
-    out_console.print(f"Report: [bold]{out.absolute() / REPORT}[/]", highlight=False, soft_wrap=True)
+    out_console.print(Text.assemble("Report: ", (str(out.absolute() / REPORT), "bold")), soft_wrap=True)
 
 
 def main() -> None:
@@ -278,19 +286,14 @@ def run_app(command: typer.Typer) -> None:
     try:
         command()
     except InputError as error:
-        errors.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
+        errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(2)
     except Exception as error:
         if os.environ.get("LOPSIDED_DEBUG"):
             raise
-        errors.print(
-            f"[bold red]internal error:[/] {type(error).__name__}: {_escaped(error)}\n"
-            "This is a fault of LopsidedSeg. Please report it with the output of the same command under LOPSIDED_DEBUG=1.",
-            highlight=False,
-            soft_wrap=True,
+        what = (
+            f" {type(error).__name__}: {error}\n"
+            "This is a fault of LopsidedSeg. Please report it with the output of the same command under LOPSIDED_DEBUG=1."
         )
+        errors.print(Text.assemble(("internal error:", "bold red"), what), soft_wrap=True)
         sys.exit(1)
-
-
-def _escaped(error: Exception) -> str:
-    return str(error).replace("[", r"\[")

@@ -281,10 +281,11 @@ def test_cases_of_others_become_a_dataset(
     channels: set[str],
     lesions: int,
 ) -> None:
-    folder, to = tmp_path / "theirs", tmp_path / "ours"
+    folder, to = tmp_path / "theirs", tmp_path / "ours [all]"
     make(folder, scan)
     source = folder / "cases.csv" if make is table else folder
-    run("dataset", "import", source, "--to", to, "--reader", "them", "--key", tmp_path / "key")
+    said = run("dataset", "import", source, "--to", to, "--reader", "them", "--key", tmp_path / "key")
+    assert "[all]" in said
     found = read_dataset(to)
     assert len(found) == cases
     assert {name for case in found for name in case.images} == channels

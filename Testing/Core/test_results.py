@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from lopsided.annotation import Annotation, read_annotation
 from lopsided.candidates import find_candidates
+from lopsided.cli import say_found
 from lopsided.errors import InputError
 from lopsided.model import Model
 from lopsided.report import write_report
@@ -111,6 +112,15 @@ def test_outlines_lie_on_the_lesion(suggestions: Suggestions, tmp_path: Path) ->
         assert (points.min(0) < 96).all()
         assert (points.max(0) > 96).all()
         assert_allclose((points.min(0) + points.max(0)) / 2, (96, 96), atol=9)
+
+
+def test_the_terminal_says_names_as_they_are(suggestions: Suggestions, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = Annotation(suggestions.annotation.mask, {"met [left]": 1.0, "old [/2019]": 1.0}, ("old [bold]",))
+    named = Suggestions(**{**suggestions.__dict__, "annotation": drawn})
+    say_found(named, Path("study [1]"), 1.0, "cpu")
+    printed = " ".join(capsys.readouterr().out.split())
+    for name in ("met [left]", "old [/2019]", "old [bold]", "study [1]"):
+        assert name in printed
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:

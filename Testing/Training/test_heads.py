@@ -52,7 +52,8 @@ def test_it_learns_where_the_brain_is(label_map: Path) -> None:
 
 
 def test_the_command_writes_the_weights(label_map: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new" / "brain.safetensors"
+    out = tmp_path / "new [/1]" / "brain.safetensors"
     done = CliRunner().invoke(app, ["brain", str(label_map), "--out", str(out), "--steps", "1"])
     assert done.exit_code == 0, done.output
+    assert f"weights in {out}" in done.output
     assert "stem.0.weight" in load_file(out)

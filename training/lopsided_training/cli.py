@@ -16,7 +16,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(markup=False)  # paths may have brackets
 
 
 experiments = typer.Typer(help="Does a network learn to miss what its annotators missed?", no_args_is_help=True)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import InputError
 from ..model import SEQUENCES
@@ -27,7 +28,7 @@ from .work import reading_of_work
 DEFAULT_KEY = Path(typer.get_app_dir("lopsided")) / "pseudonyms.key"
 
 dataset = typer.Typer(help="Coarse-label datasets: what readers marked and decided, to train on.", no_args_is_help=True)
-console = Console()
+console = Console(markup=False)  # names and paths may have brackets
 _Key = Annotated[
     Path, typer.Option(help="The key of the pseudonyms: yours to keep, made if it is not there.", show_default=True)
 ]
@@ -137,8 +138,8 @@ def check_command(folder: Annotated[Path, typer.Argument(help="The dataset.")]) 
     """Everything that is wrong with a dataset, and how to mend each."""
     problems = check_dataset(folder)
     for problem in problems:
-        style = "red" if problem.serious else "yellow"
-        console.print(f"[{style}]{problem.where}[/]: {problem.what}. [dim]{problem.mend}[/]", highlight=False)
+        where = problem.where, "red" if problem.serious else "yellow"
+        console.print(Text.assemble(where, f": {problem.what}. ", (problem.mend, "dim")))
     serious = sum(problem.serious for problem in problems)
     if serious:
         raise InputError(f"{folder}: {counted(serious, 'problem')}")
