@@ -99,6 +99,7 @@ def test_the_report_stands_alone(suggestions: Suggestions, tmp_path: Path) -> No
     assert "not for clinical use" in page
     for candidate in suggestions.shown:
         assert f"{candidate.longest_diameter_mm:.1f} mm" in page
+    assert "calibrated on 1 study that the model was not trained on." in page
 
 
 def test_outlines_lie_on_the_lesion(suggestions: Suggestions, tmp_path: Path) -> None:
