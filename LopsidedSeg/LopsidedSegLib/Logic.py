@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,10 +135,12 @@ class Logic(ScriptedLoadableModuleLogic):
         flair: Any = None,
         annotation: Any = None,
         model: str | None = None,
+        marks: Marks | None = None,
     ) -> None:
         """Start a search and return; ``callbacks.done`` gets the new segmentation node.
 
-        The nodes are read, and none is changed. ``model`` is the path of a model folder; None is the one in the settings.
+        The nodes are read, and none is changed. What ``marks`` mark is not suggested, as little as what is in ``annotation``.
+        ``model`` is the path of a model folder; None is the one in the settings.
         """
         sequences = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
         sequences = {name: node for name, node in sequences.items() if node}
@@ -145,7 +148,7 @@ class Logic(ScriptedLoadableModuleLogic):
         if sentence:
             callbacks.error(sentence)
             return
-        write = partial(self._writeSearch, sequences=sequences, annotation=annotation, model=model)
+        write = partial(self._writeSearch, sequences=sequences, annotation=annotation, model=model, marks=marks)
         self._send(write, lambda reply: self.loadSuggestions(Path(reply["out"]), reference), callbacks)
 
     def beginExport(self, callbacks: Callbacks, export: Export) -> None:
@@ -352,6 +355,7 @@ class Logic(ScriptedLoadableModuleLogic):
         annotation: Any,
         model: str | None = None,
         labels: tuple[str, ...] = (),
+        marks: Marks | None = None,
         out: Path | None = None,
     ) -> tuple[dict[str, Any], dict[Path, str]]:
         """``sequences`` and ``annotation`` are nodes, or files already; ``labels`` are of such an annotation."""
@@ -367,6 +371,7 @@ class Logic(ScriptedLoadableModuleLogic):
             "sequences": files,
             "annotation": written and str(written),
             "labels": list(labels),
+            "marks": [asdict(item.mark) for item in marks.items()] if marks else [],
             "model": model or self.settings.model,
             "out": str(out or folder / "result"),
         }

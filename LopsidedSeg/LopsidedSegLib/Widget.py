@@ -118,7 +118,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self.onProgress(_("Preparing"), 0.0)
         callbacks = Callbacks(self.onProgress, self.onDone, self.onError)
-        self.logic.begin(callbacks, annotation=self._parameterNode.annotation, **self._volumes())
+        annotation, marks = self._parameterNode.annotation, self.marksPanel.marks
+        self.logic.begin(callbacks, annotation=annotation, marks=marks, **self._volumes())
         self.refreshIfBusy()
 
     def onProgress(self, what: str, part: float) -> None:

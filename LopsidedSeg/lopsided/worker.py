@@ -3,7 +3,7 @@
 Says ``{"ready": {"version": …, "pid": …}}`` (the pid, because a launcher may stand in between) and from then on, every
 two seconds, ``{"alive": {}}``. Answers each request::
 
-    {"suggest": {"sequences": {"t1c": PATH, …}, "annotation": PATH or null, "model": FOLDER or null, "out": FOLDER}}
+    {"suggest": {"sequences": {"t1c": PATH, …}, "annotation": PATH or null, "model": FOLDER or null, "out": FOLDER, …}}
     {"export": {"sequences": {"t1c": PATH, …}, "work": FOLDER, "dataset": FOLDER, …}}    (see ExportRequest)
 
 with any number of ``{"progress": {"what": …, "part": 0…1}}`` and one ``{"done": {"out": FOLDER}}``, or
@@ -26,9 +26,9 @@ from functools import lru_cache
 from pathlib import Path
 from queue import Queue
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from . import __version__, runtime
 from .annotation import Annotation, read_annotation
@@ -36,6 +36,7 @@ from .dataset.export import export_reading
 from .dataset.pseudonyms import read_key
 from .dataset.work import reading_of_work
 from .errors import InputError
+from .marks import Mark, crossed, rasterise
 from .model import find_model, load_card, load_model
 from .predict import Predictor, RememberingPredictor
 from .reading import read_study
@@ -55,6 +56,7 @@ class SuggestRequest(BaseModel):
     sequences: dict[str, Path]
     annotation: Path | None = None
     labels: tuple[str, ...] = ()
+    marks: list[Annotated[Mark, Field(discriminator="kind")]] = []
     model: str | None = None
     out: Path
 
@@ -113,6 +115,11 @@ def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) ->
         annotation = Annotation.empty(study.reference.geometry)
         if request.annotation:
             annotation = read_annotation(request.annotation, study.reference, request.labels)
+        for mark in crossed(request.marks):  # what is marked is annotated, too
+            with suppress(ValueError):  # without size, or outside: nothing is marked by it
+                region = rasterise(mark, study.reference.geometry)
+                if region:
+                    annotation.mask[region.box] |= region.mask
         # every candidate: Slicer moves the threshold over them
         write_candidates(suggest(predictor, study, annotation, threshold=0.0, progress=progress), folder)
     return {"out": str(request.out)}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from lopsided import worker
+from lopsided.marks import Point
 from lopsided.model import load_card
 from lopsided.volume import Volume, to_sitk
 from lopsided.writing import write_image
@@ -77,3 +79,22 @@ def test_what_fails_in_a_search_is_not_laid_to_the_request(
     monkeypatch.setattr(worker, "_predictor", fail)
     assert ask(request_of(tmp_path, "result")) == {"error": sentence}
     assert "does not understand" in ask({"suggest": {}})["error"]
+
+
+def test_what_is_marked_is_not_suggested(ask: Ask, request_of: Callable[..., Any], model_folder: Path) -> None:
+    def search(out: str, marks: list[dict[str, Any]]) -> dict[str, Any]:
+        request = request_of(model_folder, out)
+        request["suggest"]["marks"] = marks
+        answer = ask(request)
+        found: dict[str, Any] = json.loads(
+            (Path(answer["done"]["out"]) / "candidates.json").read_text(encoding="utf-8")
+        )
+        return found
+
+    before = search("before", [])
+    first = before["candidates"][0]
+    outside = Point((900.0, 0.0, 0.0), 5.0)
+    marks = [asdict(mark) for mark in (Point(tuple(first["centroid_lps"]), 12.0), outside)]
+    after = search("after", marks)
+    assert first["centroid_lps"] not in [c["centroid_lps"] for c in after["candidates"]]
+    assert len(after["recognised"]) > len(before["recognised"])

@@ -22,7 +22,7 @@ def say(**message: object) -> None:
     print(json.dumps(message), flush=True)
 
 
-def suggest(sequences: dict[str, str], annotation: str | None, model: str | None, out: str, labels: tuple = ()) -> None:
+def suggest(sequences: dict[str, str], annotation: str | None, model: str | None, out: str, **_: object) -> None:
     """Two cubes of 3 x 3 x 3 voxels, on the reference's grid."""
     reference = sitk.ReadImage(sequences["t1c"])
     assert model is None

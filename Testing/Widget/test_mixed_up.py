@@ -270,3 +270,15 @@ def test_the_systems_temporary_folder_may_be_gone(
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     search(panel)
     assert panel.ui.statusLabel.text == "Suggested lesions: 2"
+
+
+def test_a_search_is_told_what_is_marked(panel: Any, worker: Any, volume: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each marked lesion would be suggested, accepted, and be two."""
+    asked: list[dict[str, Any]] = []
+    send = worker.send
+    monkeypatch.setattr(worker, "send", lambda request, told: (asked.append(request), send(request, told)))
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    panel.marksPanel.marks.add(Point((4, 15, 8), 12))
+    search(panel)
+    [mark] = asked[0]["suggest"]["marks"]
+    assert (mark["kind"], mark["diameter_mm"]) == ("point", 12)
