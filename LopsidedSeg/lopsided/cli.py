@@ -28,7 +28,7 @@ from .errors import InputError
 from .model import SEQUENCES, bundled_models, find_model, load_card, load_model
 from .reading import read_study
 from .resources import resource_folder
-from .results import REPORT, all_or_nothing, write_results
+from .results import REPORT, all_or_nothing, record, write_results
 from .suggest import Suggestions, suggest
 from .wording import DISCLAIMER, percent
 
@@ -258,15 +258,15 @@ def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) 
     if annotation.left_out:
         out_console.print(f"Labels left out: {', '.join(annotation.left_out)}", highlight=False)
     table = Table("rank", "confidence", "longest diameter", "volume", "R, A, S (mm)", "to nearest annotated")
-    for c in suggestions.shown:
-        left, posterior, superior = c.centroid_lps
+    for c in record(suggestions).candidates:
+        right, anterior, superior = c.centroid_ras
         table.add_row(
             str(c.rank),
             percent(c.confidence),
             f"{c.longest_diameter_mm:.1f} mm",
             f"{c.volume_mm3:.0f} mm³",
-            f"{-left:.1f}, {-posterior:.1f}, {superior:.1f}",
-            "–" if c.distance_mm is None else f"{c.distance_mm:.1f} mm",
+            f"{right:.1f}, {anterior:.1f}, {superior:.1f}",
+            "–" if c.distance_to_annotated_mm is None else f"{c.distance_to_annotated_mm:.0f} mm",
         )
     found = f"{len(suggestions.shown)} suggested, {len(suggestions.found.annotated)} found in what is annotated already"
     nothing = Text.assemble(("Nothing to suggest", "bold"), " at this threshold.")

@@ -135,8 +135,8 @@ def write_results(suggestions: Suggestions, folder: Path) -> None:
 
 def write_candidates(suggestions: Suggestions, folder: Path) -> None:
     """``candidates.json``, and the candidates as segments; raises as :func:`write_results`."""
-    text = record(suggestions).model_dump_json(indent=2)
-    (folder / CANDIDATES).write_text(text + "\n", encoding="utf-8")
+    found = record(suggestions)
+    (folder / CANDIDATES).write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
     segments = [
         Segment(
             identifier=segment_id(c.rank),
@@ -145,7 +145,7 @@ def write_candidates(suggestions: Suggestions, folder: Path) -> None:
             colour=_COLOURS[n % len(_COLOURS)],
             tags={"LopsidedSeg.Confidence": f"{c.confidence:.4f}", "LopsidedSeg.Model": suggestions.card.digest},
         )
-        for n, c in enumerate(suggestions.shown)
+        for n, c in enumerate(found.candidates)
     ]
     geometry = suggestions.study.reference.geometry
     write_image(segmentation_image(_labels(suggestions), geometry, segments), folder / SEGMENTS)

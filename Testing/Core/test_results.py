@@ -5,13 +5,14 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.annotation import Annotation, read_annotation
-from lopsided.candidates import find_candidates
+from lopsided.candidates import Found, find_candidates
 from lopsided.cli import say_found
 from lopsided.errors import InputError
 from lopsided.model import Model
@@ -122,6 +123,23 @@ def test_the_terminal_says_names_as_they_are(suggestions: Suggestions, capsys: p
     printed = " ".join(capsys.readouterr().out.split())
     for name in ("met [left]", "old [/2019]", "old [bold]", "study [1]"):
         assert name in printed
+
+
+def test_numbers_are_the_same_everywhere(
+    suggestions: Suggestions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """3.446 is 3.45 in the record, and so 3.5 on the page, not 3.4."""
+    first = replace(suggestions.found.missed[0], longest_diameter_mm=3.446, centroid_lps=(-1.446, -2.446, 3.446))
+    edge = replace(suggestions, found=Found((first,), ()))
+    say_found(edge, tmp_path, 1.0, "cpu")
+    write_results(edge, tmp_path)
+    write_report(edge, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    segments = sitk.ReadImage(str(tmp_path / "suggestions.seg.nrrd"))
+    for said in (capsys.readouterr().out, page, segments.GetMetaData("Segment0_Name")):
+        assert "3.5 mm" in said
+        assert "3.4 mm" not in said
+        assert "1.4, 2.4, 3.4" not in said
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
