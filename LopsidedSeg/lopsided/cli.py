@@ -257,6 +257,9 @@ def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) 
         out_console.print(f"Taken as annotated lesions: {listed}", highlight=False)
     if annotation.left_out:
         out_console.print(f"Labels left out: {', '.join(annotation.left_out)}", highlight=False)
+    if suggestions.unused:
+        unused = ", ".join(SEQUENCES[name] for name in suggestions.unused)
+        out_console.print(f"Not used by this model: {unused}", highlight=False)
     table = Table("rank", "confidence", "longest diameter", "volume", "R, A, S (mm)", "to nearest annotated")
     for c in record(suggestions).candidates:
         right, anterior, superior = c.centroid_ras

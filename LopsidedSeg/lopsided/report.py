@@ -40,6 +40,7 @@ def write_report(suggestions: Suggestions, folder: Path) -> None:
         views=views,
         expected=points[-1] if points else None,
         sequences=SEQUENCES,
+        unused=suggestions.unused,
         disclaimer=DISCLAIMER,
         version=__version__,
     )

@@ -32,6 +32,12 @@ class Suggestions:
         """The candidates to look at, the most confident first."""
         return above(self.found.missed, self.threshold)
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Sequences of the study that the model does not look at."""
+        used = {sequence.name for sequence in self.card.input.sequences}
+        return tuple(name for name in self.study.others if name not in used)
+
 
 def suggest(
     predictor: Predictor,

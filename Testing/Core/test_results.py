@@ -15,7 +15,7 @@ from lopsided.annotation import Annotation, read_annotation
 from lopsided.candidates import Found, find_candidates
 from lopsided.cli import say_found
 from lopsided.errors import InputError
-from lopsided.model import Model
+from lopsided.model import InputSequence, Model
 from lopsided.report import write_report
 from lopsided.results import SuggestionsRecord, all_or_nothing, write_results
 from lopsided.study import Study
@@ -123,6 +123,25 @@ def test_the_terminal_says_names_as_they_are(suggestions: Suggestions, capsys: p
     printed = " ".join(capsys.readouterr().out.split())
     for name in ("met [left]", "old [/2019]", "old [bold]", "study [1]"):
         assert name in printed
+
+
+def test_sequences_that_the_model_does_not_look_at_are_said(
+    suggestions: Suggestions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = suggestions.study.reference
+    only_t1c = suggestions.card.input.model_copy(update={"sequences": (InputSequence(name="t1c", required=True),)})
+    more = replace(
+        suggestions,
+        study=Study(reference, {"t2": replace(reference, name="t2.nii")}),
+        card=suggestions.card.model_copy(update={"input": only_t1c}),
+    )
+    for one, said in ((suggestions, False), (more, True)):
+        say_found(one, tmp_path, 1.0, "cpu")
+        assert ("Not used by this model: T2" in capsys.readouterr().out) is said
+        write_report(one, tmp_path)
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert ("T2: t2.nii (not used by this model)" in page) is said
+        assert page.count("not used by this model") == said
 
 
 def test_numbers_are_the_same_everywhere(
