@@ -196,7 +196,12 @@ class CaseWork:
         result, before = (json.loads(node.GetAttribute(RESULT_ATTRIBUTE)) for node in (found, earlier))
         again = _overlapping(earlier, decided, found)
         last = max(c["rank"] for c in before["candidates"])
-        sources = [(c, c["rank"], earlier) for c in before["candidates"] if segment_id(c["rank"]) in decided]
+        found_by, digest = before["model"]["digest"], result["model"]["digest"]
+        kept = [c for c in before["candidates"] if segment_id(c["rank"]) in decided]
+        for candidate in kept:
+            model = candidate.get("model") or found_by
+            candidate["model"] = None if model == digest else model
+        sources = [(c, c["rank"], earlier) for c in kept]
         sources += [(c, last + c["rank"], found) for c in result["candidates"] if segment_id(c["rank"]) not in again]
         sources.sort(key=lambda source: source[0]["confidence"], reverse=True)
         result["candidates"] = [{**c, "rank": rank, "label": rank} for c, rank, _source in sources]

@@ -232,7 +232,7 @@ class Review:
                 slicer.vtkSegment.GetTerminologyEntryTagName(): entry,
                 SUGGESTION_TAG: candidate,
                 "LopsidedSeg.Confidence": f"{found['confidence']:.4f}",
-                "LopsidedSeg.Model": self.result["model"]["digest"],
+                "LopsidedSeg.Model": found.get("model") or self.result["model"]["digest"],
                 "LopsidedSeg.Reader": self._session.reader,
             }
             kind = _("Metastasis") if entry == METASTASIS else terminologyName(entry)

@@ -54,6 +54,9 @@ class CandidateRecord(_Record):
     distance_to_annotated_mm: float | None = Field(
         ge=0, description="between nearest voxel centres; null where nothing is annotated"
     )
+    model: str | None = Field(
+        default=None, description="digest of the model that found it, where an earlier search by another one did"
+    )
 
 
 class ModelRecord(_Record):

@@ -44,7 +44,7 @@ def suggested(geometry: Geometry, folder: Path) -> dict[str, str]:
     sitk.WriteImage(image, str(folder / "suggestions.seg.nrrd"))
     sizes = {"peak_probability": 0.9, "volume_mm3": 9, "longest_diameter_mm": 3, "distance_to_annotated_mm": None}
     places = {"centroid_lps": [0, 0, 0], "centroid_ras": [0, 0, 0]}
-    record = {
+    record: dict[str, Any] = {
         "software": "x",
         "notice": "x",
         "created": "x",
@@ -58,6 +58,7 @@ def suggested(geometry: Geometry, folder: Path) -> dict[str, str]:
         "margin_mm": 2,
         "candidates": [{"rank": n, "label": n, "confidence": 1 - n / 5, **sizes, **places} for n in (1, 2)],
     }
+    record["candidates"][1]["model"] = "e" * 64  # an earlier search found it
     session = ReviewSession(["Suggestion_1", "Suggestion_2"], "Dr. Ray", {})
     session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.3)
     session.decide("Suggestion_2", Status.REJECTED, threshold=0.3)
@@ -104,6 +105,7 @@ def test_all_that_is_kept_is_read(scan: Volume, tmp_path: Path) -> None:
         "Suggestion_2": "rejected",
     }
     assert (reading.reader, reading.whole_case, reading.model) == ("Dr. Ray", True, "f" * 64)
+    assert [d.model for d in reading.decisions] == [None, "e" * 64]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from lopsided.wording import METASTASIS
 from LopsidedSegLib.CaseWork import CaseWork
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
-from LopsidedSegLib.Scene import Scene
-from suggestions import ONE, TWO, add_reference, add_suggestions
+from LopsidedSegLib.Scene import RESULT_ATTRIBUTE, Scene
+from suggestions import DIGEST, ONE, TWO, add_reference, add_suggestions
 
 
 @dataclass
@@ -172,6 +172,33 @@ def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp
     again = parameters()
     work.open(again)
     assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
+
+
+def test_what_was_decided_on_another_models_suggestions_is_exported_as_that_models(
+    work: CaseWork, tmp_path: Path
+) -> None:
+    """The model was trained again between two searches of the case."""
+    chosen = parameters()
+    work.open(chosen)
+    found = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        found.append(add_suggestions(chosen.reference, tmp_path / str(number)))
+    result = json.loads(found[0].GetAttribute(RESULT_ATTRIBUTE))
+    result["model"]["digest"] = "e" * 64
+    found[0].SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
+    work.goOn(found[0])
+    Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
+    work.goOn(found[1])
+    joined = json.loads(chosen.suggestions.GetAttribute(RESULT_ATTRIBUTE))
+    assert joined["model"]["digest"] == DIGEST
+    assert {c["rank"]: c.get("model") for c in joined["candidates"]} == {1: "e" * 64, 5: None, 6: None}
+    review = Review(chosen.suggestions, Scene(), Settings())
+    review.decide(ONE, Status.ACCEPTED, chosen.annotation)
+    segment = chosen.annotation.GetSegmentation().GetSegment(review.place(ONE)[1])
+    model = vtk.reference("")
+    segment.GetTag("LopsidedSeg.Model", model)
+    assert str(model) == "e" * 64
 
 
 def test_undo_after_opening_again_takes_out_of_the_annotation_that_was_accepted_into(

@@ -68,6 +68,7 @@ class Decision:
     confidence: float
     region: Region
     time: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)

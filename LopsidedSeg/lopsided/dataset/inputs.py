@@ -191,7 +191,7 @@ def _decided(record: SuggestionsRecord, session: ReviewSession, path: Path, refe
             continue
         status = session.opinion(name).status
         time = times.get(name) if status is not Status.PENDING else None
-        yield Decision(name, status.value, candidate.confidence, region_of(mask), time)
+        yield Decision(name, status.value, candidate.confidence, region_of(mask), time, candidate.model)
 
 
 def _of_review(drawn: Iterable[Lesion], accepted: list[Decision]) -> Iterable[Lesion]:

@@ -53,6 +53,7 @@ class SuggestionRecord(_Record):
     confidence: float = Field(ge=0, le=1)
     time: str | None = Field(default=None, description="of the decision, ISO 8601, UTC")
     region: RegionRecord | None = Field(default=None, description="of a rejected or uncertain one")
+    model: str | None = Field(default=None, description="digest of the model that made it, where not the reading's")
 
 
 class ReadingRecord(_Record):
