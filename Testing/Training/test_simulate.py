@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.errors import InputError
+from lopsided_training import contact
 from lopsided_training.anatomy import from_image, from_label_map, mni152
 from lopsided_training.contact import contact_sheet
 from lopsided_training.dataset import read_dataset
@@ -99,6 +100,25 @@ def test_a_dataset_is_nnunets_layout_with_trust(dataset: Path) -> None:
     described = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     assert described["numTraining"] == 3
     assert described["file_ending"] == ".nii.gz"
+
+
+def test_a_contact_sheet_shows_one_place_in_every_sequence(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a stack is longer or shorter than the reference's, too, and nothing where it does not reach."""
+    case = read_dataset(dataset)[0]
+    whole = sitk.ReadImage(str(case.images["t2"]))
+    middle = int((case.truth(case.study().reference).array > 0).sum(axis=(1, 2)).argmax())
+    shown: dict[str, np.ndarray] = {}
+    monkeypatch.setattr(contact, "_show", lambda axes, picture, mask, title: shown.update({title: picture}))
+    for first, last in ((0, whole.GetDepth()), (middle - 3, middle + 20), (middle + 3, middle + 20)):
+        shown.clear()
+        sitk.WriteImage(whole[:, :, first:last], str(tmp_path / "t2.nii.gz"))
+        contact_sheet([replace(case, images={**case.images, "t2": tmp_path / "t2.nii.gz"})], tmp_path / "sheet.png")
+        if first > middle:
+            assert "t2" not in shown
+        else:
+            assert np.array_equal(np.sort(shown["t2"].ravel()), np.sort(sitk.GetArrayFromImage(whole)[middle].ravel()))
 
 
 def test_a_contact_sheet_shows_every_case(dataset: Path, tmp_path: Path) -> None:

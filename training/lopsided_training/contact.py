@@ -35,14 +35,13 @@ def contact_sheet(cases: list[Case], out: Path, *, outlines: bool = True) -> Non
         truth = oriented(Volume(case.truth(study.reference).array.astype(np.uint8), study.reference.geometry)).array > 0
         _, lesions = lesions_of(truth)
         middle = int(truth.sum(axis=(1, 2)).argmax()) if lesions else truth.shape[0] // 2
-        height = (middle + 0.5) / truth.shape[0]
+        point = reference.geometry.physical(np.array([middle, *(np.array(truth.shape[1:]) - 1) / 2]))
         for cell, name in zip(row, SEQUENCES, strict=False):
             volume = study.sequence(name)
-            if volume is None:
-                _off(cell, f"no {name}")
+            picture = None if volume is None else slice_at(volume, point)
+            if picture is None:
+                _off(cell, f"no {name}" if volume is None else f"no {name} at this height")
                 continue
-            array = oriented(volume).array
-            picture = array[min(int(height * len(array)), len(array) - 1)]
             mask = truth[middle] if outlines and name == "t1c" else None
             _show(cell, picture, mask, f"{case.name}\n{name}" if name == "t1c" else name)
         by_size = sorted(lesions, key=lambda lesion: lesion.mask.sum())
@@ -57,6 +56,13 @@ def contact_sheet(cases: list[Case], out: Path, *, outlines: bool = True) -> Non
             diameter = sphere_diameter(chosen[number].mask.sum() * reference.geometry.voxel_volume)
             _show(cell, reference.array[around], truth[around] if outlines else None, f"{diameter:.1f} mm")
     figure.savefig(out, dpi=80)
+
+
+def slice_at(volume: Volume, point: np.ndarray) -> np.ndarray | None:
+    """The axial slice (j, i), or nearest to it, that a point (LPS, mm) lies in; None where there is none."""
+    turned = oriented(volume)
+    k = round(float(turned.geometry.index(point)[0]))
+    return turned.array[k] if 0 <= k < len(turned.array) else None
 
 
 def _show(axes: Axes, picture: np.ndarray, mask: np.ndarray | None, title: str) -> None:
