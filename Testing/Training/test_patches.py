@@ -1,15 +1,22 @@
 """Patches and their augmentation."""
 
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
+from lopsided.dataset.records import ANNOTATED, NEGATIVE, NOT_LOOKED_AT
+from lopsided.volume import Geometry, Volume
 from lopsided_training.augment import Change, ChannelChange, changed, draw_change, mirrored
-from lopsided_training.config import PatchConfig
+from lopsided_training.config import FitConfig, PatchConfig
+from lopsided_training.dataset import read_dataset
+from lopsided_training.filled import fillings
 from lopsided_training.matching import sphere_diameter
 from lopsided_training.paste import paste, shrunk
-from lopsided_training.patches import PreparedCase, centres_of, draw, emphasis
+from lopsided_training.patches import PreparedCase, centres_of, draw, emphasis, prepare
 from scipy import ndimage
 
 
@@ -151,3 +158,46 @@ def test_small_lesions_weigh_more() -> None:
     assert batch.emphasis is not None
     assert torch.equal(batch.emphasis > 1, batch.labels), "as they lie after mirroring"
     assert draw(cases[:1], config.model_copy(update={"small": 0.0}), 1, np.random.default_rng(0)).emphasis is None
+
+
+@pytest.mark.parametrize("scale", [1.25, 1.0, 0.65])
+def test_no_lesion_falls_between_the_networks_voxels(
+    dataset: Path, tmp_path: Path, small: FitConfig, scale: float
+) -> None:
+    """A lesion of one voxel is in the label, and no voxel that somebody marked or left out becomes a trusted negative."""
+    case = read_dataset(dataset)[0]
+    image = sitk.ReadImage(str(case.label))
+    labels = np.zeros(image.GetSize()[::-1], np.uint8)
+    middle = np.array(labels.shape) // 2
+    marked = np.array(list(product((-11, -4, 3, 10), repeat=3))) + middle
+    left_out = np.array(list(product((-8, -1, 6), repeat=3))) + middle
+    labels[tuple(marked.T)] = 1
+    trust = np.where(labels, ANNOTATED, NEGATIVE).astype(np.uint8)
+    trust[tuple(left_out.T)] = NOT_LOOKED_AT
+    for name, array in (("label", labels), ("trust", trust)):
+        written = sitk.GetImageFromArray(array)
+        written.CopyInformation(image)
+        sitk.WriteImage(written, str(tmp_path / f"{name}.nii.gz"))
+    case = replace(case, label=tmp_path / "label.nii.gz", trust=tmp_path / "trust.nii.gz")
+    (seen,) = prepare([case], small.model_copy(update={"scales": (scale,)}), tmp_path / "cache")
+    assert len(seen.centres) == len(centres_of(seen.lesion)) == len(marked)
+    assert seen.lesion.sum() == len(marked) * max(1, round(1 / scale**3))
+    assert 0.9 < seen.trusted.mean() < 1
+    between = np.diff(np.unique(np.round(seen.centres, 3), axis=0)[:, 0]).max()
+    assert between == pytest.approx(7 / scale, abs=1.2)
+    assert len(centres_of(~seen.trusted)) >= len(marked) + len(left_out)
+
+
+def test_a_lesion_keeps_its_volume_and_lesions_that_are_apart_are_counted_apart() -> None:
+    mask = np.zeros((24, 24, 24), bool)
+    mask[4:7, 4:7, 4:7] = mask[4:7, 4:7, 8:11] = True  # a voxel between them
+    mask[15, 15, 15] = mask[16, 16, 16] = True  # one, by a corner
+    scan = Geometry((24, 24, 24), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    for side in (0.4, 0.65, 0.9, 1.25, 2.0):
+        size = round(24 / side)
+        grid = Geometry((size, size, size), (side, side, side), (0.2, 0.1, 0.3), scan.direction)
+        found = list(fillings(Volume(mask, scan), grid))
+        assert [int(own.sum()) for _, _, own in found] == [max(1, round(n / side**3)) for n in (27, 27, 2)]
+        assert all(part[own].min() >= part[~own].max() for _, part, own in found)
+    beyond = replace(scan, size=(6, 6, 6))
+    assert [own.sum() > 0 for _, _, own in fillings(Volume(mask, scan), beyond)] == [True, False, False]

@@ -24,17 +24,21 @@ from lopsided.model import InputSpec
 from lopsided.regions import region_of
 from lopsided.resampling import resample
 from lopsided.study import network_inputs, searched_voxels
+from lopsided.volume import Geometry, Volume
 from scipy import ndimage
 
+from . import filled
 from .augment import Change, changed, draw_change, mirrored
 from .config import FitConfig, PatchConfig
 from .dataset import Case
+from .filled import fillings
 from .matching import lesions_of, sphere_diameter
 from .paste import paste, shrunk
 
 _BRIGHT = 2.0  # of the units that lopsided.intensity gives
 _USUAL_MM, _MOST = 5.5, 4.0  # a lesion of this size weighs as much as any; the smallest at most four times that
 _EVERY = 3  # voxels: places enough
+_TOUCHED = 0.1  # of a voxel filled: a straight edge fills so much of the voxel that it touches
 _LAST = "centres.npy"  # of a case's files, so that where it is the others are whole
 
 
@@ -143,8 +147,8 @@ def _version(case: Case, spec: InputSpec, scale: float, stride: int) -> str:
 @cache
 def _code() -> bytes:
     """Of all that is done to a case, the weights of the network that finds its brain included."""
-    code = (Path(str(module.__file__)).read_bytes() for module in (brain, intensity, resampling, study, volume))
-    return b"".join(code) + brain.weights_file().read_bytes()
+    files = [__file__, *(module.__file__ for module in (brain, filled, intensity, resampling, study, volume))]
+    return b"".join(Path(str(file)).read_bytes() for file in [*files, brain.weights_file()])
 
 
 def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> int:
@@ -154,13 +158,16 @@ def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> in
     truth, trust = case.truth(study.reference), case.trusted(study.reference)
     voxels = searched_voxels(study, spec, (scale,))
     (seen,) = network_inputs(study, spec, voxels, stride, find_brain(study.reference))
-    lesion = resample(replace(truth, array=truth.array.astype(np.uint8)), seen.geometry, nearest=True).array > 0
+    lesion, centres = _lesions(truth, seen.geometry)
     trusted = np.zeros(lesion.shape, bool)
     if trust:
         trusted = resample(trust, seen.geometry, nearest=True).array == NEGATIVE
+        unsure = replace(trust, array=truth.array | (trust.array != NEGATIVE))
+        for box, covered, own in fillings(unsure, seen.geometry):
+            trusted[box] &= ~own & (covered < _TOUCHED)
     image = seen.array.astype(np.float16)
     voxel = np.array(seen.geometry.spacing)
-    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": voxel, "centres": centres_of(lesion)}
+    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": voxel, "centres": centres}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
@@ -170,6 +177,16 @@ def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> in
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); free some space, or give --cache")
     return sum(array.nbytes for array in arrays.values())
+
+
+def _lesions(truth: Volume, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Bool (k, j, i) on ``grid``, and the centres there (lesion, 3), k, j, i, of the lesions of a bool mask."""
+    lesion, centres = np.zeros(grid.shape, bool), []
+    for box, _, own in fillings(truth, grid):
+        lesion[box] |= own
+        if own.any():
+            centres.append(np.argwhere(own).mean(0) + [s.start for s in box])
+    return lesion, np.reshape(centres, (-1, 3))
 
 
 def draw(cases: list[PreparedCase], config: PatchConfig, number: int, rng: np.random.Generator) -> Batch:
