@@ -164,7 +164,7 @@ class ReviewSession:
             for event in content["events"]:
                 session._replay(Event(**event))
         except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"not a review ({error!r})") from None
+            raise ValueError(f"not a review ({type(error).__name__}: {str(error)[:80]})") from None
         return session
 
     def _header(self) -> dict[str, Any]:

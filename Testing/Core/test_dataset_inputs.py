@@ -157,6 +157,14 @@ def test_what_is_no_mark_is_said(scan: Volume, tmp_path: Path, content: dict[str
     assert "InputError" not in str(raised.value), "one sentence, not one in another"
 
 
+def test_what_is_no_file_of_marks_is_said_in_few_words(tmp_path: Path) -> None:
+    (tmp_path / "t1c.nii.gz").write_bytes(bytes(range(256)) * 9)
+    for name, sentence in (("t1c.nii.gz", "is no Slicer markups file"), ("none.mrk.json", "No such file .*; check")):
+        with pytest.raises(InputError, match=sentence) as raised:
+            read_markups(tmp_path / name)
+        assert len(str(raised.value)) < len(str(tmp_path)) + 100
+
+
 def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) -> None:
     """An outlined lesion, a coarse mark, and a review with an accepted, a rejected and an undecided suggestion."""
     image = write(scan, tmp_path / "t1c.nii.gz")

@@ -225,11 +225,17 @@ def test_the_time_of_a_review_is_that_of_reading_and_not_of_the_night_between() 
 
 @pytest.mark.parametrize(
     "content",
-    [{}, {"header": None, "events": []}, {"header": {"format_version": 2}, "events": []}],
+    [
+        {},
+        {"header": None, "events": []},
+        {"header": {"format_version": 2}, "events": []},
+        {"header": new_session().to_json()["header"], "events": [{"data " * 1000: 0}]},
+    ],
 )
 def test_what_is_not_a_review_is_said_to_be_none(content: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="review"):
+    with pytest.raises(ValueError, match="review") as raised:
         ReviewSession.from_json(content)
+    assert len(str(raised.value)) < 120
 
 
 def test_nothing_but_python_is_needed() -> None:

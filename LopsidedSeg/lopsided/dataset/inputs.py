@@ -108,8 +108,10 @@ def _read_markups(path: Path) -> Iterable[Mark]:
                 raise InputError(f"{path}: a {markup['type']} is no mark of a lesion; use points, lines and ROIs")
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is no Slicer markups file that can be read ({error!r}); save it again") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: is no Slicer markups file (.mrk.json); save the markups from Slicer again") from None
 
 
 def read_reading(
