@@ -83,6 +83,21 @@ def test_each_kind_has_the_volume_that_it_is_drawn_with(
     assert measure(region, geometry).volume_mm3 == pytest.approx(volume, rel=error)
 
 
+@pytest.mark.parametrize("slice_mm", [3.0, 5.0])
+@pytest.mark.parametrize("beside", [0.0, 0.25, 0.5])
+def test_in_thick_slices_a_mark_keeps_its_volume(slice_mm: float, beside: float) -> None:
+    """Wherever it is between them, and a larger one is never smaller."""
+    geometry = Geometry((40, 40, 12), (0.5, 0.5, slice_mm), (0, 0, 0), IDENTITY)
+    centre = (9.6, 9.7, (5 + beside) * slice_mm)
+    sizes = []
+    for diameter in (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0):
+        region = rasterise(Point(centre, diameter), geometry)
+        assert region is not None
+        sizes.append(measure(region, geometry).volume_mm3)
+        assert sizes[-1] == pytest.approx(np.pi / 6 * diameter**3, rel=0.25)
+    assert sizes == sorted(sizes)
+
+
 def test_a_turned_ellipsoid_lies_along_its_axes() -> None:
     geometry = Geometry((80, 80, 80), (0.5, 0.5, 0.5), (-20, -20, -20), IDENTITY)
     h = 0.5**0.5
