@@ -87,6 +87,27 @@ def test_mni152_and_real_images_are_backgrounds(tmp_path: Path) -> None:
     assert list(rendered.images) == ["t1c"]
 
 
+def test_a_real_image_is_blurred_by_what_its_lesions_are_made_brighter_for(label_map: Path, tmp_path: Path) -> None:
+    """Both by the blur in the record, which is less than on a label map; or small lesions would be too bright."""
+    real = (100.0 * (from_label_map(label_map).depth > 0)).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(real), str(tmp_path / "real.nii.gz"))
+    anatomy = from_image(tmp_path / "real.nii.gz")
+    assert sample(anatomy, 1, one_protocol=True).acquisitions["t1c"].blur_mm == pytest.approx(0.3 * 0.5)
+    assert max(sample(anatomy, seed).acquisitions["t1c"].blur_mm for seed in range(20)) < 0.3
+    record = next(r for r in (sample(anatomy, s, one_protocol=True, mean_lesions=9) for s in range(9)) if r.lesions)
+    sharp, blurred = (
+        render(
+            anatomy,
+            replace(record, acquisitions={"t1c": replace(record.acquisitions["t1c"], noise=0, bias=0, blur_mm=blur)}),
+        ).images["t1c"]
+        for blur in (0.0, 0.8)
+    )
+    inside = anatomy.depth > 6
+    expected = ndimage.gaussian_filter(sharp.astype(np.float32), 0.8)
+    assert np.abs(blurred - expected)[inside].max() < 2
+    assert np.abs(blurred - sharp.astype(float))[inside].max() > 20
+
+
 def test_a_dataset_is_nnunets_layout_with_trust(dataset: Path) -> None:
     cases = read_dataset(dataset)
     assert len(cases) == 3

@@ -28,6 +28,7 @@ TISSUE_SIGNAL = {
 _MEDIAN_MM, _SIGMA, _SMALLEST_MM, _LARGEST_MM = 5.5, 0.65, 2.0, 40.0
 _SMALL_MM = 4.0
 _LEFT = 0.4  # at least, of a lesion's contrast after blur: enhancement has its limits
+_REAL_BLUR = 0.3  # of what is drawn: a real image is blurred already
 _GAP_MM = 3.0  # between two lesions, so that each is one connected component
 
 
@@ -134,7 +135,7 @@ def sample(
     bright_blood = bool(rng.random() < 0.75) or one_protocol
     acquisitions = {name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences}
     if one_protocol:
-        acquisitions = {name: _usual(how, anatomy, rng, name) for name, how in acquisitions.items()}
+        acquisitions = {name: _applied(_usual(how, anatomy, rng, name), anatomy) for name, how in acquisitions.items()}
         lesions = tuple(_as_seen(lesion, acquisitions["t1c"], 1.0) for lesion in lesions)
     record = StudyRecord(
         anatomy=anatomy.name,
@@ -151,7 +152,7 @@ def sample(
 
 def _of_many_scanners(record: StudyRecord, anatomy: Anatomy, rng: np.random.Generator) -> StudyRecord:
     """With all that makes studies hard: coarse voxels, motion, sulcal vessels, cavities, faint and jagged lesions."""
-    acquisitions = {name: _poorer(how, name, rng) for name, how in record.acquisitions.items()}
+    acquisitions = {name: _applied(_poorer(how, name, rng), anatomy) for name, how in record.acquisitions.items()}
     holes = int(rng.integers(1, 3)) if rng.random() < 0.25 else 0
     inside = np.argwhere(anatomy.depth > 3)
     cavities = [
@@ -186,6 +187,11 @@ def _poorer(how: Acquisition, name: str, rng: np.random.Generator) -> Acquisitio
     if rng.random() < 0.15:
         how = replace(how, ghost=float(rng.uniform(0.02, 0.1)), ghost_shift=int(rng.integers(15, 80)))
     return how
+
+
+def _applied(how: Acquisition, anatomy: Anatomy) -> Acquisition:
+    """With the blur that this anatomy gets."""
+    return how if anatomy.image is None else replace(how, blur_mm=_REAL_BLUR * how.blur_mm)
 
 
 def _fainter(lesion: Lesion, rng: np.random.Generator) -> Lesion:

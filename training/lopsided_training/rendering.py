@@ -93,7 +93,7 @@ def _acquire(
 ) -> np.ndarray:
     """Blur, ghosts, bias field, slices, noise, skull-strip, and the scanner's gain; on ``grid`` (k, j, i)."""
     rng = np.random.default_rng(how.seed + 1)
-    signal = ndimage.gaussian_filter(signal, how.blur_mm if anatomy.image is None else 0.3 * how.blur_mm)
+    signal = ndimage.gaussian_filter(signal, how.blur_mm)
     if how.ghost:  # of motion, or of pulsing blood, along one axis
         signal = signal + how.ghost * np.roll(signal, how.ghost_shift, axis=1)
     signal *= np.exp(how.bias * smooth_noise(rng, signal.shape, 60.0))
