@@ -230,6 +230,32 @@ def test_a_key_is_made_once_and_read_again(tmp_path: Path) -> None:
         read_key(tmp_path / "not a key")
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links on this file system"])
+def test_a_full_disk_leaves_no_half_of_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", Mock(side_effect=PermissionError(1, "Operation not permitted")))
+    full = OSError(28, "No space left on device")
+    for outcomes in [[full], [None, full]][: 1 if links else 2]:
+        with monkeypatch.context() as patch, pytest.raises(InputError, match="No space left on device"):
+            patch.setattr(os, "fsync", Mock(side_effect=outcomes))
+            read_key(tmp_path / "a.key")
+        assert list(tmp_path.iterdir()) == []
+    first = read_key(tmp_path / "a.key").of("P", "a")
+    assert read_key(tmp_path / "a.key").of("P", "a") == first
+    assert [path.name for path in tmp_path.iterdir()] == ["a.key"]
+
+
+def test_a_key_that_another_program_makes_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def late(source: Path, target: Path) -> None:
+        target.write_text("00" * 32 + "\n", encoding="ascii")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    assert read_key(tmp_path / "a.key").of("P", "a") == Key(bytes(32)).of("P", "a")
+
+
 def _export_slowly(dataset: Path, study: Study, started: "multiprocessing.synchronize.Event") -> None:
     started.set()
     export(dataset, study, Reading(READER, (Lesion(cube(9, 9, 9)),)))

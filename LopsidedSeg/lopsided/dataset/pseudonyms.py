@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
@@ -32,15 +33,9 @@ def read_key(path: Path) -> Key:
         InputError: a file that is no key, or that cannot be read or written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
-        else:
-            secret = secrets.token_bytes(_BYTES)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secret.hex() + "\n")
+        if not path.exists():
+            _make(path)
+        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except OSError as error:
         raise InputError(f"{path}: no key can be kept here ({error.strerror}); choose another file") from None
     except ValueError:
@@ -48,3 +43,34 @@ def read_key(path: Path) -> Key:
     if len(secret) != _BYTES:
         raise InputError(f"{path}: is no key of pseudonyms; choose another file, and one is made")
     return Key(secret)
+
+
+def _make(path: Path) -> None:
+    """A new key, whole or not at all, for a full disk must not leave half of one; one that is made meanwhile stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = secrets.token_hex(_BYTES) + "\n"
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        _write_new(partial, text)
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        if not partial.exists():
+            raise
+        with suppress(FileExistsError):  # a file system without links
+            _write_new(path, text)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_new(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise
