@@ -89,7 +89,8 @@ def test_mni152_and_real_images_are_backgrounds(tmp_path: Path) -> None:
 
 def test_a_real_image_is_blurred_by_what_its_lesions_are_made_brighter_for(label_map: Path, tmp_path: Path) -> None:
     """Both by the blur in the record, which is less than on a label map; or small lesions would be too bright."""
-    real = (100.0 * (from_label_map(label_map).depth > 0)).astype(np.float32)
+    shells = from_label_map(label_map)
+    real = ((shells.depth > 0) * (80 + 20 * (shells.tissue == 1))).astype(np.float32)
     sitk.WriteImage(sitk.GetImageFromArray(real), str(tmp_path / "real.nii.gz"))
     anatomy = from_image(tmp_path / "real.nii.gz")
     assert sample(anatomy, 1, one_protocol=True).acquisitions["t1c"].blur_mm == pytest.approx(0.3 * 0.5)
