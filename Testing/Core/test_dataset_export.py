@@ -230,6 +230,12 @@ def test_a_key_is_made_once_and_read_again(tmp_path: Path) -> None:
         read_key(tmp_path / "not a key")
 
 
+@pytest.mark.parametrize("same", ["M\u00fcller", "Mu\u0308ller", " M\u00fcller\t"])
+def test_a_name_is_the_same_however_its_letters_are_put_together(same: str) -> None:
+    """As macOS and Windows write file names, and people fill cells."""
+    assert KEY.of("C", same, "MR 1") == KEY.of("C", "M\u00fcller", "MR 1 ") != KEY.of("C", "Muller", "MR 1")
+
+
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links on this file system"])
 def test_a_full_disk_leaves_no_half_of_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:

@@ -8,6 +8,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from unicodedata import normalize
 
 from ..errors import InputError
 
@@ -21,8 +22,11 @@ class Key:
         self._secret = secret
 
     def of(self, kind: str, *names: str) -> str:
-        """``kind`` is a letter in front, so that a reader is never taken for a patient."""
-        text = "\x1f".join((kind, *names)).encode()
+        """``kind`` is a letter in front, so that a reader is never taken for a patient.
+
+        Blanks around a name do not count, nor how a letter with an accent is put together, as no eye sees either.
+        """
+        text = "\x1f".join((kind, *(normalize("NFC", name.strip()) for name in names))).encode()
         return kind + hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:12].upper()
 
 
