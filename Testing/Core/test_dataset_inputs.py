@@ -321,6 +321,9 @@ def test_a_broken_case_is_named_and_the_others_go_on(scan: Volume, tmp_path: Pat
         ("t1c,whole_case\na,perhaps\n", "write yes or no"),
         ("t1c,case\na,x\nb,x\n", "x x is there twice"),
         ("t1c\n", "no cases here"),
+        ('t1c,case\na,x\n"b,y\nc,z\n', r"cases\.csv, line 3: is no line of a CSV"),
+        ('t1c,case\na,"x"y\n', "line 2: is no line of a CSV"),
+        ('t1c,"case\na,x\n', "line 1: is no line of a CSV"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, content: str, sentence: str) -> None:
@@ -336,6 +339,18 @@ def test_a_list_may_be_in_excels_utf8_but_not_in_a_code_page(tmp_path: Path) -> 
     path.write_text(content, encoding="cp1252")
     with pytest.raises(InputError, match=r"cases\.csv: is no text in UTF-8; save it as CSV in UTF-8"):
         find_cases(path)
+
+
+@pytest.mark.parametrize("make", [brats, bids, nnunet])
+def test_hidden_files_are_no_images(scan: Volume, tmp_path: Path, make: Callable[[Path, Volume], None]) -> None:
+    """As macOS leaves one beside each file on a shared drive, and deleted ones in a folder there."""
+    make(tmp_path, scan)
+    before = find_cases(tmp_path)
+    files = [path for path in tmp_path.rglob("*.nii.gz") if path.is_file()]
+    for path in files:
+        path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+    write(scan, tmp_path / ".Trashes" / "501" / "gone-t1c.nii.gz")
+    assert find_cases(tmp_path) == before
 
 
 def test_several_masks_of_one_image_are_refused(scan: Volume, tmp_path: Path) -> None:

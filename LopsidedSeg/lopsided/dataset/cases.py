@@ -37,7 +37,7 @@ def find_cases(source: Path) -> list[CaseFiles]:
     """The cases of a CSV file or of a folder, whose layout is recognised by what is in it.
 
     Raises:
-        InputError: nothing there that is known, a CSV without the columns it needs or not in UTF-8, a case twice, several
+        InputError: nothing there that is known, a CSV without the columns it needs, damaged or not in UTF-8, a case twice, several
             masks of one in BIDS, or nnU-Net's label ``ignore``.
     """
     if source.is_file():
@@ -66,31 +66,45 @@ def find_cases(source: Path) -> list[CaseFiles]:
 def _from_csv(path: Path) -> Iterator[CaseFiles]:
     """Paths are relative to the CSV's own folder. Only ``t1c`` is required; a case is its own patient if none is said."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        unknown = [name for name in rows.fieldnames or () if name not in COLUMNS]
-        if unknown or "t1c" not in (rows.fieldnames or ()):
-            raise InputError(f"{path}: has columns {', '.join(rows.fieldnames or ())}; known are {', '.join(COLUMNS)}")
-        for number, row in enumerate(rows, start=2):
-            if not row["t1c"]:
-                raise InputError(f"{path}, line {number}: no t1c; each case needs post-contrast T1")
-            whole = (row.get("whole_case") or "").strip().lower()
-            if whole not in _YES:
-                raise InputError(f"{path}, line {number}: whole_case is {whole!r}; write yes or no")
-            name = row.get("case") or _stem(Path(row["t1c"]))
-            yield CaseFiles(
-                patient=row.get("patient") or name,
-                case=name,
-                sequences={s: path.parent / row[s] for s in SEQUENCES if row.get(s)},
-                annotation=path.parent / row["annotation"] if row.get("annotation") else None,
-                labels=tuple((row.get("labels") or "").split()),
-                reader=row.get("reader") or "",
-                whole_case=_YES[whole],
-            )
+        rows = csv.DictReader(file, strict=True)
+        read = 0
+        try:
+            unknown = [name for name in rows.fieldnames or () if name not in COLUMNS]
+            if unknown or "t1c" not in (rows.fieldnames or ()):
+                raise InputError(
+                    f"{path}: has columns {', '.join(rows.fieldnames or ())}; known are {', '.join(COLUMNS)}"
+                )
+            read = rows.line_num
+            for row in rows:
+                yield _of_row(row, path, rows.line_num)
+                read = rows.line_num
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {read + 1}: is no line of a CSV ({error}); see to its quotation marks, and save the list again"
+            ) from None
+
+
+def _of_row(row: dict[str, str], path: Path, line: int) -> CaseFiles:
+    if not row["t1c"]:
+        raise InputError(f"{path}, line {line}: no t1c; each case needs post-contrast T1")
+    whole = (row.get("whole_case") or "").strip().lower()
+    if whole not in _YES:
+        raise InputError(f"{path}, line {line}: whole_case is {whole!r}; write yes or no")
+    name = row.get("case") or _stem(Path(row["t1c"]))
+    return CaseFiles(
+        patient=row.get("patient") or name,
+        case=name,
+        sequences={s: path.parent / row[s] for s in SEQUENCES if row.get(s)},
+        annotation=path.parent / row["annotation"] if row.get("annotation") else None,
+        labels=tuple((row.get("labels") or "").split()),
+        reader=row.get("reader") or "",
+        whole_case=_YES[whole],
+    )
 
 
 def _from_folders(folder: Path) -> Iterator[CaseFiles]:
     """``NAME-t1c.nii.gz`` and so on, as in BraTS; ``NAME-002`` is a time point of patient ``NAME``."""
-    for path in sorted(folder.rglob("*t1c.nii.gz")):
+    for path in _seen(folder, "**/*t1c.nii.gz"):
         start = path.name.removesuffix("t1c.nii.gz")
         files = {sequence: path.with_name(f"{start}{ending}.nii.gz") for ending, sequence in _BRATS.items()}
         name = start.rstrip("-_") or path.parent.name
@@ -105,10 +119,10 @@ def _from_folders(folder: Path) -> Iterator[CaseFiles]:
 
 def _from_bids(folder: Path) -> Iterator[CaseFiles]:
     """``sub-*[/ses-*]/anat``; post-contrast T1 has a ``ce-`` entity. Lesions: ``derivatives/**/*_mask`` or ``*_dseg``."""
-    for anat in sorted([*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")]):
+    for anat in sorted([*_seen(folder, "sub-*/anat"), *_seen(folder, "sub-*/ses-*/anat")]):
         entities = anat.relative_to(folder).parts[:-1]
         files: dict[str, Path] = {}
-        for path in sorted(anat.glob("*.nii*")):
+        for path in _seen(anat, "*.nii*"):
             suffix = _stem(path).rsplit("_", 1)[-1]
             contrast = "_ce-" in path.name
             sequence = {"T1w": "t1c" if contrast else "t1", "T2w": "t2", "FLAIR": "flair"}.get(suffix)
@@ -116,8 +130,8 @@ def _from_bids(folder: Path) -> Iterator[CaseFiles]:
                 files.setdefault(sequence, path)
         if "t1c" not in files:
             continue
-        derived = folder.glob("/".join(("derivatives/*", *entities, "anat", "*.nii*")))
-        masks = [path for path in sorted(derived) if _stem(path).endswith(("_mask", "_dseg"))]
+        derived = _seen(folder, "/".join(("derivatives/*", *entities, "anat", "*.nii*")))
+        masks = [path for path in derived if _stem(path).endswith(("_mask", "_dseg"))]
         lesions = [path for path in masks if "lesion" in path.name.lower() or "tumor" in path.name.lower()]
         chosen = lesions or [path for path in masks if path.name.rsplit("_", 1)[-1].startswith("dseg")]
         if len(chosen) > 1:
@@ -139,10 +153,16 @@ def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
     if "t1c" not in sequences.values():
         named = ", ".join(channels.values())
         raise InputError(f"{folder / DATASET}: none of its channels ({named}) is named as post-contrast T1; rename it")
-    for label in sorted((folder / LABELS).glob(f"*{SUFFIX}")):
+    for label in _seen(folder / LABELS, f"*{SUFFIX}"):
         name = label.name.removesuffix(SUFFIX)
         files = {s: folder / image_path(name, n) for n, s in sequences.items() if s}
         yield CaseFiles(name, name, {s: path for s, path in files.items() if path.exists()}, label)
+
+
+def _seen(folder: Path, pattern: str) -> list[Path]:
+    """What of a folder is not hidden; macOS leaves ``._NAME`` beside NAME on drives of others."""
+    found = folder.glob(pattern)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def _stem(path: Path) -> str:
