@@ -2,15 +2,19 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.errors import InputError
-from lopsided_training.dataset import digest, read_dataset
+from lopsided_training.config import FitConfig
+from lopsided_training.dataset import Case, digest, hashes, read_dataset
+from lopsided_training.patches import _version
 
 
 @pytest.fixture
@@ -129,10 +133,35 @@ def test_labels_that_do_not_fit_are_refused(
 
 
 def test_the_digest_is_of_every_file(copy: Path) -> None:
-    before = digest(read_dataset(copy))
-    assert digest(read_dataset(copy)) == before
+    def now() -> str:
+        return digest(hashes(read_dataset(copy)))
+
+    before = now()
+    assert now() == before
     (copy / "trust").rename(copy / "elsewhere")
-    assert digest(read_dataset(copy)) != before
+    assert now() != before
     (copy / "elsewhere").rename(copy / "trust")
     change(next((copy / "labelsTr").iterdir()), lambda array: np.roll(array, 1, axis=0))
-    assert digest(read_dataset(copy)) != before
+    assert now() != before
+
+
+def test_what_a_case_is_made_from_says_which_sequence_a_file_is_and_knows_every_slice(
+    dataset: Path, tmp_path: Path
+) -> None:
+    case = read_dataset(dataset)[0]
+    one, other = (replace(case, images={"t1c": case.images["t1c"], name: case.images["t2"]}) for name in ("t1", "t2"))
+    assert digest(hashes([one])) != digest(hashes([other]))
+    assert made_from(one) != made_from(other)
+    series = tmp_path / "series"
+    series.mkdir()
+    (series / "1.dcm").write_bytes(b"a slice")
+    sliced = replace(case, images={"t1c": series})
+    before, folder = made_from(sliced), series.stat()
+    (series / "1.dcm").write_bytes(b"another")
+    os.utime(series / "1.dcm", ns=(1, 1))
+    os.utime(series, ns=(folder.st_atime_ns, folder.st_mtime_ns))
+    assert made_from(sliced) != before
+
+
+def made_from(case: Case) -> str:
+    return _version(case, FitConfig().input, 1.0, 8)

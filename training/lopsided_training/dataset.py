@@ -8,6 +8,7 @@ A coarse-label dataset also has ``trust/CASE.nii.gz``: 0 nobody looked, 1 somebo
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,10 +151,14 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
     )
 
 
-def digest(cases: list[Case]) -> str:
-    """SHA-256, hexadecimal, of the names and contents of all files of the cases."""
-    total = hashlib.sha256()
-    for case in cases:
-        for path in [*case.images.values(), case.label, *([case.trust] if case.trust else [])]:
-            total.update(f"{case.name} {path.name} {store.digest(path)}\n".encode())
-    return total.hexdigest()
+def hashes(cases: list[Case]) -> dict[str, dict[str, str]]:
+    """SHA-256 of all files of the cases, by case and by sequence, ``label`` or ``trust``."""
+    files = {
+        case.name: case.images | {"label": case.label} | ({"trust": case.trust} if case.trust else {}) for case in cases
+    }
+    return {name: {what: store.digest(path) for what, path in own.items()} for name, own in files.items()}
+
+
+def digest(hashed: dict[str, dict[str, str]]) -> str:
+    """SHA-256, hexadecimal, of what :func:`hashes` gives: of which file is which, and what it holds."""
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()

@@ -14,13 +14,12 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lopsided import __version__
-from lopsided.dataset import store
 from lopsided.errors import InputError
 from lopsided.model import Model, load_model
 from lopsided.networks import Network, build_network
 
 from .config import FitConfig
-from .dataset import digest, read_dataset
+from .dataset import digest, hashes, read_dataset
 from .losses.settings import OracleIgnoreConfig
 from .machine import machine
 from .patches import PreparedCase, prepare
@@ -83,7 +82,8 @@ def fit(
     training, held = hold_out(cases, config.validation, config.seed)
     with fabric.rank_zero_first():
         _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
-        data = {"data_sha256": digest(cases), "start_from": before and before.card.weights_sha256}
+        hashed = hashes(cases)
+        data = {"data_sha256": digest(hashed), "start_from": before and before.card.weights_sha256}
         if not (out / CHECKPOINT).exists():  # until then, data may be mended
             (out / DATA).unlink(missing_ok=True)
         _same(out / DATA, json.dumps(data, indent=1), "other data, or another start", fabric.is_global_zero)
@@ -98,9 +98,7 @@ def fit(
     if fabric.is_global_zero and trained:
         shutil.copyfile(out / (BEST if trained.best_step else LAST), out / WEIGHTS)
         run = {
-            "cases": {
-                case.name: {"patient": case.patient, "t1c": store.digest(case.images["t1c"])} for case in training
-            },
+            "cases": {case.name: {"patient": case.patient, "t1c": hashed[case.name]["t1c"]} for case in training},
             "held_out": [case.name for case in held],
             "lesions": _lesions(chosen),
             "data_sha256": data["data_sha256"],

@@ -137,11 +137,17 @@ def centres_of(lesion: np.ndarray) -> np.ndarray:
 
 def _version(case: Case, spec: InputSpec, scale: float, stride: int) -> str:
     """Of everything that a prepared case is made from: settings, files, and the code that does it."""
-    files = [*case.images.values(), case.label, *([case.trust] if case.trust else [])]
-    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    named = {**case.images, "label": case.label} | ({"trust": case.trust} if case.trust else {})
+    stamps = [(name, _stamps(path)) for name, path in named.items()]
     labels = sorted(case.lesion), sorted(case.declared)
     made_from = f"{spec.model_dump_json()}{scale}/{stride}{stamps}{labels}"
     return hashlib.sha256(made_from.encode() + _code()).hexdigest()[:12]
+
+
+def _stamps(path: Path) -> list[tuple[str, int, int]]:
+    """Of a file, or of the files in a folder of DICOM slices: a slice may change where its folder does not."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 @cache

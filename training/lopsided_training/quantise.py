@@ -24,7 +24,7 @@ from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, IntegerFiles, Integer
 from lopsided.networks import ResidualUNet, import_openvino
 from lopsided.predict import Predictor, network_of
 
-from .dataset import Case, digest, read_dataset
+from .dataset import Case, digest, hashes, read_dataset
 
 _TILE = 96  # voxels; where a network is looked into, all that it computes is kept
 STUDIES = 8  # four minutes on two cores, with the bundled network
@@ -59,7 +59,7 @@ def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callab
     integers = Integers(
         graph_sha256=_hash(files.graph),
         weights_sha256=_hash(files.weights),
-        data=f"{len(cases)} studies, digest {digest(cases)}",
+        data=f"{len(cases)} studies, digest {digest(hashes(cases))}",
         software={package: version(package) for package in ("nncf", "openvino")},
     )
     card = model.card.model_copy(update={"integers": integers}).signed()
