@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.dataset.check import check_dataset
-from lopsided.dataset.export import Decision, Lesion, Reading, export_reading
+from lopsided.dataset.export import Decision, Lesion, Reading, export_reading, remove_case
 from lopsided.dataset.pseudonyms import Key
 from lopsided.dataset.stats import capture_recapture, dataset_stats, size_name
 from lopsided.errors import InputError
@@ -113,7 +113,41 @@ def test_a_wrong_count_and_a_patient_or_image_twice(dataset: tuple[Path, list[st
     assert found == {"the patient has several cases": False, "the same images": True}
     header = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps(header | {"numTraining": 9}))
-    assert "set numTraining to 3" in [p.mend for p in check_dataset(folder)]
+    assert "export one of the cases again, which counts them" in [p.mend for p in check_dataset(folder)]
+    export(folder, study, Reading("a"))
+    assert [p.what.split(" as ")[0] for p in check_dataset(folder) if p.serious] == ["the same images"]
+
+
+def test_a_case_is_removed_as_the_check_says(dataset: tuple[Path, list[str]], study: Study) -> None:
+    """All of it and nothing else, be it whole or not; and exports go on."""
+    folder, cases = dataset
+    whole = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    twice = export_reading(folder, study, Reading("b"), patient="one", case="MR again", key=KEY)
+    assert any("remove all but one of them with `lopsided dataset remove`" in p.mend for p in check_dataset(folder))
+    assert remove_case(folder, twice) == 6
+    assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
+    for path in folder.glob(f"*/{cases[0]}*.nii.gz"):
+        path.unlink()
+    assert any("or remove the case with" in p.mend for p in check_dataset(folder))
+    remove_case(folder, cases[0])
+    assert check_dataset(folder) == []
+    with pytest.raises(InputError, match=f"has no case {cases[0]}; give its name as"):
+        remove_case(folder, cases[0])
+    assert export(folder, study, Reading("a")) == cases[0]
+    assert check_dataset(folder) == []
+
+
+def test_missing_hashes_are_a_problem_and_no_export_makes_new_ones(
+    dataset: tuple[Path, list[str]], study: Study
+) -> None:
+    """Which would know of its own files alone."""
+    folder, _ = dataset
+    (folder / "hashes.json").unlink()
+    [problem] = check_dataset(folder)
+    assert (problem.where, problem.mend) == ("hashes.json", "restore it from a copy, or export to a new dataset")
+    with pytest.raises(InputError, match=r"hashes\.json: is missing, and nothing was changed; restore it from a copy"):
+        export(folder, study, Reading("b"), "three")
+    assert len(list((folder / "labelsTr").iterdir())) == 2
 
 
 def test_a_plain_nnunet_dataset_is_checked_too(dataset: tuple[Path, list[str]]) -> None:

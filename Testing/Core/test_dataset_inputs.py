@@ -234,6 +234,12 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     assert "1 case, 0 looked at as a whole; 3 lesions." in page.read_text(encoding="utf-8")
     (case.label).unlink()
     assert "3 problems" in run("dataset", "check", tmp_path / "dataset", fails=True)
+    nowhere = tmp_path / "datset"
+    assert "dataset.json: is missing" in run("dataset", "remove", nowhere, case.name, fails=True)
+    assert not nowhere.exists()
+    said = run("dataset", "remove", tmp_path / "dataset", case.name)
+    assert said.startswith(f"{case.name}: 5 files removed from"), said
+    assert "no problem" in run("dataset", "check", tmp_path / "dataset")
     assert "belong together" in run("export", image, *common, "--review", log.path, fails=True)
 
 

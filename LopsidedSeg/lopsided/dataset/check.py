@@ -18,6 +18,7 @@ from .export import merged
 from .records import (
     ANNOTATED,
     DATASET,
+    HASHES,
     IMAGES,
     LABELS,
     READINGS,
@@ -27,8 +28,11 @@ from .records import (
     CaseRecord,
     DatasetRecord,
     image_path,
+    names_in,
     read_record,
 )
+
+_REMOVE = "remove the case with `lopsided dataset remove`"
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,14 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
     """
     store.recover(folder)
     record = read_record(folder / DATASET, DatasetRecord)
-    cases = sorted(_names(folder / LABELS) | _names(folder / REVIEWS, ".json") | _of_images(folder))
-    problems = _hashes(folder)
-    labelled = len(_names(folder / LABELS))
+    cases = sorted(names_in(folder / LABELS) | names_in(folder / REVIEWS, ".json") | _of_images(folder))
+    reviewed = bool(names_in(folder / REVIEWS, ".json"))
+    problems = _hashes(folder, reviewed)
+    labelled = len(names_in(folder / LABELS))
     if record.numTraining != labelled:
         what = f"says {record.numTraining} cases, and there are {labelled} labels"
-        problems.append(Problem(DATASET, what, f"set numTraining to {labelled}"))
-    reviewed = bool(_names(folder / REVIEWS, ".json"))
+        mend = "export one of the cases again, which counts them" if reviewed else f"set numTraining to {labelled}"
+        problems.append(Problem(DATASET, what, mend))
     reviews: dict[str, CaseRecord] = {}
     for done, case in enumerate(cases):
         progress(f"Checking {case}", done / len(cases))
@@ -85,7 +90,7 @@ class _Case:
         path = self.folder / REVIEWS / f"{self.case}.json"
         if not path.exists():
             if self.reviewed:
-                self._say(LABELS, "has a label and no review", "export the case again, or remove its files")
+                self._say(LABELS, "has a label and no review", f"export the case again, or {_REMOVE}")
             return self.found
         review = reviews[self.case] = read_record(path, CaseRecord)
         missing = [r.map for r in review.readings if not (self.folder / r.map).exists()]
@@ -144,21 +149,20 @@ class _Case:
             self._say(TRUST, "what is annotated is not what is labelled", "export the case again")
 
 
-def _names(folder: Path, suffix: str = SUFFIX) -> set[str]:
-    return {path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}")}
-
-
 def _of_images(folder: Path) -> set[str]:
-    return {name[:-5] for name in _names(folder / IMAGES) if name[-5:-4] == "_" and name[-4:].isdigit()}
+    return {name[:-5] for name in names_in(folder / IMAGES) if name[-5:-4] == "_" and name[-4:].isdigit()}
 
 
-def _hashes(folder: Path) -> list[Problem]:
+def _hashes(folder: Path, reviewed: bool) -> list[Problem]:
+    if reviewed and not (folder / HASHES).exists():
+        return [Problem(HASHES, "is missing, so that no file can be checked against it", store.RESTORE)]
     known = store.hashes(folder)
     problems = []
     for name, expected in known.items():
         path = folder / name
         if not path.exists():
-            problems.append(Problem(name, "is missing", "restore it from a copy, or export its case again"))
+            mend = f"restore it from a copy, export its case again, or {_REMOVE}"
+            problems.append(Problem(name, "is missing", mend))
         elif store.digest(path) != expected:
             what = "is not what was exported: it was changed or damaged since"
             problems.append(Problem(name, what, "restore it from a copy, or export its case again"))
@@ -184,5 +188,9 @@ def _twice(reviews: dict[str, CaseRecord]) -> list[Problem]:
     for cases_ in images.values():
         if len(cases_) > 1:
             what = f"the same images as {', '.join(sorted(cases_)[1:])}"
-            problems.append(Problem(sorted(cases_)[0], what, "remove all but one of them"))
+            mend = (
+                "remove all but one of them with `lopsided dataset remove`, or, if readers had different keys, export the "
+                "one's work again with the other's key"
+            )
+            problems.append(Problem(sorted(cases_)[0], what, mend))
     return problems

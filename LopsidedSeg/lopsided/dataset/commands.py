@@ -19,7 +19,7 @@ from ..wording import counted
 from ..worklist import Worklist
 from .cases import CaseFiles, find_cases
 from .check import check_dataset
-from .export import export_reading
+from .export import export_reading, remove_case
 from .inputs import read_markups, read_reading, read_reviewed
 from .pseudonyms import read_key
 from .stats import SIZES_MM, Missed, Stats, dataset_stats, size_name
@@ -144,6 +144,16 @@ def check_command(folder: Annotated[Path, typer.Argument(help="The dataset.")]) 
     if serious:
         raise InputError(f"{folder}: {counted(serious, 'problem')}")
     console.print(f"{folder}: {'no problem that must be mended' if problems else 'no problem'}", highlight=False)
+
+
+@dataset.command("remove")
+def remove_command(
+    folder: Annotated[Path, typer.Argument(help="The dataset.")],
+    case: Annotated[str, typer.Argument(help="Its name in the dataset, as `lopsided dataset check` says it.")],
+) -> None:
+    """Take a case out of a dataset: its images, maps and all readings of it."""
+    removed = remove_case(folder, case)
+    console.print(f"{case}: {counted(removed, 'file')} removed from {folder}", highlight=False)
 
 
 @dataset.command("stats")

@@ -27,6 +27,7 @@ from .pseudonyms import Key
 from .records import (
     ANNOTATED,
     DATASET,
+    IMAGES,
     LABELS,
     NEGATIVE,
     NOT_LOOKED_AT,
@@ -42,9 +43,10 @@ from .records import (
     RegionRecord,
     SuggestionRecord,
     image_path,
+    names_in,
     read_record,
 )
-from .store import Change, change
+from .store import Change, change, hashes
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,32 @@ def export_reading(
             readings=readings,
         )
         draft.path(f"{REVIEWS}/{name}.json").write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        record.numTraining += before is None
+        record.numTraining = len(names_in(dataset / LABELS) | {name})
         draft.path(DATASET).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return name
+
+
+def remove_case(dataset: Path, case: str) -> int:
+    """Take all files of a case, by its name there, out of a dataset. Returns how many.
+
+    Raises:
+        InputError: no such case, no dataset, or it cannot be written.
+    """
+    read_record(dataset / DATASET, DatasetRecord)  # before a folder of a mistaken name is made
+    with change(dataset) as draft:
+        record = read_record(draft.current(DATASET), DatasetRecord)
+        there = {path.relative_to(dataset).as_posix() for path in dataset.glob("*/*")} | set(hashes(dataset))
+        known = {f"{LABELS}/{case}{SUFFIX}", f"{TRUST}/{case}{SUFFIX}", f"{REVIEWS}/{case}.json"}
+        # imagesTr/CASE_0000.nii.gz, readings/CASE_READER.nii.gz
+        several = {name for name in there if name.rpartition("_")[0] in (f"{IMAGES}/{case}", f"{READINGS}/{case}")}
+        gone = there & known | several
+        if not gone:
+            raise InputError(f"{dataset}: has no case {case}; give its name as `lopsided dataset check` does")
+        for name in gone:
+            draft.remove(name)
+        record.numTraining = len(names_in(dataset / LABELS) - {case})
+        draft.path(DATASET).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return len(gone)
 
 
 def merged(

@@ -98,6 +98,11 @@ def image_path(case: str, channel: str) -> str:
     return f"{IMAGES}/{case}_{int(channel):04d}{SUFFIX}"
 
 
+def names_in(folder: Path, suffix: str = SUFFIX) -> set[str]:
+    """Of the files of a kind in a folder, without the suffix."""
+    return {path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}")}
+
+
 def read_record(path: Path, kind: type[_T]) -> _T:
     """A JSON file of a dataset.
 

@@ -20,11 +20,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from .records import HASHES
+from .records import HASHES, REVIEWS
 
 PENDING, COMMIT, LOCK = ".pending", "COMMIT.json", ".lock"
 _BEFORE = ".before"  # within a pending change: what it took out of the dataset
 _PATIENCE_S = 60.0
+RESTORE = "restore it from a copy, or export to a new dataset"
 
 
 class Change:
@@ -58,7 +59,8 @@ def change(folder: Path) -> Iterator[Change]:
     """Change a dataset: when the block ends well all that was written takes its place, else nothing does.
 
     Raises:
-        InputError: no folder, another writer does not let go of it, or it cannot be written (no permission, no space).
+        InputError: no folder, another writer does not let go of it, it cannot be written (no permission, no space), or its
+            hashes are missing.
     """
     if folder.is_file():
         raise InputError(f"{folder}: is a file; choose a folder for the dataset")
@@ -117,6 +119,8 @@ def _commit(folder: Path, pending: Path, draft: Change) -> None:
     changed = draft._files()
     if not changed and not draft._removed:
         return
+    if any((folder / REVIEWS).glob("*.json")) and not (folder / HASHES).exists():
+        raise InputError(f"{folder / HASHES}: is missing, and nothing was changed; {RESTORE}")
     known = {name: value for name, value in hashes(folder).items() if name not in draft._removed} | changed
     _write(draft.path(HASHES), known)
     for path in pending.rglob("*"):
