@@ -1,0 +1,5 @@
+"""``python -m lopsided_training``: the ``lopsided-train`` command."""
+
+from .cli import main
+
+main()
