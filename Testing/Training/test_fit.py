@@ -254,9 +254,24 @@ def test_two_processes_train_one_network(dataset: Path, tmp_path: Path, small: F
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "run.json").read_text(encoding="utf-8"))["machine"].startswith("2 x cpu")
     assert done.stdout.count("step 6/6") == 1, "only the first process speaks"
+    assert (out / "data.json").exists(), "or it could go on with other data"
     run(dataset, tmp_path / "alone", small)
     one, two = (load_file(folder / "model.safetensors") for folder in (tmp_path / "alone", out))
     assert not all(torch.equal(one[name], two[name]) for name in one), "the second process had no say"
+
+
+def test_what_one_process_refuses_the_other_does_not_call_a_fault(dataset: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "data"
+    shutil.copytree(dataset, broken)
+    for label in (broken / "labelsTr").iterdir():
+        sitk.WriteImage(sitk.ReadImage(str(label)) * 7, str(label))
+    (tmp_path / "c.toml").write_text("[validation]\nfolds = 0\n")
+    command = [sys.executable, "-m", "lopsided_training", "fit", str(broken), "--out", str(tmp_path / "run")]
+    command += ["--config", str(tmp_path / "c.toml"), "--accelerator", "cpu", "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
+    assert done.returncode == 2
+    assert "has label values 0, 7" in done.stderr
+    assert "internal error" not in done.stderr
 
 
 def test_it_starts_from_a_model(dataset: Path, tmp_path: Path, small: FitConfig, model_folder: Path) -> None:
@@ -336,8 +351,29 @@ def test_a_run_that_began_on_other_data_is_refused(dataset: Path, tmp_path: Path
         run(changed, tmp_path / "run", small)
     with pytest.raises(InputError, match="another start"):
         run(dataset, tmp_path / "run", small, start_from=tmp_path / "run")
-    (tmp_path / "run" / "checkpoint.ckpt").unlink()  # it had not begun
+    (tmp_path / "run" / "checkpoint.ckpt").unlink()
+    with pytest.raises(InputError, match="other data"):
+        run(changed, tmp_path / "run", small)  # it ended
+    (tmp_path / "run" / "run.json").unlink()  # it had not begun
     run(changed, tmp_path / "run", small)
+
+
+def test_until_training_begins_its_folder_is_free(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    """For what the refusal advises: other settings, or mended data."""
+    empty = tmp_path / "data"
+    shutil.copytree(dataset, empty)
+    for label in (empty / "labelsTr").iterdir():
+        sitk.WriteImage(sitk.ReadImage(str(label)) * 0, str(label))
+    with pytest.raises(InputError, match="not one lesion"):
+        run(empty, tmp_path / "run", small)
+    run(dataset, tmp_path / "run", small.model_copy(update={"seed": 2}))
+
+
+def test_a_folder_that_holds_something_else_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(InputError, match=r"is not empty \(report\.html\); choose another folder"):
+        run(dataset, tmp_path, small)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_other_lesions_are_prepared_anew(dataset: Path, tmp_path: Path, small: FitConfig) -> None:

@@ -27,6 +27,8 @@ from .runs import CONFIG, DATA, RUN, WEIGHTS, read_run
 from .train import BEST, CHECKPOINT, LAST, train
 from .validation import hold_out, validate
 
+_BEFORE = {"cache", "tensorboard"}  # in a run's folder before its settings are
+
 
 def fit(
     dataset: Path,
@@ -80,14 +82,20 @@ def fit(
     before = start_from and _start(network, config, start_from)
     cases = read_dataset(dataset, config.lesion_labels)
     training, held = hold_out(cases, config.validation, config.seed)
+    refused = None
     with fabric.rank_zero_first():
-        _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
-        hashed = hashes(cases)
-        data = {"data_sha256": digest(hashed), "start_from": before and before.card.weights_sha256}
-        if not (out / CHECKPOINT).exists():  # until then, data may be mended
-            (out / DATA).unlink(missing_ok=True)
-        _same(out / DATA, json.dumps(data, indent=1), "other data, or another start", fabric.is_global_zero)
-        prepared = prepare(cases, config, cache or out / "cache", jobs)
+        try:  # said after the others were let in, who would take it for a fault that this one is gone
+            if fabric.is_global_zero:
+                _take(out)
+            _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
+            hashed = hashes(cases)
+            data = {"data_sha256": digest(hashed), "start_from": before and before.card.weights_sha256}
+            _same(out / DATA, json.dumps(data, indent=1), "other data, or another start", fabric.is_global_zero)
+            prepared = prepare(cases, config, cache or out / "cache", jobs)
+        except InputError as error:
+            refused = error
+    if refused:
+        raise refused
     by_name = {case.name: case for case in prepared}
     chosen = [by_name[case.name] for case in training]
     watched = [by_name[case.name] for case in held][: config.validation.cases]
@@ -132,6 +140,16 @@ def _start(network: Network, config: FitConfig, folder: Path) -> Model:
         )
     network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
     return model
+
+
+def _take(out: Path) -> None:
+    """A folder for a run: one that holds other things is refused, and one whose training never began is free for another."""
+    there = {path.name for path in out.iterdir()} if out.exists() else set()
+    if there - _BEFORE and CONFIG not in there:
+        raise InputError(f"{out}: is not empty ({', '.join(sorted(there - _BEFORE)[:3])}); choose another folder")
+    if not there & {CHECKPOINT, RUN}:
+        for name in (CONFIG, DATA):
+            (out / name).unlink(missing_ok=True)
 
 
 def _same(written: Path, content: str, other: str, write: bool) -> None:
