@@ -307,6 +307,22 @@ def test_cases_of_others_become_a_dataset(
     assert ("no problem" if make is not brats else "the patient has several cases") in run("dataset", "check", to)
 
 
+def test_a_case_without_an_annotation_is_said_to_be(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """By patient and case; and what --whole-case makes of it."""
+    table(tmp_path, scan)
+    rows = "patient,case,t1c,annotation\nA,1,images/eins.nii.gz,labels/eins.nii.gz\nB,1,images/zwei.nii.gz,\n"
+    (tmp_path / "cases.csv").write_text(rows, encoding="utf-8")
+    common = ("dataset", "import", tmp_path / "cases.csv", "--reader", "r", "--key", tmp_path / "key", "--to")
+    said = run(*common, tmp_path / "some")
+    assert "1/2 A 1 2/2 B 1: 0 lesions (no annotation found) 2 of 2 cases are in" in said
+    assert "negative" not in said
+    said = run(*common, tmp_path / "all", "--whole-case")
+    assert (
+        "B 1: no annotation found, so all of it is negative; if that is wrong, name the file as NAME-seg.nii.gz" in said
+    )
+    assert "A 1: no annotation" not in said
+
+
 def test_a_broken_case_is_named_and_the_others_go_on(scan: Volume, tmp_path: Path, run: Run) -> None:
     brats(tmp_path / "theirs", scan)
     broken = tmp_path / "theirs" / "BraTS-MET-00001-000" / "BraTS-MET-00001-000-t1c.nii.gz"
@@ -314,7 +330,7 @@ def test_a_broken_case_is_named_and_the_others_go_on(scan: Volume, tmp_path: Pat
     to = tmp_path / "ours"
     sentence = run("dataset", "import", tmp_path / "theirs", "--to", to, "--reader", "r", "--key", to / "k", fails=True)
     assert sentence.startswith("1 case could not be imported")
-    assert "BraTS-MET-00001-000: " in sentence
+    assert "BraTS-MET-00001 BraTS-MET-00001-000: " in sentence
     assert len(read_dataset(to)) == 1
 
 

@@ -43,7 +43,9 @@ def export_command(
     t1: Annotated[Path | None, typer.Option(help="T1 before contrast.")] = None,
     t2: Annotated[Path | None, typer.Option(help="T2.")] = None,
     flair: Annotated[Path | None, typer.Option(help="FLAIR.")] = None,
-    annotation: Annotated[Path | None, typer.Option(help="Outlined lesions: a label map or .seg.nrrd.")] = None,
+    annotation: Annotated[
+        Path | None, typer.Option(help="Outlined lesions: a label map, .seg.nrrd or DICOM SEG.")
+    ] = None,
     labels: Annotated[str, typer.Option(help="Labels of the annotation that are lesions: 1,4. All if not given.")] = "",
     marks: Annotated[
         list[Path] | None, typer.Option(help="Coarse marks: a Slicer markups file (.mrk.json). Several are possible.")
@@ -108,8 +110,11 @@ def import_command(
     if not cases:
         raise InputError(f"{source}: {reader} has reviewed none of its cases; write --reader as in Slicer")
     failed: list[tuple[CaseFiles, str]] = []
+    negative: list[str] = []
     for number, case in enumerate(cases, start=1):
-        console.print(f"{number}/{len(cases)} {case.case}", highlight=False)
+        empty = not work and case.annotation is None
+        found = ": 0 lesions (no annotation found)" if empty else ""
+        console.print(f"{number}/{len(cases)} {_named(case)}{found}", highlight=False, markup=False)
         try:
             study = _study(case.sequences)
             if worklist:
@@ -123,11 +128,20 @@ def import_command(
                     whole_case=case.whole_case or whole_case,
                 )
             export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
+            negative += [_named(case)] if empty and reading.whole_case else []
         except InputError as error:
             failed.append((case, str(error)))
     console.print(f"{len(cases) - len(failed)} of {len(cases)} cases are in {to}", highlight=False)
+    if negative:
+        console.print(
+            f"{', '.join(negative)}: no annotation found, so all of it is negative; if that is wrong, name the file as "
+            "NAME-seg.nii.gz beside NAME-t1c.nii.gz (in BIDS as *lesion*_mask.nii.gz in derivatives/), or give a CSV that "
+            "lists it, and import again",
+            highlight=False,
+            markup=False,
+        )
     if failed:
-        listed = "\n".join(f"  {case.case}: {sentence}" for case, sentence in failed)
+        listed = "\n".join(f"  {_named(case)}: {sentence}" for case, sentence in failed)
         raise InputError(
             f"{counted(len(failed), 'case')} could not be imported; mend them, and import again:\n{listed}"
         )
@@ -218,6 +232,11 @@ def _study(files: dict[str, Path]) -> Study:
     if "t1c" not in files:
         raise InputError(f"no {SEQUENCES['t1c']}; each case needs one")
     return read_study(files)
+
+
+def _named(case: CaseFiles) -> str:
+    """Patient and case; once where they are the same."""
+    return case.case if case.case == case.patient else f"{case.patient} {case.case}"
 
 
 def _split(labels: str) -> tuple[str, ...]:
