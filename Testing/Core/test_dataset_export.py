@@ -477,6 +477,16 @@ def test_a_writer_that_does_not_let_go_is_named(tmp_path: Path, study: Study, mo
         export(tmp_path, study)
 
 
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path, study: Study) -> None:
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "thesis.docx").touch()
+    with pytest.raises(InputError, match=r"is not empty \(thesis\.docx\), and no dataset; choose another folder"):
+        export(tmp_path, study)
+    assert {path.name for path in tmp_path.iterdir()} == {".DS_Store", "thesis.docx"}
+    (tmp_path / "thesis.docx").unlink()
+    export(tmp_path, study)
+
+
 def test_a_damaged_dataset_is_said_to_be(tmp_path: Path, study: Study) -> None:
     export(tmp_path, study)
     (tmp_path / "dataset.json").write_text("{", encoding="utf-8")

@@ -328,7 +328,9 @@ def test_a_broken_case_is_named_and_the_others_go_on(scan: Volume, tmp_path: Pat
     broken = tmp_path / "theirs" / "BraTS-MET-00001-000" / "BraTS-MET-00001-000-t1c.nii.gz"
     broken.write_bytes(broken.read_bytes()[:2000])
     to = tmp_path / "ours"
-    sentence = run("dataset", "import", tmp_path / "theirs", "--to", to, "--reader", "r", "--key", to / "k", fails=True)
+    sentence = run(
+        "dataset", "import", tmp_path / "theirs", "--to", to, "--reader", "r", "--key", tmp_path / "k", fails=True
+    )
     assert sentence.startswith("1 case could not be imported")
     assert "BraTS-MET-00001 BraTS-MET-00001-000: " in sentence
     assert len(read_dataset(to)) == 1

@@ -46,7 +46,7 @@ from .records import (
     names_in,
     read_record,
 )
-from .store import Change, change, hashes
+from .store import LOCK, Change, change, hashes
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,9 @@ def export_reading(
 
     Raises:
         InputError: a sequence that the dataset has is missing, other images than before, a lesion that has no voxel of
-            its own, or a dataset that is damaged or cannot be written.
+            its own, a dataset that is damaged or cannot be written, or a folder with something else in it.
     """
+    _refuse_foreign(dataset)
     name, reader = key.of("C", patient, case), key.of("R", reading.reader)
     with change(dataset) as draft:
         record = _dataset(draft, study)
@@ -191,6 +192,13 @@ def merged(
     negative = rejected | looked_past
     trust = np.where(label, ANNOTATED, np.where(negative, NEGATIVE, NOT_LOOKED_AT))
     return label.astype(np.uint8), trust.astype(np.uint8)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raises InputError for a folder that is neither empty nor a dataset, be it one that is just being made."""
+    there = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
+    if there and not (folder / LOCK).exists() and not (folder / DATASET).exists():
+        raise InputError(f"{folder}: is not empty ({there[0]}), and no dataset; choose another folder")
 
 
 def _dataset(draft: Change, study: Study) -> DatasetRecord:
