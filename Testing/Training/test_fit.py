@@ -451,7 +451,12 @@ def test_thick_slices_are_seen_as_they_are_searched(dataset: Path, tmp_path: Pat
     ("text", "words"),
     [
         ("steps = 0", "steps"),
-        ("stepz = 5", "stepz"),
+        ("stepz = 5", "stepz: no such setting"),
+        ("seed = -1", "seed"),
+        ("lesion_labels = [0]", r"lesion_labels\.0: .*greater than or equal to 1"),
+        ("learning_rate = inf", "learning_rate: .*finite"),
+        ("weight_decay = inf", "weight_decay: .*finite"),
+        ("batch = 1\npatches.size = 8", "one voxel on the network's lowest level.*larger patches.size"),
         ("[loss]\nbeta = 2", r"loss\.beta"),
         ("[patches]\nsize = 20", "patches.size 20 is not a multiple of 8"),
         (
@@ -474,8 +479,10 @@ def test_a_flag_goes_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("steps = 7\n[loss]\nalpha = 3.0\n")
     config = read_config(tmp_path / "c.toml", ["loss.beta=0.25", "steps=9", 'precision="bf16-mixed"'])
     assert (config.steps, config.loss.alpha, config.loss.beta, config.precision) == (9, 3.0, 0.25, "bf16-mixed")
-    with pytest.raises(InputError, match=r"--set loss\.betta=1: loss\.betta"):
+    with pytest.raises(InputError, match=r"--set loss\.betta=1: loss\.betta: no such setting"):
         read_config(tmp_path / "c.toml", ["loss.betta=1"])
+    with pytest.raises(InputError, match=r"text needs quotes: --set 'loss\.kind=\"weighted-ce\"'$"):
+        read_config(None, ["loss.kind=weighted-ce"])
 
 
 def test_a_network_of_no_kind_is_a_residual_u_net(tmp_path: Path, small: FitConfig) -> None:

@@ -38,7 +38,7 @@ def simulate(
     backgrounds: Annotated[list[str], typer.Argument(help="Label maps, skull-stripped post-contrast T1, or mni152.")],
     out: Annotated[Path, typer.Option(help="The dataset's folder.")],
     studies: Annotated[int, typer.Option(min=1)] = 100,
-    seed: Annotated[int, typer.Option(help="Of the first study; each next adds one.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first study; each next adds one.")] = 1,
     mean_lesions: Annotated[float, typer.Option(min=0, help="Lesions a study, on average.")] = 7.0,
     more_small: Annotated[float, typer.Option(min=0, max=1, help="Share of lesions made 2 to 4 mm across.")] = 0.0,
     sequences: Annotated[str, typer.Option(help="Those to write, with commas between.")] = "t1c,t1,t2,flair",
@@ -68,7 +68,7 @@ def brain(
     anatomies: Annotated[list[Path], typer.Argument(help="Label maps of whole heads.")],
     out: Annotated[Path, typer.Option(help="The weights, safetensors.")],
     steps: Annotated[int, typer.Option(min=1, help="Heads to draw.")] = 900,
-    seed: int = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """The network that finds the brain in any scan, so that lesions are searched nowhere else."""
     from .anatomy import read_label_map
@@ -164,7 +164,7 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the resamples that intervals are made from.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples that intervals are made from.")] = 1,
 ) -> None:
     """Measure a run or a model: FROC, calibration, Dice, with intervals and a report."""
     from .evaluate import evaluate as run
@@ -198,7 +198,7 @@ def compare(
         list[Path], typer.Argument(help="Evaluations on the same cases, the first as the reference.")
     ],
     out: Annotated[Path | None, typer.Option(help="Also write it: a .json or .html file.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the resamples that intervals are made from.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples that intervals are made from.")] = 1,
 ) -> None:
     """Evaluations side by side, with how they differ from the first one."""
     from .compare import compare as run
@@ -335,7 +335,7 @@ def tables(
 @app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Folder for the study.")],
-    seed: Annotated[int, typer.Option()] = 20,
+    seed: Annotated[int, typer.Option(min=0)] = 20,
 ) -> None:
     """Make the bundled sample study: simulated on MNI152, with an annotation that misses lesions."""
     from .sample import write_sample

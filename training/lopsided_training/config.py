@@ -5,22 +5,24 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from lopsided.architectures import Architecture, ResidualUNetSizes
 from lopsided.errors import InputError
 from lopsided.model import InputSequence, InputSpec, Scale
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from .losses.settings import LopsidedConfig, LossConfig
 
+LARGEST_SEED = 2**32 - 1  # that NumPy and Lightning take
 _S = TypeVar("_S", bound=BaseModel)
 
 
 class Section(BaseModel):
     """Settings are whole, and do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PatchConfig(Section):
@@ -67,14 +69,16 @@ class ValidationConfig(Section):
 class FitConfig(Section):
     """Everything ``fit`` does, beside the data."""
 
-    seed: int = 1
+    seed: int = Field(1, ge=0, le=LARGEST_SEED)
     steps: int = Field(3000, gt=0)
     batch: int = Field(2, gt=0)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     checkpoint_every: int = Field(250, gt=0)
     loaders: int = Field(2, gt=0, description="threads that draw patches; what they draw does not depend on it")
-    lesion_labels: tuple[int, ...] = Field((), description="label values that are lesions; all but 0 where empty")
+    lesion_labels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="label values that are lesions; all but 0 where empty"
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     input: InputSpec = InputSpec(
         sequences=(
@@ -111,19 +115,22 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
         InputError: an unreadable file, an unknown setting, or a value out of range, by name.
     """
     where: Path | str = path or "--set"
+    quotes = ""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
         for change in changes:
             where = f"--set {change}"
+            name, _, value = change.partition("=")
+            quotes = f"; text needs quotes: --set '{name}=\"{value}\"'" if value else ""
             _merge(content, tomllib.loads(change))
         config = FitConfig.model_validate(content)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: cannot be read as TOML ({error})") from None
+        raise InputError(f"{where}: cannot be read as TOML ({error}){quotes}") from None
     except ValidationError as error:
         first = error.errors()[0]
         section, *rest = first["loc"]
         setting = [section, *(rest[1:] if section == "loss" else rest)]  # after loss comes its kind, not in the file
-        raise InputError(f"{where}: {'.'.join(map(str, setting))}: {first['msg']}") from None
+        raise InputError(f"{where}: {'.'.join(map(str, setting))}: {_said(first)}") from None
     if config.patches.small and not config.loss.weighs_lesions:
         if "small" in config.patches.model_fields_set:
             raise InputError(
@@ -135,7 +142,16 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
             f"{where}: patches.size {config.patches.size} is not a multiple of {config.network.stride}, "
             f"the stride of the network ({config.network.kind})"
         )
+    if config.batch == 1 and config.patches.size == config.network.stride:
+        raise InputError(
+            f"{where}: patches.size {config.patches.size} leaves one voxel on the network's lowest level, of which there is no "
+            "mean with batch 1; choose a larger patches.size, or batch"
+        )
     return config
+
+
+def _said(error: ErrorDetails) -> str:
+    return "no such setting" if error["type"] == "extra_forbidden" else error["msg"]
 
 
 def read_settings(path: Path, kind: type[_S]) -> _S:
@@ -150,7 +166,7 @@ def read_settings(path: Path, kind: type[_S]) -> _S:
         raise InputError(f"{path}: cannot be read as TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {_said(first)}") from None
 
 
 def bundled(kind: str, name: str) -> Path:

@@ -30,7 +30,7 @@ class Studies(Section):
 
     backgrounds: tuple[str, ...] = Field(min_length=1)
     studies: int = Field(gt=0)
-    seed: int
+    seed: int = Field(ge=0)
     mean_lesions: float = Field(7.0, ge=0)
     more_small: float = Field(0.0, ge=0, le=1)
 
