@@ -16,7 +16,7 @@ from lopsided_training.dataset import read_dataset
 from lopsided_training.noise import resized
 from lopsided_training.records import StudyRecord, sample
 from lopsided_training.rendering import render
-from lopsided_training.simulate import simulate
+from lopsided_training.simulate import load_background, simulate
 from lopsided_training.slices import in_slices, labels_in
 from PIL import Image
 from scipy import ndimage
@@ -178,6 +178,31 @@ def test_unknown_sequences_are_refused(label_map: Path, tmp_path: Path) -> None:
         simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1", "t9"))
     simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c", "flair"))
     assert set(read_dataset(tmp_path)[0].images) == {"t1c", "flair"}
+
+
+def test_a_folder_of_other_studies_is_refused(label_map: Path, tmp_path: Path) -> None:
+    """The same call goes on where it was interrupted."""
+    simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c",))
+    (tmp_path / "dataset.json").unlink()
+    simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c",))
+    with pytest.raises(InputError, match=r"is not empty \(imagesTr/sim_000001_0000.*choose another folder"):
+        simulate([str(label_map)], tmp_path, studies=1, seed=2, sequences=("t1c",))
+    simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c", "t2"))
+    with pytest.raises(InputError, match=r"is not empty \(imagesTr/sim_000001_0001\.nii\.gz\); choose another folder"):
+        simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c",))
+
+
+def test_backgrounds_that_are_not_there_are_named_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such background: a, and 1 more; give label maps"):
+        simulate(["a", "b", "a", "a"], tmp_path, studies=1, seed=1)
+
+
+def test_an_image_of_whole_numbers_is_no_label_map(label_map: Path, tmp_path: Path) -> None:
+    shells = from_label_map(label_map)
+    grey = np.random.default_rng(0).integers(1, 180, shells.depth.shape) * (shells.depth > 0)
+    sitk.WriteImage(sitk.GetImageFromArray(grey.astype(np.uint8)), str(tmp_path / "real.nii.gz"))
+    assert load_background(str(tmp_path / "real.nii.gz")).image is not None
+    assert load_background(str(label_map)).image is None
 
 
 def test_thick_slices_are_written_as_they_were_scanned(label_map: Path, tmp_path: Path) -> None:

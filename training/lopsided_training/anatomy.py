@@ -14,7 +14,7 @@ AIR, WHITE, GREY, CSF, PLEXUS, OUTSIDE = 0, 1, 2, 3, 4, 5
 _WHITE = (2, 41, 7, 46, 28, 60, 16, 77, 85, 251, 252, 253, 254, 255)
 _CSF = (4, 43, 5, 44, 14, 15, 24, 72)
 _PLEXUS = (31, 63)
-_FIRST_OUTSIDE = 500  # FreeSurfer's labels of what is around the brain begin here
+FIRST_OUTSIDE = 500  # FreeSurfer's labels of what is around the brain begin here
 _MARGIN_MM = {"L": (15, 15), "P": (25, 15), "S": (45, 15)}  # kept around the brain: low end, high end
 
 
@@ -46,7 +46,7 @@ def read_label_map(path: Path) -> tuple[np.ndarray, np.ndarray, Geometry]:
     for values, tissue in ((_WHITE, WHITE), (_CSF, CSF), (_PLEXUS, PLEXUS)):
         table[[v for v in values if v < len(table)]] = tissue
     table[0] = AIR
-    table[_FIRST_OUTSIDE:] = OUTSIDE
+    table[FIRST_OUTSIDE:] = OUTSIDE
     return labels, table[labels], volume.geometry
 
 

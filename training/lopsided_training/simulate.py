@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from lopsided.dataset.records import ANNOTATED, NEGATIVE
+from lopsided.dataset.records import ANNOTATED, DATASET, NEGATIVE
 from lopsided.errors import InputError
 from lopsided.volume import Geometry, to_sitk
 
@@ -21,6 +21,8 @@ from .records import SEQUENCES, StudyRecord, sample
 from .rendering import render
 
 MNI152 = "mni152"
+_PARTS = ("imagesTr", "labelsTr", "trust", "records")
+_CEREBRUM = (2, 41, 3, 42)  # FreeSurfer's white matter and cortex, left and right: most of a brain
 
 
 def simulate(
@@ -56,12 +58,16 @@ def simulate(
     Raises:
         InputError: no background, one that is neither a file nor ``mni152``, or an unknown sequence.
     """
-    missing = [b for b in backgrounds if b != MNI152 and not Path(b).is_file()]
+    missing = list(dict.fromkeys(b for b in backgrounds if b != MNI152 and not Path(b).is_file()))
     if missing or not backgrounds:
-        raise InputError(f"no such background: {missing or 'none given'}; give label maps, images, or {MNI152}")
+        first = missing[0] if missing else "none given"
+        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(f"no such background: {first}{others}; give label maps, images, or {MNI152}")
     if "t1c" not in sequences or not set(sequences) <= set(SEQUENCES):
         raise InputError(f"sequences {', '.join(sequences)}: must be of {', '.join(SEQUENCES)}, t1c among them")
-    for name in ("imagesTr", "labelsTr", "trust", "records"):
+    _refuse_others(out, [_case(seed + n) for n in range(studies)], len(sequences))
+    (out / DATASET).unlink(missing_ok=True)  # it says that all are there
+    for name in _PARTS:
         (out / name).mkdir(parents=True, exist_ok=True)
     work = [(backgrounds[n % len(backgrounds)], seed + n, out) for n in range(studies)]
     work.sort(key=lambda item: item[0])  # neighbours share the anatomy that is in memory
@@ -82,17 +88,34 @@ def simulate(
         "numTraining": studies,
         "file_ending": ".nii.gz",
     }
-    (out / "dataset.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    (out / DATASET).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _case(seed: int) -> str:
+    return f"sim_{seed:06d}"
+
+
+def _refuse_others(out: Path, cases: list[str], sequences: int) -> None:
+    """Raises InputError where ``out`` holds anything that this simulation does not write."""
+    images = {f"imagesTr/{case}_{n:04d}.nii.gz" for case in cases for n in range(sequences)}
+    others = {f"{part}/{case}.nii.gz" for case in cases for part in ("labelsTr", "trust")}
+    ours = images | others | {f"records/{case}.json" for case in cases} | {DATASET}
+    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
+    if there - ours:
+        raise InputError(f"{out}: is not empty ({', '.join(sorted(there - ours)[:3])}); choose another folder")
 
 
 @lru_cache(maxsize=1)
 def load_background(name: str) -> anatomies.Anatomy:
-    """A background by its file, or ``mni152``. Whole numbers are a label map, anything else an image."""
+    """A background by its file, or ``mni152``. Mostly FreeSurfer's labels of the cerebrum are a label map, anything else an image:
+    real images may be of whole numbers too."""
     if name == MNI152:
         return anatomies.mni152()
     values = sitk.GetArrayFromImage(sitk.ReadImage(name))[::4, ::4, ::4]
-    whole = bool((values == np.round(values)).all()) and len(np.unique(values)) < 200
-    return anatomies.from_label_map(Path(name)) if whole else anatomies.from_image(Path(name))
+    brain = values[(values > 0) & (values < anatomies.FIRST_OUTSIDE)]
+    cerebrum = brain[np.isin(brain, _CEREBRUM)]
+    is_label_map = len(np.unique(cerebrum)) >= 2 and len(cerebrum) > len(brain) / 4
+    return anatomies.from_label_map(Path(name)) if is_label_map else anatomies.from_image(Path(name))
 
 
 def _write_study(
@@ -110,7 +133,7 @@ def _write_study(
     record = replace(record, acquisitions={s: how for s, how in record.acquisitions.items() if s in sequences})
     record = change(record) if change else record
     rendered = render(anatomy, record)
-    case = f"sim_{seed:06d}"
+    case = _case(seed)
     for number, sequence in enumerate(sequences):
         if sequence in rendered.images:
             _save(rendered.images[sequence], rendered.geometry, out / "imagesTr" / f"{case}_{number:04d}.nii.gz")
