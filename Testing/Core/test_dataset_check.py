@@ -116,6 +116,9 @@ def test_a_wrong_count_and_a_patient_or_image_twice(dataset: tuple[Path, list[st
     assert "export one of the cases again, which counts them" in [p.mend for p in check_dataset(folder)]
     export(folder, study, Reading("a"))
     assert [p.what.split(" as ")[0] for p in check_dataset(folder) if p.serious] == ["the same images"]
+    for path in folder.glob("*/*"):
+        path.unlink()
+    assert not any("set numTraining" in p.mend for p in check_dataset(folder)), "which would change a file of ours"
 
 
 def test_a_case_is_removed_as_the_check_says(dataset: tuple[Path, list[str]], study: Study) -> None:

@@ -61,7 +61,8 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
     labelled = len(names_in(folder / LABELS))
     if record.numTraining != labelled:
         what = f"says {record.numTraining} cases, and there are {labelled} labels"
-        mend = "export one of the cases again, which counts them" if reviewed else f"set numTraining to {labelled}"
+        ours = (folder / HASHES).exists() or reviewed
+        mend = "export one of the cases again, which counts them" if ours else f"set numTraining to {labelled}"
         problems.append(Problem(DATASET, what, mend))
     reviews: dict[str, CaseRecord] = {}
     for done, case in enumerate(cases):
