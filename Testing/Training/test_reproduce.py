@@ -83,6 +83,16 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     parts += ["evaluation", "model"] + ["integers"] * bool(find_spec("nncf"))
     assert [line for line in said if "there already" in line] == [f"{part}: there already" for part in parts]
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / recipe.name).iterdir()} == files
+    changes.append("seed=2")
+    with pytest.raises(
+        InputError, match=r"run: holds a run with other settings \(config\.json\); choose another --out"
+    ):
+        again()
+    other = recipe.model_copy(update={"train": recipe.train.model_copy(update={"mean_lesions": 3.0})})
+    with pytest.raises(
+        InputError, match=r"train: holds studies of another recipe \(train\.json\); choose another --out"
+    ):
+        reproduce(other, anatomies, REAL, tmp_path / "out", studies=3)
     with pytest.raises(InputError, match="holds 3 studies, not the 2"):
         reproduce(recipe, anatomies, REAL, tmp_path / "out", studies=2)
 

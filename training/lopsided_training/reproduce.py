@@ -19,7 +19,7 @@ from .export import README, export
 from .fit import fit
 from .quantise import quantise
 from .records import StudyRecord
-from .runs import RUN
+from .runs import CONFIG, RUN, read_run
 from .simulate import simulate
 
 REAL = "real"  # among the backgrounds: the real image
@@ -91,6 +91,8 @@ def reproduce(
         simulate_studies(wanted, anatomies, real, out / part, sequences=recipe.sequences, jobs=jobs, say=say)
     run, model = out / "run", out / recipe.name
     if (run / RUN).exists():
+        if read_run(run).config != settings:
+            raise InputError(f"{run}: holds a run with other settings ({CONFIG}); choose another --out")
         say("run: there already")
     else:
         say("run: training")
@@ -143,9 +145,13 @@ def simulate_studies(
     """One dataset of a recipe, unless it is there already; arguments as for :func:`reproduce` and :func:`.simulate.simulate`.
 
     Raises:
-        InputError: a background that is not there, or an ``out`` that holds another number of studies.
+        InputError: a background that is not there, or an ``out`` that holds other studies.
     """
+    section = wanted.model_dump(mode="json") | {"sequences": sequences, "one_protocol": one_protocol}
+    as_text, beside = json.dumps(section, indent=1) + "\n", out.with_name(f"{out.name}.json")
     if _there(out, wanted.studies):
+        if beside.exists() and beside.read_text(encoding="utf-8") != as_text:
+            raise InputError(f"{out}: holds studies of another recipe ({beside.name}); choose another --out")
         say(f"{out.name}: there already")
         return
     say(f"{out.name}: simulating {wanted.studies} studies")
@@ -161,6 +167,7 @@ def simulate_studies(
         change=change,
         jobs=jobs,
     )
+    beside.write_text(as_text, encoding="utf-8")
 
 
 def _there(folder: Path, studies: int) -> bool:
