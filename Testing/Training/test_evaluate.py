@@ -326,6 +326,8 @@ def test_bad_input_is_refused_in_words(
         measure(run, three, out, budget=1.0)
     with pytest.raises(InputError, match="no --out"):
         measure(model_folder, three, None)
+    with pytest.raises(InputError, match="no model 'nope': not a folder, and the installed ones are"):
+        measure(Path("nope"), three, None)
     with pytest.raises(InputError, match=r"no model\.json here"):
         measure(three, three, out)
     with pytest.raises(InputError, match="no cases here"):

@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from lopsided.architectures import DeepLabSizes
 from lopsided.errors import InputError
-from lopsided.model import load_model
+from lopsided.model import bundled_models, load_model
 from lopsided.networks import build_network
 from lopsided.study import searched_voxels
 from lopsided_training import fit as fitting
@@ -288,6 +288,8 @@ def test_it_starts_from_a_model(dataset: Path, tmp_path: Path, small: FitConfig,
     with pytest.raises(InputError, match="another architecture or input than"):
         run(dataset, tmp_path / "other", small, start_from=model_folder)
     assert not (tmp_path / "other" / "config.json").exists()
+    with pytest.raises(InputError, match="another architecture or input than"):
+        run(dataset, tmp_path / "other", small, start_from=Path(bundled_models()[0].name))
 
 
 def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small: FitConfig) -> None:

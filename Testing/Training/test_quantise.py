@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lopsided.errors import InputError
-from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, load_model
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, bundled_models, load_model
 from lopsided_training.quantise import quantise
 
 
@@ -54,6 +54,11 @@ def test_of_many_studies_the_first_are_enough(folder: Path, heads: Path) -> None
     integers = quantise(folder, heads, studies=1, say=lambda line: None).integers
     assert integers is not None
     assert integers.data.startswith("1 studies")
+
+
+def test_a_bundled_model_goes_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no cases here"):
+        quantise(Path(bundled_models()[0].name), tmp_path / "none", say=lambda line: None)
 
 
 def test_a_deeplab_is_refused(deeplab_folder: Path, heads: Path) -> None:

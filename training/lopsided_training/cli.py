@@ -110,7 +110,7 @@ def fit(
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or the name of bundled ones.")] = None,
     set_: _Set = None,
     start_from: Annotated[
-        Path | None, typer.Option(help="A model folder or a finished run, whose weights to start from.")
+        Path | None, typer.Option(help="A model folder or name, or a finished run, whose weights to start from.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Preprocessed cases; inside --out if not given.")] = None,
     accelerator: _Accelerator = "auto",
@@ -229,7 +229,7 @@ def export(
 
 @app.command()
 def quantise(
-    model: Annotated[Path, typer.Argument(help="A model folder.")],
+    model: Annotated[Path, typer.Argument(help="A model folder or name.")],
     dataset: Annotated[Path, typer.Argument(help="Studies as it was trained or calibrated on; some are enough.")],
 ) -> None:
     """Add the network in 8-bit integers to a model folder: on CPUs searches then take half of the time, or less."""

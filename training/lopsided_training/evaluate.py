@@ -115,6 +115,7 @@ def evaluate(
     """
     began = time.monotonic()
     is_run = (subject / CONFIG).exists() or (subject / RUN).exists()
+    subject = subject if is_run else find_model(str(subject))
     if calibrate is not None and not is_run:
         raise InputError(f"{subject}: a model has its calibration already; leave --calibrate out, or give a run")
     if budget is not None and calibrate is None:
@@ -125,7 +126,7 @@ def evaluate(
         raise InputError("no --out; give a folder for the evaluation of a model")
     out = out or subject / FOLDER
     run = read_run(subject) if is_run else None
-    model = run.model(scales or (1.0,)) if run else load_model(find_model(str(subject)))
+    model = run.model(scales or (1.0,)) if run else load_model(subject)
     predictor = Predictor(model, device)
     card = predictor.model.card
     lesion_labels = lesion_labels or (run.config.lesion_labels if run else ())

@@ -15,7 +15,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lopsided import __version__
 from lopsided.errors import InputError
-from lopsided.model import Model, load_model
+from lopsided.model import Model, find_model, load_model
 from lopsided.networks import Network, build_network
 
 from .config import FitConfig
@@ -52,7 +52,7 @@ def fit(
         out: the run's folder.
         config: all settings.
         cache: where preprocessed cases are kept; inside ``out`` where None.
-        start_from: a model folder, or a finished run, whose weights to start from; from scratch where None.
+        start_from: a model folder, the name of a bundled one, or a finished run, whose weights to start from; from scratch where None.
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         devices: processes on this machine, each with one device.
         nodes: machines.
@@ -132,7 +132,7 @@ def fit(
 
 def _start(network: Network, config: FitConfig, folder: Path) -> Model:
     """Give the network the weights in ``folder``."""
-    model = read_run(folder).model() if (folder / RUN).exists() else load_model(folder)
+    model = read_run(folder).model() if (folder / RUN).exists() else load_model(find_model(str(folder)))
     if (model.card.architecture, model.card.input) != (config.network, config.input):
         raise InputError(
             f"{folder}: has another architecture or input than [network] and [input] say; "

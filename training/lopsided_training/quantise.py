@@ -20,7 +20,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from lopsided.errors import InputError
-from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, IntegerFiles, Integers, Model, ModelCard, load_model
+from lopsided.model import (
+    INTEGER_GRAPH,
+    INTEGER_WEIGHTS,
+    IntegerFiles,
+    Integers,
+    Model,
+    ModelCard,
+    find_model,
+    load_model,
+)
 from lopsided.networks import ResidualUNet, import_openvino
 from lopsided.predict import Predictor, network_of
 
@@ -34,7 +43,7 @@ def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callab
     """Add ``model-int8.xml`` and ``model-int8.bin`` to a model folder, which replace what was there.
 
     Args:
-        folder: of a model whose network is a residual U-Net.
+        folder: of a model whose network is a residual U-Net, or the name of a bundled one.
         dataset: its first studies give the ranges; such as the model was trained or calibrated on, not those that it is
             measured on.
         studies: how many of them at most.
@@ -47,6 +56,7 @@ def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callab
         InputError: NNCF is not installed; no model, or one of another network; a dataset that cannot be used; a folder
             that cannot be written to.
     """
+    folder = find_model(str(folder))
     model = load_model(folder)
     network = network_of(model)
     if not isinstance(network, ResidualUNet):
