@@ -70,9 +70,10 @@ Mark = Point | Line | BoxMark | Ellipsoid
 
 
 def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
-    """As many voxels as the mark has the volume of, at least one: those of which most lies in it.
+    """The voxels of which at least half lies in the mark; and where its volume is more, those of which most does, up to that.
 
-    Of equals it is the nearest to its middle. So a mark keeps its volume in thick slices, where it may fill half of no voxel.
+    At least one; of equals it is the nearest to the middle. So a mark keeps its volume in thick slices, where it may fill half
+    of no voxel.
 
     None where the mark lies outside of the volume.
 
@@ -111,7 +112,7 @@ def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
         if ((middle < -0.5) | (middle > np.array(geometry.shape) - 0.5)).any():
             return None
         return region_of(_nearest(middle - low, part.shape)).shifted(low)
-    wanted = max(1, round(part.sum() / _FINE**3))
+    wanted = max(1, round(part.sum() / _FINE**3), np.count_nonzero(part >= _FINE**3 / 2))
     least = np.sort(part, axis=None)[-wanted]
     mask, equal = part > least, np.argwhere(part == least)
     away = (((geometry.physical(equal + low) - centre) @ axes / radii) ** 2).sum(axis=1)

@@ -94,7 +94,7 @@ def test_in_thick_slices_a_mark_keeps_its_volume(slice_mm: float, beside: float)
         region = rasterise(Point(centre, diameter), geometry)
         assert region is not None
         sizes.append(measure(region, geometry).volume_mm3)
-        assert sizes[-1] == pytest.approx(np.pi / 6 * diameter**3, rel=0.25)
+        assert 0.8 < sizes[-1] / (np.pi / 6 * diameter**3) < 1.5
     assert sizes == sorted(sizes)
 
 
