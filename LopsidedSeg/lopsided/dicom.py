@@ -87,7 +87,7 @@ def check_frames(file: str, image: sitk.Image, where: str) -> None:
     except ImportError:
         raise InputError(
             f"{where}: several frames in one DICOM file, of which pydicom reads the places, and it is not installed; "
-            "install it: pip install 'lopsided[dicom]', or convert the file to NIfTI"
+            'install it: pip install "lopsided[dicom]", or convert the file to NIfTI'
         ) from None
     i, j, k = (n - 1 for n in image.GetSize())
     corners = []

@@ -33,7 +33,7 @@ _MAY_BE_EMPTY = (  # in a SEG, but some anonymisers take them out
     "StudyDate",
     "StudyTime",
 )
-_MISSING = "DICOM Segmentations need highdicom, which is not installed; install it: pip install 'lopsided[dicom]'"
+_MISSING = 'DICOM Segmentations need highdicom, which is not installed; install it: pip install "lopsided[dicom]"'
 
 
 def is_dicom(path: Path) -> bool:
