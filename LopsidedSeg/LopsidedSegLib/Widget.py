@@ -28,7 +28,8 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = logic
         self._parameterNode: Parameters | None = None
         self._guiTag: int | None = None
-        self._unseen: tuple[str, bool] | None = None  # the last that was said while another module was shown
+        self._entered = False
+        self._outcome: tuple[str, bool] | None = None  # of what ended while another module was shown
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -66,17 +67,18 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.reviewPanel.cleanup()
 
     def enter(self) -> None:
-        unseen = self._unseen
+        self._entered = True
         self.setParameterNode(self.logic.getParameterNode())
         self._guess()
-        if unseen and unseen[0]:
-            self._say(*unseen)
-        self._unseen = None
+        if self._outcome:
+            self._say(*self._outcome)
+        self._outcome = None
         self.logic.warmUp()
         self.reviewPanel.enableKeys(True)
 
     def exit(self) -> None:
         """A search goes on meanwhile; the panel does not follow the scene until it is entered again."""
+        self._entered = False
         self._disconnect()
         self.reviewPanel.enableKeys(False)
         self.marksPanel.close()
@@ -132,11 +134,12 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.worklistPanel.save() or not self.reviewPanel.review:
             return  # it said why, or whose they are
         count = self.reviewPanel.count
-        self._say(_("Suggested lesions: {count}").format(count=count) if count else _("No missed lesion was found."))
+        found = _("Suggested lesions: {count}").format(count=count)
+        self._conclude(found if count else _("No missed lesion was found."))
 
     def onExported(self, sentence: str) -> None:
         self.refresh()
-        self._say(sentence)
+        self._conclude(sentence)
 
     def onCaseOpened(self) -> None:
         self.marksPanel.close()  # it knows nothing of marks that it did not see being made
@@ -144,7 +147,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onError(self, sentence: str) -> None:
         self.refresh()
-        self._say(sentence, error=True)
+        self._conclude(sentence, error=True)
 
     def onModel(self, index: int) -> None:
         """One that is listed, or with the last item a folder that is asked for."""
@@ -185,7 +188,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._say(whyNot)
         self._showSettings()
         self.reviewPanel.show(self._parameterNode)
-        if self.parent.isEntered:  # marks are not drawn over other modules
+        if self._entered:  # marks are not drawn over other modules
             self.marksPanel.show(self._parameterNode and self._parameterNode.reference)
         self.exportPanel.refresh()
         self.worklistPanel.show(self._parameterNode)
@@ -241,8 +244,11 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             chosen = ", ".join(found[name].GetName() for name in names if name in found)
             self._say(_("Chosen by their names: {chosen}. Check before you search.").format(chosen=chosen))
 
+    def _conclude(self, sentence: str, error: bool = False) -> None:
+        """Say what something came to; again on coming back, where it was not seen."""
+        self._say(sentence, error)
+        self._outcome = None if self._entered else (sentence, error)
+
     def _say(self, sentence: str, error: bool = False) -> None:
-        if not self.parent.isEntered:
-            self._unseen = sentence, error
         self.ui.statusLabel.text = sentence
         self.ui.statusLabel.styleSheet = ERROR_STYLE if error else ""

@@ -189,7 +189,7 @@ def test_frames_whose_places_are_not_known_are_refused(tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pydicom", None)
         with pytest.raises(
-            InputError, match=r"enhanced\.dcm: .* install it: pip install 'lopsided\[dicom\]', or convert"
+            InputError, match=r"enhanced\.dcm: .* install it: pip install \"lopsided\[dicom\]\", or convert"
         ):
             read_volume(path)
     image = dcmread(path)

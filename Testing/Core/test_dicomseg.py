@@ -350,9 +350,9 @@ def test_without_highdicom_it_is_said_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)
     monkeypatch.setitem(sys.modules, "highdicom.seg", None)
-    with pytest.raises(InputError, match=r"seg\.dcm: .*not installed; install it: pip install 'lopsided\[dicom\]'"):
+    with pytest.raises(InputError, match=r"seg\.dcm: .*not installed; install it: pip install \"lopsided\[dicom\]\""):
         read_dicom_seg(seg)
-    with pytest.raises(InputError, match=r"not installed; install it: pip install 'lopsided\[dicom\]'"):
+    with pytest.raises(InputError, match=r"not installed; install it: pip install \"lopsided\[dicom\]\""):
         write_dicom_seg(drawn, series, tmp_path / "new.dcm")
     assert not (tmp_path / "new.dcm").exists()
 

@@ -175,30 +175,33 @@ def test_logs_that_cannot_be_reached_hide_no_suggestion(panel: Any, volume: Any,
     assert panel.logic.settings.sceneFile is None
 
 
-def test_what_is_said_meanwhile_is_said_on_coming_back(
-    panel: Any, worker: Any, volume: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_said_meanwhile_is_said_on_coming_back(panel: Any, worker: Any, volume: Any, fake: Fake) -> None:
     worker.command = fake("error")
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     click(panel.ui.suggestButton)
-    monkeypatch.setattr(type(panel.parent), "isEntered", False)
     panel.exit()
     until(lambda: not panel.logic.busy)
-    monkeypatch.setattr(type(panel.parent), "isEntered", True)
     panel.enter()
     assert "every voxel is 0" in panel.ui.statusLabel.text
 
 
-def test_marks_are_not_drawn_over_another_module(
-    panel: Any, worker: Any, volume: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_that_is_over_is_said_on_coming_back(panel: Any, volume: Any) -> None:
+    """Such as what there was to choose before a volume was loaded."""
+    panel.exit()
+    panel.refresh()
+    assert panel.ui.statusLabel.text.startswith("Choose the post-contrast T1")
+    volume("Doe T1c")
+    panel.enter()
+    assert panel.ui.statusLabel.text.startswith("Chosen by their names: Doe T1c")
+
+
+def test_marks_are_not_drawn_over_another_module(panel: Any, worker: Any, volume: Any, fake: Fake) -> None:
     worker.command = fake("slow")
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     panel.marksPanel.marks.add(Point((4, 15, 8), 12))
     panel.ui.previewCheckBox.checked = True
     panel.marksPanel.refresh()
     click(panel.ui.suggestButton)
-    monkeypatch.setattr(type(panel.parent), "isEntered", False)
     panel.exit()
     until(lambda: not panel.logic.busy)
     assert [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")] == ["T1c suggestions"]
