@@ -188,6 +188,31 @@ def test_no_lesion_falls_between_the_networks_voxels(
     assert len(centres_of(~seen.trusted)) >= len(marked) + len(left_out)
 
 
+@pytest.mark.parametrize("scale", [1.25, 0.65])
+def test_a_rejected_suggestion_stays_trusted_where_nobody_looked(
+    dataset: Path, tmp_path: Path, small: FitConfig, scale: float
+) -> None:
+    case = read_dataset(dataset)[0]
+    image = sitk.ReadImage(str(case.label))
+    shape, spacing = np.array(image.GetSize()[::-1]), np.array(image.GetSpacing()[::-1])
+    places = np.moveaxis(np.indices(shape), 0, -1) * spacing
+    trust = np.zeros(shape, np.uint8)
+    for across, far in ((3, -12), (4, 0), (5, 12)):
+        trust[np.linalg.norm(places - shape * spacing / 2 - [0, 0, far], axis=-1) <= across / 2] = NEGATIVE
+    for name, array in (("label", np.zeros_like(trust)), ("trust", trust)):
+        written = sitk.GetImageFromArray(array)
+        written.CopyInformation(image)
+        sitk.WriteImage(written, str(tmp_path / f"{name}.nii.gz"))
+    case = replace(case, label=tmp_path / "label.nii.gz", trust=tmp_path / "trust.nii.gz")
+    (seen,) = prepare([case], small.model_copy(update={"scales": (scale,)}), tmp_path / "cache")
+    were, kept = (
+        np.bincount(ndimage.label(mask, np.ones((3, 3, 3)))[0].flat)[1:] * np.prod(voxel)
+        for mask, voxel in ((trust == NEGATIVE, spacing), (seen.trusted, seen.spacing_mm))
+    )
+    assert len(were) == 3
+    assert np.sort(kept) == pytest.approx(np.sort(were), rel=0.2)
+
+
 def test_a_lesion_keeps_its_volume_and_lesions_that_are_apart_are_counted_apart() -> None:
     mask = np.zeros((24, 24, 24), bool)
     mask[4:7, 4:7, 4:7] = mask[4:7, 4:7, 8:11] = True  # a voxel between them

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from lopsided import brain, intensity, resampling, study, volume
 from lopsided.brain import find_brain
-from lopsided.dataset.records import NEGATIVE
+from lopsided.dataset.records import ANNOTATED, NEGATIVE
 from lopsided.errors import InputError
 from lopsided.model import InputSpec
 from lopsided.regions import region_of
@@ -165,12 +165,7 @@ def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> in
     voxels = searched_voxels(study, spec, (scale,))
     (seen,) = network_inputs(study, spec, voxels, stride, find_brain(study.reference))
     lesion, centres = _lesions(truth, seen.geometry)
-    trusted = np.zeros(lesion.shape, bool)
-    if trust:
-        trusted = resample(trust, seen.geometry, nearest=True).array == NEGATIVE
-        unsure = replace(trust, array=truth.array | (trust.array != NEGATIVE))
-        for box, covered, own in fillings(unsure, seen.geometry):
-            trusted[box] &= ~own & (covered < _TOUCHED)
+    trusted = _trusted(truth, trust, seen.geometry) if trust else np.zeros(lesion.shape, bool)
     image = seen.array.astype(np.float16)
     voxel = np.array(seen.geometry.spacing)
     arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": voxel, "centres": centres}
@@ -183,6 +178,21 @@ def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> in
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); free some space, or give --cache")
     return sum(array.nbytes for array in arrays.values())
+
+
+def _trusted(truth: Volume, trust: Volume, grid: Geometry) -> np.ndarray:
+    """Bool (k, j, i) on ``grid``: negative, and not touched by what is annotated. Of what is negative and what is left out,
+    the one that is less lies in islands, which must not fall between the voxels."""
+    annotated = truth.array | (trust.array == ANNOTATED)
+    negative = (trust.array == NEGATIVE) & ~annotated
+    mostly = negative.mean() > 0.5
+    trusted = resample(trust, grid, nearest=True).array == NEGATIVE if mostly else np.zeros(grid.shape, bool)
+    islands = ~negative & ~annotated if mostly else negative
+    for box, _, own in fillings(replace(trust, array=islands), grid):
+        trusted[box][own] = not mostly
+    for box, covered, own in fillings(replace(trust, array=annotated), grid):
+        trusted[box] &= ~own & (covered < _TOUCHED)
+    return trusted
 
 
 def _lesions(truth: Volume, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
