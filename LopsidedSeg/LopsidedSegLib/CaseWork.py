@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,8 @@ class CaseWork:
             for sequence, parameter in _PARAMETERS.items():
                 setattr(parameterNode, parameter, images.get(sequence))
             self._reference = parameterNode.reference
-            self._place = self._scene.geometry(self._reference)
+            with suppress(RuntimeError):  # a transform bends it: no grid of its own to compare
+                self._place = self._scene.geometry(self._reference)
             self._scene.show(self._reference)
             if self._isKept():
                 self._restore()
@@ -81,23 +83,33 @@ class CaseWork:
             self.close()
             raise
 
-    def save(self, snapped: bool = False, wholeCase: bool = False) -> None:
+    def save(self, snapped: bool = False, wholeCase: bool = False) -> str:
         """Keep the annotation, the suggestions with what was decided, and the marks: whole, or as it was kept before.
 
-        The case's segmentations that are not chosen any more are kept apart: there again with the case, in no export.
+        The case's segmentations that are not chosen any more are kept apart: there again with the case, in no export. Returns
+        a sentence where the reader has to look at what they drew; else an empty one.
 
         Raises:
             OSError, RuntimeError: it could not be written.
         """
-        if not self._scene.geometry(self._reference).same_grid(self._place):
-            sentence = _("{name} was moved since it was opened, and work is kept by places in its file; move it back.")
-            raise RuntimeError(sentence.format(name=self._reference.GetName()))
+        moved = self._putBack()
         annotation, suggestions = self._parameters.annotation, self._suggestions()
         self._keep(annotation, suggestions, self._reference, snapped, wholeCase)
         self.snapped, self.wholeCase = snapped, wholeCase
         for node in (annotation, suggestions):
             if node and node not in self._made and node.GetID() not in self._ownedByUser:
                 self._ours(node)
+        return moved
+
+    def _putBack(self) -> str:
+        """The volume to where it was opened, for work is kept by places there; a sentence where it was moved."""
+        with suppress(RuntimeError):
+            if self._place is None or self._scene.geometry(self._reference).same_grid(self._place):
+                return ""
+        self._reference.SetAndObserveTransformNodeID(None)
+        self._reference.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRasOf(self._place)))
+        sentence = _("{name} was moved, and is put back where its file has it: look at what you drew in the meantime.")
+        return sentence.format(name=self._reference.GetName())
 
     def goOn(self, found: Any) -> None:
         """Choose the suggestions of a new search. What was decided on those before it stays in the list. Those of a volume
@@ -329,8 +341,11 @@ def isSearchedAhead(folder: Path, settings: Settings) -> bool:
 
     ahead = folder / AHEAD
     try:
-        made = json.loads((ahead / CANDIDATES).read_text(encoding="utf-8"))["model"]["digest"]
-        same = bool(made == load_card(find_model(settings.model)).digest)
+        chosen = load_card(find_model(settings.model)).digest
+    except (OSError, ValueError):
+        return False  # said when it is to search; what is there may be right once it can be read
+    try:
+        same = bool(json.loads((ahead / CANDIDATES).read_text(encoding="utf-8"))["model"]["digest"] == chosen)
     except (OSError, ValueError, KeyError):
         same = False
     if not same:

@@ -51,7 +51,7 @@ class Export:
         if not reference:
             return _("Choose the post-contrast T1 of the case.")
         drawn = drawnOn(self.review.node) if self.review else None
-        if drawn and drawn is not reference:
+        if drawn and drawn is not reference and not isinstance(reference, Path):
             return _("The suggestions are of {name}, another volume; choose that.").format(name=drawn.GetName())
         if not self.dataset:
             return _("Choose the dataset's folder.")

@@ -49,7 +49,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.reviewPanel = ReviewPanel(self.ui, self.logic, slicer.util.mainWindow() or self.parent, self._say)
         self.marksPanel = MarksPanel(self.ui, self.logic, self._say)
         settle = self.reviewPanel.keepNote
-        self.worklistPanel = WorklistPanel(self.ui, self.logic, self._say, settle, self.onCaseOpened)
+        self.worklistPanel = WorklistPanel(self.ui, self.logic, self._conclude, settle, self.onCaseOpened)
         callbacks = Callbacks(self.onProgress, self.onExported, self.onError)
         self.exportPanel = ExportPanel(
             self.ui, self.logic, self._caseToExport, self.worklistPanel, callbacks, self.refreshIfBusy
@@ -165,8 +165,12 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onReader(self) -> None:
         self.ui.readerEdit.modified = False
         if self.ui.readerEdit.text != self.logic.settings.reader:
-            self.worklistPanel.changeReader(self.ui.readerEdit.text)
-            self.refresh()
+            reader = self.ui.readerEdit.text
+            self._say("")
+            self.worklistPanel.changeReader(reader)  # it says what came of that, which a refresh would say over
+            self._showSettings()
+            self.reviewPanel.show(self._parameterNode)
+            self.worklistPanel.refresh()
 
     def onFolderButton(self, checked: bool = False) -> None:
         """Choose where the logs go; a second click has them beside the scene again."""

@@ -78,13 +78,19 @@ class WorklistPanel:
     def open(self, source: Path | None) -> None:
         """A list, or the scene's cases for None, at the case where this reader left it. What cannot be opened leaves
         everything as it is."""
+        worklist = self._read(source)
+        if worklist and self.leave():
+            self._begin(worklist, source)
+
+    def _read(self, source: Path | None) -> Any:
+        """None, and a sentence, where it cannot be."""
         try:
-            worklist = self.logic.openWorklist(source)
+            return self.logic.openWorklist(source)
         except (RuntimeError, OSError, ValueError) as error:
             self._say(str(error), True)
-            return
-        if not self.leave():
-            return
+            return None
+
+    def _begin(self, worklist: Any, source: Path | None) -> None:
         self._source, self._worklist, self.logic.settings.worklistLogs = source, worklist, worklist.logs
         self.goTo(self._worklist.resume())
 
@@ -128,28 +134,36 @@ class WorklistPanel:
         return True
 
     def changeReader(self, reader: str) -> None:
-        """What is open is kept as the one reader's work, and opened again as the other has it."""
-        if self._worklist is not None and not self.leave():
+        """What is open is kept as the one reader's work, and opened again as the other has it; as it is where it cannot be."""
+        settings = self.logic.settings
+        if self._worklist is None:
+            settings.reader = reader
             return
-        self.logic.settings.reader = reader
-        if self._worklist is not None:
-            self._worklist = self.logic.settings.worklistLogs = None
-            self.open(self._source)
+        before, settings.reader = settings.reader, reader
+        worklist = self._read(self._source)
+        settings.reader = before
+        if worklist and self.leave():
+            settings.reader = reader
+            self._begin(worklist, self._source)
 
     def onRemoved(self, node: Any) -> None:
         """Of a node that is about to be removed: what was drawn on it is kept before it goes."""
         if not self._work or not self._work.isDrawnOn(node):
             return
-        kept = self.save()
+        self._settle()
         work, self._work = self._work, None
-        if not kept:
-            return  # what it is drawn on is gone, but it is still in the scene
-        work.hold()
         sentence = _("{name} is removed. Your work on it is kept: open {case} again to go on.")
         sentence = sentence.format(name=node.GetName(), case=self._worklist.label(self._case))
+        try:
+            self._keep(work)
+            work.hold()
+        except (RuntimeError, OSError) as error:
+            work = None  # what is drawn stays in the scene, without the volume
+            sentence = _("The work on this case could not be kept: {error}").format(error=error)
 
         def end() -> None:
-            work.close()
+            if work:
+                work.close()
             self._say(sentence, True)
 
         self._afterwards = qt.QTimer()  # not in the middle of removing that node
@@ -169,13 +183,16 @@ class WorklistPanel:
         """Keep the work on the case that is open."""
         self._settle()
         try:
-            if self._work:
-                snapped, whole = self.ui.snapCheckBox.checked, self.ui.wholeCaseCheckBox.checked
-                self._work.save(bool(snapped), bool(whole))
+            moved = self._keep(self._work) if self._work else ""
         except (RuntimeError, OSError) as error:
             self._say(_("The work on this case could not be kept: {error}").format(error=error), True)
             return False
-        return True
+        if moved:
+            self._say(moved, True)
+        return not moved
+
+    def _keep(self, work: CaseWork) -> str:
+        return work.save(bool(self.ui.snapCheckBox.checked), bool(self.ui.wholeCaseCheckBox.checked))
 
     def forget(self) -> None:
         """The scene is closed: what was done is kept, and there is no case any more, nor a list of the scene's."""

@@ -84,8 +84,10 @@ def read_labels(path: Path) -> Labels:
     segments = _segments(known, layers, path)
     masks = {name: np.asarray(layers[layer] == value) for name, (layer, value) in segments.items()}
     values = {name: str(value) for name, (_, value) in segments.items()}
-    tags = {name: known[place].tags for name, place in segments.items() if place in known}
-    return Labels(masks, values, geometry_of(image), path.name, tags)
+    described = {name: known[place] for name, place in segments.items() if place in known}
+    tags = {name: header.tags for name, header in described.items()}
+    identifiers = {name: header.identifier for name, header in described.items()}
+    return Labels(masks, values, geometry_of(image), path.name, tags, identifiers)
 
 
 def _apart(path: Path, geometry: Geometry, reference: Volume) -> str:

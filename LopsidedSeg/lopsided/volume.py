@@ -106,14 +106,15 @@ class Volume:
 @dataclass(frozen=True)
 class Labels:
     """What somebody drew: ``masks``, bool (k, j, i) on ``geometry``, by name; they may overlap. ``values``: the number
-    that the file has for each name, as text. ``name`` says in messages which file it is. ``tags``: of those that the file
-    has tags for, by name."""
+    that the file has for each name, as text. ``name`` says in messages which file it is. ``tags`` and ``identifiers``: of those
+    that the file has them for, by name."""
 
     masks: dict[str, np.ndarray]
     values: dict[str, str]
     geometry: Geometry
     name: str = "labels"
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    identifiers: dict[str, str] = field(default_factory=dict)
 
 
 def geometry_of(image: sitk.Image) -> Geometry:

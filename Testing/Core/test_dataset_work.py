@@ -147,6 +147,19 @@ def test_what_another_search_called_alike_is_not_this_reviews_suggestion(scan: V
     assert (lesions[0].kind, lesions[0].candidate) == ("suggestion", None), "where this review rejected another"
 
 
+def test_an_accepted_lesion_that_was_redrawn_beside_its_suggestion_is_one(scan: Volume, tmp_path: Path) -> None:
+    """Which segment it was accepted as, the review knows, wherever that lies by now."""
+    folder = keep(tmp_path / "case", scan.geometry, [])
+    content = json.loads((folder / "work.json").read_text(encoding="utf-8"))
+    review = json.loads(content["suggestions"]["LopsidedSeg.Review"])
+    review["accepted"] = {"Suggestion_1": {"segment": "s2"}}
+    content["suggestions"]["LopsidedSeg.Review"] = json.dumps(review)
+    (folder / "work.json").write_text(json.dumps(content), encoding="utf-8")
+    accepted_at(folder, scan.geometry, (8, 10, 40), (20, 46, 30))
+    lesions = reading_of_work(folder, "Dr. Ray", scan).lesions
+    assert [(x.candidate, x.region.box[0].start) for x in lesions] == [(None, 8), ("Suggestion_1", 20)]
+
+
 @pytest.mark.parametrize("kept", [True, False], ids=["its segment is there", "it was removed"])
 def test_a_mark_on_an_accepted_suggestion_is_one_lesion_with_it(scan: Volume, tmp_path: Path, kept: bool) -> None:
     """With the suggestion's voxels. A second mark on it is none of its own, and one beside it is."""

@@ -154,6 +154,16 @@ def test_a_search_made_ahead_by_another_model_is_none(work: CaseWork, tmp_path: 
     assert not (work.folder / "ahead").exists(), "so that it is searched again"
 
 
+def test_a_model_that_cannot_be_reached_leaves_what_was_searched_ahead(work: CaseWork, tmp_path: Path) -> None:
+    work._settings.model = str(tmp_path / "gone")
+    (work.folder / "ahead").mkdir(parents=True)
+    (work.folder / "ahead" / "candidates.json").write_text("{}", encoding="utf-8")
+    chosen = parameters()
+    work.open(chosen)
+    assert chosen.suggestions is None
+    assert (work.folder / "ahead").exists()
+
+
 def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp_path: Path) -> None:
     """Whoever looks at a second patient in between finds the case's own, and what was decided on them, where it was."""
     chosen = parameters()
@@ -256,19 +266,21 @@ def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork, monkey
     assert len(Marks.nodesOf(again.reference)) == 1
 
 
-def test_a_case_that_was_moved_is_not_kept_where_it_is_not(work: CaseWork) -> None:
+def test_a_case_that_was_moved_is_kept_and_put_back(work: CaseWork) -> None:
+    """Work is kept by places, which are those of the file; whoever drew meanwhile is told."""
     chosen = parameters()
     work.open(chosen)
-    work.save()
+    assert work.save() == ""
+    before = slicer.util.arrayFromVolume(chosen.reference).copy()
+    place = Scene().geometry(chosen.reference)
+    chosen.reference.SetOrigin(1, 2, 3)
     move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    move.SetMatrixTransformToParent(
-        slicer.util.vtkMatrixFromArray(np.array(np.diag([1.0, 1, 1, 1])) + np.eye(4, k=3) * 6)
-    )
+    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 6))
     chosen.reference.SetAndObserveTransformNodeID(move.GetID())
-    with pytest.raises(RuntimeError, match="was moved since it was opened"):
-        work.save()
-    chosen.reference.SetAndObserveTransformNodeID(None)
-    work.save()
+    assert "was moved, and is put back" in work.save()
+    assert Scene().geometry(chosen.reference).same_grid(place)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(chosen.reference), before)
+    assert work.save() == ""
 
 
 def test_what_else_is_in_the_scene_stays(work: CaseWork) -> None:

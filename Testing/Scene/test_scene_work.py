@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+import vtk
 from lopsided.marks import Line, Point
 from lopsided.review import Status
 from LopsidedSegLib.Labelmaps import imageToWorld
@@ -217,3 +218,23 @@ def test_the_users_own_suggestions_hear_nothing_of_what_is_decided_on_the_case(
     assert own["annotation"].GetSegmentation().GetNumberOfSegments() == before
     opened.open(chosen)
     assert Review(chosen.suggestions, Scene(), settings).opinion(ONE).status is Status.ACCEPTED
+
+
+def test_a_case_that_a_transform_bends_can_be_opened_and_left(own: dict[str, Any], tmp_path: Path) -> None:
+    bend = vtk.vtkThinPlateSplineTransform()
+    bend.SetBasisToR()
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for corner in np.ndindex(2, 2, 2):
+        source.InsertNextPoint(*(-60.0 * np.array(corner)))
+        target.InsertNextPoint(*(-60.0 * np.array(corner) + (corner == (1, 1, 1)) * 4.0))
+    bend.SetSourceLandmarks(source)
+    bend.SetTargetLandmarks(target)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "bend")
+    node.SetAndObserveTransformToParent(bend)
+    own["annotation"].SetAndObserveTransformNodeID(None)
+    own["t1c"].SetAndObserveTransformNodeID(node.GetID())
+    [case] = sceneCases()
+    opened, chosen = work(case, tmp_path), parameters()
+    opened.open(chosen)
+    assert opened.save() == ""
+    opened.close()

@@ -393,3 +393,36 @@ def test_work_is_kept_where_the_volume_is_removed_that_it_is_on(opened: Any) -> 
     click(opened.ui.nextCaseButton)
     click(opened.ui.previousCaseButton)
     assert len(opened.marksPanel.marks.items()) == 1
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_that_a_volume_was_removed_is_said_wherever_the_reader_is(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """One removes it in another module; and what could not be kept is not said over."""
+
+    def refuse(*_: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    if full:
+        monkeypatch.setattr(CaseWork, "save", refuse)
+    opened.exit()
+    slicer.mrmlScene.RemoveNode(opened.logic.getParameterNode().reference)
+    words = "No space left" if full else "open eins again"
+    until(lambda: words in opened.ui.statusLabel.text)
+    opened.enter()
+    assert words in opened.ui.statusLabel.text
+
+
+def test_a_reader_whose_work_cannot_be_read_leaves_the_list_as_it_is(opened: Any, source: Path) -> None:
+    other = Worklist.of(source, "Other")
+    other.set_status(other.cases[0], "reviewed")
+    [status] = [path for path in source.parent.rglob("status.json") if "Other" in str(path)]
+    status.write_text("{", encoding="utf-8")
+    opened.marksPanel.marks.add(Point((4, 15, 8), 12))
+    opened.ui.readerEdit.selectAll()
+    QTest.keyClicks(opened.ui.readerEdit, "Other")
+    QTest.keyClick(opened.ui.readerEdit, qt.Qt.Key.Key_Return)
+    assert "is damaged" in opened.ui.statusLabel.text
+    assert opened.ui.readerEdit.text == opened.worklistPanel.worklist.reader == "Dr. Ray"
+    assert len(opened.marksPanel.marks.items()) == 1

@@ -196,7 +196,8 @@ def merged(
 
 def _refuse_foreign(folder: Path) -> None:
     """Raises InputError for a folder that is neither empty nor a dataset, be it one that is just being made."""
-    there = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
+    hidden = (".", "desktop.ini", "Thumbs.db")  # what systems put into folders by themselves
+    there = sorted(path.name for path in folder.glob("*") if not path.name.startswith(hidden))
     if there and not (folder / LOCK).exists() and not (folder / DATASET).exists():
         raise InputError(f"{folder}: is not empty ({there[0]}), and no dataset; choose another folder")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,22 +31,31 @@ ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own a
 
 
 class Reviewed(NamedTuple):
-    """The ``result`` of a search, its ``segments`` as a .seg.nrrd, and the ``review`` of them."""
+    """The ``result`` of a search, its ``segments`` as a .seg.nrrd, and the ``review`` of them. ``accepted_as``: the identifier of
+    the annotation's segment that a candidate was accepted as, where that is known."""
 
     result: SuggestionsRecord
     review: ReviewSession
     segments: Path
+    accepted_as: Mapping[str, str] = MappingProxyType({})
 
 
-def outlined(path: Path, reference: Volume, labels: tuple[str, ...] = ()) -> list[Lesion]:
+def outlined(
+    path: Path, reference: Volume, labels: tuple[str, ...] = (), accepted_as: Mapping[str, str] = MappingProxyType({})
+) -> list[Lesion]:
     """The lesions of a label map or segmentation: each connected piece (26 neighbours) of what is labelled is one.
 
-    A segment that a suggestion was accepted as is one lesion, of that kind. Raises InputError as
-    :func:`lopsided.annotation.read_annotation`.
+    A segment that a suggestion was accepted as is one lesion, of that kind; of which candidate, its identifier says by
+    ``accepted_as``, else its tag. Raises InputError as :func:`lopsided.annotation.read_annotation`.
     """
     drawn = read_labels(path)
     chosen = annotation_of(drawn, path, reference, labels)
-    accepted = {n: drawn.tags[n][CANDIDATE] for n in chosen.labels if CANDIDATE in drawn.tags.get(n, ())}
+    accepted: dict[str, str | None] = {
+        name: drawn.tags[name][CANDIDATE] for name in chosen.labels if CANDIDATE in drawn.tags.get(name, ())
+    }
+    if accepted_as:
+        by_segment = {segment: candidate for candidate, segment in accepted_as.items()}
+        accepted = {name: by_segment.get(drawn.identifiers.get(name, "")) for name in accepted}
     others = [name for name in chosen.labels if name not in accepted]
     lesions = []
     for name, candidate in accepted.items():
@@ -139,7 +149,8 @@ def read_reading(
     Raises:
         InputError: one of them cannot be read, or is of another study.
     """
-    drawn = outlined(annotation, reference, labels) if annotation else []
+    accepted_as = reviewed.accepted_as if reviewed else {}
+    drawn = outlined(annotation, reference, labels, accepted_as) if annotation else []
     coarse = marked(marks, reference, snapped=snapped)
     if reviewed is None:
         return Reading(reader, tuple(_once(_of_review(drawn, []), coarse)), whole_case=whole_case)
@@ -149,10 +160,15 @@ def read_reading(
     # those that were never shown say nothing
     decided = [d for d in everything if d.status != "pending" or d.confidence >= threshold]
     accepted = [d for d in decided if d.status == "accepted"]
+    if not accepted_as:
+        drawn = list(_of_review(drawn, accepted))
+    own = {lesion.candidate for lesion in drawn}  # wherever the reader has moved it
     # one that was added to a segment has no segment of its own, but its voxels are there
-    absent = [d for d in accepted if not any(d.region.shared(lesion.region) for lesion in drawn)]
+    absent = [
+        d for d in accepted if d.candidate not in own and not any(d.region.shared(lesion.region) for lesion in drawn)
+    ]
     added = [Lesion(d.region, "suggestion", candidate=d.candidate, time=d.time) for d in absent]
-    lesions = _once([*_of_review(drawn, accepted), *added], coarse)
+    lesions = _once([*drawn, *added], coarse)
     return Reading(
         reader,
         tuple(lesions),

@@ -65,13 +65,15 @@ def reading_of_work(folder: Path, reader: str, reference: Volume) -> Reading:
     reviewed = None
     if work.suggestions and REVIEW in work.suggestions and (folder / SEGMENTS).exists():
         try:
-            session = ReviewSession.from_json(json.loads(work.suggestions[REVIEW])["session"])
+            review = json.loads(work.suggestions[REVIEW])
+            session = ReviewSession.from_json(review["session"])
+            accepted_as = {c: how["segment"] for c, how in review["accepted"].items() if "segment" in how}
             result = SuggestionsRecord.model_validate_json(work.suggestions[RESULT])
         except (ValueError, KeyError) as error:
             raise InputError(
                 f"{folder / WORK}: its review cannot be read ({briefly(error)}); restore it from a copy"
             ) from None
-        reviewed = Reviewed(result, session, folder / SEGMENTS)
+        reviewed = Reviewed(result, session, folder / SEGMENTS, accepted_as)
     annotation = folder / ANNOTATION
     return read_reading(
         reader,
