@@ -376,6 +376,21 @@ def test_a_folder_that_holds_something_else_is_refused(dataset: Path, tmp_path: 
     with pytest.raises(InputError, match=r"is not empty \(report\.html\); choose another folder"):
         run(dataset, tmp_path, small)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    (tmp_path / "report.html").unlink()
+    for name in (".DS_Store", "fit.log"):
+        (tmp_path / name).touch()
+    run(dataset, tmp_path, small.model_copy(update={"steps": 1}))
+
+
+def test_two_processes_leave_a_folder_of_something_else_alone(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    (tmp_path / ".c.toml").write_text("[validation]\nfolds = 0\n")
+    command = [sys.executable, "-m", "lopsided_training", "fit", str(dataset), "--out", str(tmp_path)]
+    command += ["--config", str(tmp_path / ".c.toml"), "--accelerator", "cpu", "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
+    assert done.returncode == 2
+    assert "is not empty (report.html)" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {".c.toml", "report.html"}
 
 
 def test_other_lesions_are_prepared_anew(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
@@ -485,6 +500,11 @@ def test_a_flag_goes_over_the_file(tmp_path: Path) -> None:
         read_config(tmp_path / "c.toml", ["loss.betta=1"])
     with pytest.raises(InputError, match=r"text needs quotes: --set 'loss\.kind=\"weighted-ce\"'$"):
         read_config(None, ["loss.kind=weighted-ce"])
+    for value in ("1,5", "007", "[1,"):
+        with pytest.raises(InputError, match=r"cannot be read as TOML \(.*\)$"):
+            read_config(None, [f"steps={value}"])
+    one_slice = ["batch=1", "patches.size=8", 'network={kind="deeplabv3-2.5d",output_stride=8}']
+    assert read_config(None, one_slice).patches.size == 8
 
 
 def test_a_network_of_no_kind_is_a_residual_u_net(tmp_path: Path, small: FitConfig) -> None:

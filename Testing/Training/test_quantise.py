@@ -61,6 +61,16 @@ def test_a_bundled_model_goes_by_its_name(tmp_path: Path) -> None:
         quantise(Path(bundled_models()[0].name), tmp_path / "none", say=lambda line: None)
 
 
+def test_a_folder_goes_before_a_bundled_model_of_its_name(
+    deeplab_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = Path(bundled_models()[0].name)
+    shutil.copytree(deeplab_folder, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="only residual U-Nets"):
+        quantise(name, tmp_path / "none", say=lambda line: None)
+
+
 def test_a_deeplab_is_refused(deeplab_folder: Path, heads: Path) -> None:
     before = content(deeplab_folder)
     with pytest.raises(InputError, match=r"only residual U-Nets can be run in integers, and this is deeplabv3-2\.5d"):

@@ -184,6 +184,7 @@ def test_a_folder_of_other_studies_is_refused(label_map: Path, tmp_path: Path) -
     """The same call goes on where it was interrupted."""
     simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c",))
     (tmp_path / "dataset.json").unlink()
+    (tmp_path / "labelsTr" / ".DS_Store").touch()
     simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c",))
     with pytest.raises(InputError, match=r"is not empty \(imagesTr/sim_000001_0000.*choose another folder"):
         simulate([str(label_map)], tmp_path, studies=1, seed=2, sequences=("t1c",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 from .losses.settings import LopsidedConfig, LossConfig
 
 LARGEST_SEED = 2**32 - 1  # that NumPy and Lightning take
+_WORD = re.compile(r"(?![\d._e+-]+$)[A-Za-z0-9][\w.-]*")  # and no number
 _S = TypeVar("_S", bound=BaseModel)
 
 
@@ -121,7 +123,7 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
         for change in changes:
             where = f"--set {change}"
             name, _, value = change.partition("=")
-            quotes = f"; text needs quotes: --set '{name}=\"{value}\"'" if value else ""
+            quotes = f"; text needs quotes: --set '{name}=\"{value}\"'" if _WORD.fullmatch(value) else ""
             _merge(content, tomllib.loads(change))
         config = FitConfig.model_validate(content)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -142,7 +144,8 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
             f"{where}: patches.size {config.patches.size} is not a multiple of {config.network.stride}, "
             f"the stride of the network ({config.network.kind})"
         )
-    if config.batch == 1 and config.patches.size == config.network.stride:
+    one_voxel = config.network.kind == "residual-unet-3d" and config.patches.size == config.network.stride
+    if config.batch == 1 and one_voxel:
         raise InputError(
             f"{where}: patches.size {config.patches.size} leaves one voxel on the network's lowest level, of which there is no "
             "mean with batch 1; choose a larger patches.size, or batch"

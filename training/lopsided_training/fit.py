@@ -15,7 +15,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lopsided import __version__
 from lopsided.errors import InputError
-from lopsided.model import Model, find_model, load_model
+from lopsided.model import Model, load_model
 from lopsided.networks import Network, build_network
 
 from .config import FitConfig
@@ -23,11 +23,12 @@ from .dataset import digest, hashes, read_dataset
 from .losses.settings import OracleIgnoreConfig
 from .machine import machine
 from .patches import PreparedCase, prepare
-from .runs import CONFIG, DATA, RUN, WEIGHTS, read_run
+from .runs import CONFIG, DATA, RUN, WEIGHTS, model_folder, read_run
 from .train import BEST, CHECKPOINT, LAST, train
 from .validation import hold_out, validate
 
 _BEFORE = {"cache", "tensorboard"}  # in a run's folder before its settings are
+_BESIDE = {".txt", ".log", ".out"}  # where what is said is kept
 
 
 def fit(
@@ -85,8 +86,7 @@ def fit(
     refused = None
     with fabric.rank_zero_first():
         try:  # said after the others were let in, who would take it for a fault that this one is gone
-            if fabric.is_global_zero:
-                _take(out)
+            _take(out, fabric.is_global_zero)
             _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
             hashed = hashes(cases)
             data = {"data_sha256": digest(hashed), "start_from": before and before.card.weights_sha256}
@@ -132,7 +132,7 @@ def fit(
 
 def _start(network: Network, config: FitConfig, folder: Path) -> Model:
     """Give the network the weights in ``folder``."""
-    model = read_run(folder).model() if (folder / RUN).exists() else load_model(find_model(str(folder)))
+    model = read_run(folder).model() if (folder / RUN).exists() else load_model(model_folder(folder))
     if (model.card.architecture, model.card.input) != (config.network, config.input):
         raise InputError(
             f"{folder}: has another architecture or input than [network] and [input] say; "
@@ -142,12 +142,13 @@ def _start(network: Network, config: FitConfig, folder: Path) -> Model:
     return model
 
 
-def _take(out: Path) -> None:
+def _take(out: Path, write: bool) -> None:
     """A folder for a run: one that holds other things is refused, and one whose training never began is free for another."""
     there = {path.name for path in out.iterdir()} if out.exists() else set()
-    if there - _BEFORE and CONFIG not in there:
-        raise InputError(f"{out}: is not empty ({', '.join(sorted(there - _BEFORE)[:3])}); choose another folder")
-    if not there & {CHECKPOINT, RUN}:
+    others = {name for name in there - _BEFORE if not (name.startswith(".") or Path(name).suffix in _BESIDE)}
+    if others and CONFIG not in there:
+        raise InputError(f"{out}: is not empty ({', '.join(sorted(others)[:3])}); choose another folder")
+    if write and not there & {CHECKPOINT, RUN}:
         for name in (CONFIG, DATA):
             (out / name).unlink(missing_ok=True)
 

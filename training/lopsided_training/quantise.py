@@ -27,13 +27,13 @@ from lopsided.model import (
     Integers,
     Model,
     ModelCard,
-    find_model,
     load_model,
 )
 from lopsided.networks import ResidualUNet, import_openvino
 from lopsided.predict import Predictor, network_of
 
 from .dataset import Case, digest, hashes, read_dataset
+from .runs import model_folder
 
 _TILE = 96  # voxels; where a network is looked into, all that it computes is kept
 STUDIES = 8  # four minutes on two cores, with the bundled network
@@ -56,7 +56,7 @@ def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callab
         InputError: NNCF is not installed; no model, or one of another network; a dataset that cannot be used; a folder
             that cannot be written to.
     """
-    folder = find_model(str(folder))
+    folder = model_folder(folder)
     model = load_model(folder)
     network = network_of(model)
     if not isinstance(network, ResidualUNet):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lopsided.errors import InputError
-from lopsided.model import Model, ModelCard, OperatingPoint, Provenance
+from lopsided.model import Model, ModelCard, OperatingPoint, Provenance, find_model
 from lopsided.wording import DISCLAIMER
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -20,6 +20,11 @@ from .config import FitConfig
 from .examine import UNCALIBRATED
 
 CONFIG, DATA, WEIGHTS, RUN = "config.json", "data.json", "model.safetensors", "run.json"
+
+
+def model_folder(path: Path) -> Path:
+    """A folder with a model, or else the bundled model of that name: what is written to it must not go into the program."""
+    return path if (path / "model.json").is_file() else find_model(str(path))
 
 
 @dataclass(frozen=True)

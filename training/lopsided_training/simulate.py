@@ -96,13 +96,14 @@ def _case(seed: int) -> str:
 
 
 def _refuse_others(out: Path, cases: list[str], sequences: int) -> None:
-    """Raises InputError where ``out`` holds anything that this simulation does not write."""
+    """Raises InputError where ``out`` holds anything that this simulation does not write, but for hidden files."""
     images = {f"imagesTr/{case}_{n:04d}.nii.gz" for case in cases for n in range(sequences)}
     others = {f"{part}/{case}.nii.gz" for case in cases for part in ("labelsTr", "trust")}
     ours = images | others | {f"records/{case}.json" for case in cases} | {DATASET}
     there = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
-    if there - ours:
-        raise InputError(f"{out}: is not empty ({', '.join(sorted(there - ours)[:3])}); choose another folder")
+    foreign = sorted(name for name in there - ours if "/." not in f"/{name}")
+    if foreign:
+        raise InputError(f"{out}: is not empty ({', '.join(foreign[:3])}); choose another folder")
 
 
 @lru_cache(maxsize=1)
