@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from .Labelmaps import (
     asLabelmaps,
-    cropped,
+    copied,
     imageOf,
     isEmpty,
     labelmap,
@@ -86,10 +86,7 @@ class Annotation:
         segment = self.node.GetSegmentation().GetSegment(segmentId)
         if segment is None or _tag(segment, SUGGESTION_TAG) != suggestion:
             return None
-        image, kept = labelmap(self.node, segmentId), slicer.vtkSegment()
-        kept.DeepCopyMetadata(segment)
-        kept.SetLabelValue(1)  # as :func:`cropped` has it; read from a file, it had another
-        kept.AddRepresentation(labelmapName(), image if isEmpty(image) else cropped(image))
+        kept = copied(segment, labelmap(self.node, segmentId))
         self.node.GetSegmentation().RemoveSegment(segmentId)
         return kept
 

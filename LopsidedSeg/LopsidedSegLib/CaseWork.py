@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 import slicer
@@ -16,8 +15,8 @@ import vtk
 from lopsided.review import segment_id
 from slicer.i18n import tr as _
 
-from .Labelmaps import cropped, drawnOn, imageOfRegion, isEmpty, labelmap, labelmapName, voxelsOf
-from .Review import ANNOTATION_REFERENCE, REVIEW_ATTRIBUTE
+from .Labelmaps import copied, drawnOn, imageOfRegion, isEmpty, labelmap, labelmapName, voxelsOf
+from .Review import ANNOTATION_REFERENCE, REVIEW_ATTRIBUTE, renewed
 from .Scene import CANDIDATES, RESULT_ATTRIBUTE, SUGGESTIONS, Scene, ijkToRasOf
 from .Settings import Settings
 from .Surfaces import addSurfaces
@@ -224,14 +223,11 @@ class CaseWork:
             segment = source.GetSegmentation().GetSegment(segment_id(candidate["rank"]))
             image = segment and labelmap(source, segment_id(candidate["rank"]))
             if image and not isEmpty(image):
-                copy = slicer.vtkSegment()
-                copy.DeepCopyMetadata(segment)
-                copy.SetLabelValue(1)  # as :func:`cropped` has it
+                copy = copied(segment, image)
                 copy.SetName(segment.GetName().replace(f"Suggestion {candidate['rank']}", f"Suggestion {rank}", 1))
-                copy.AddRepresentation(labelmapName(), cropped(image))
                 node.GetSegmentation().AddSegment(copy, segment_id(rank))
         addSurfaces(node)
-        review = json.loads(_renewed(earlier.GetAttribute(REVIEW_ATTRIBUTE)))
+        review = renewed(json.loads(earlier.GetAttribute(REVIEW_ATTRIBUTE)))
         header = review["session"]["header"]
         header["candidates"] = [segment_id(rank) for _candidate, rank, _source in sources]
         header["about"] = {**{key: result.get(key) for key in header["about"]}, "earlier": header["about"]}
@@ -291,15 +287,15 @@ class CaseWork:
         partial.rename(self.folder)
         shutil.rmtree(before, ignore_errors=True)
 
-    def _restore(self, renewed: bool = False) -> None:
-        """``renewed``: the review goes on as another, for it is a copy of one that the user may go on with."""
+    def _restore(self, asCopy: bool = False) -> None:
+        """``asCopy``: the review goes on as another, for it is a copy of one that the user may go on with."""
         from lopsided.dataset.work import read_work
 
         from .Marks import Marks
 
         parameters, work = self._parameters, read_work(self.folder)
         parameters.annotation = parameters.suggestions = None
-        parameters.annotation, parameters.suggestions = self._restored(self.folder, work, renewed)
+        parameters.annotation, parameters.suggestions = self._restored(self.folder, work, asCopy)
         annotations = {"": parameters.annotation}
         for folder in sorted(self.folder.glob(f"{APART}*")):
             nodes = self._restored(folder, read_work(folder))
@@ -316,7 +312,7 @@ class CaseWork:
         marks.close()
         self.snapped, self.wholeCase = work.snapped, work.whole_case
 
-    def _restored(self, folder: Path, work: Any, renewed: bool = False) -> tuple[Any, Any]:
+    def _restored(self, folder: Path, work: Any, asCopy: bool = False) -> tuple[Any, Any]:
         """New nodes of the annotation and the suggestions that are kept in a folder; None where there is none."""
         from lopsided.dataset.work import ANNOTATION
 
@@ -331,7 +327,10 @@ class CaseWork:
             there = segments if segments.exists() else None  # else the user removed them all
             suggestions = self._ours(self._scene.newSuggestions(self._reference, result, there))
             for name, value in work.suggestions.items():
-                suggestions.SetAttribute(name, _renewed(value) if renewed and name == REVIEW_ATTRIBUTE else value)
+                suggestions.SetAttribute(name, value)
+            if asCopy and REVIEW_ATTRIBUTE in work.suggestions:
+                review = renewed(json.loads(work.suggestions[REVIEW_ATTRIBUTE]))
+                suggestions.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(review))
         return annotation, suggestions
 
 
@@ -357,13 +356,6 @@ def _decided(suggestions: Any) -> set[str]:
     """The candidates that something was decided or noted on."""
     review = json.loads((suggestions and suggestions.GetAttribute(REVIEW_ATTRIBUTE)) or "{}")
     return {event["candidate"] for event in review["session"]["events"]} if review else set()
-
-
-def _renewed(review: str) -> str:
-    """The same history as a session of its own, which takes nothing over from logs of the other."""
-    content = json.loads(review)
-    content["session"]["header"]["session"] = uuid4().hex
-    return json.dumps(content)
 
 
 def _overlapping(earlier: Any, decided: set[str], found: Any) -> set[str]:

@@ -103,6 +103,15 @@ def cropped(image: Any) -> Any:
     return imageOf(voxels[k, j, i] > 0, image, extent)
 
 
+def copied(segment: Any, image: Any) -> Any:
+    """A new segment with all that a segment is called and tagged with, and the label map ``image``, as small as it can be."""
+    copy = slicer.vtkSegment()
+    copy.DeepCopyMetadata(segment)
+    copy.SetLabelValue(1)  # as :func:`cropped` has it; read from a file, it had another
+    copy.AddRepresentation(labelmapName(), image if isEmpty(image) else cropped(image))
+    return copy
+
+
 def sampled(image: Any, reference: Any) -> Any:
     """``image`` at the voxels of ``reference``, of each the nearest."""
     moved = slicer.vtkOrientedImageData()

@@ -336,10 +336,16 @@ def _own(kept: dict[str, Any], node: Any) -> dict[str, Any]:
     """The session that a node keeps: its own from now on, where the node is a copy of another one that is in the scene, for
     neither takes over what was decided on the other."""
     original = slicer.mrmlScene.GetNodeByID(kept.get("node") or "")
+    if original not in (None, node):
+        others = json.loads(original.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
+        if others and others["session"]["header"]["session"] == kept["session"]["header"]["session"]:
+            kept = renewed(kept)
     session: dict[str, Any] = kept["session"]
-    if original in (None, node):
-        return session
-    others = json.loads(original.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
-    if others and others["session"]["header"]["session"] == session["header"]["session"]:
-        session["header"]["session"] = uuid4().hex
     return session
+
+
+def renewed(kept: dict[str, Any]) -> dict[str, Any]:
+    """What ``REVIEW_ATTRIBUTE`` keeps, with the same history as a session of its own: it takes nothing over from logs of the
+    other."""
+    kept["session"]["header"]["session"] = uuid4().hex
+    return kept

@@ -61,7 +61,7 @@ class SceneWork(CaseWork):
     def _begin(self) -> None:
         ahead = None if self.case.suggestions else self._searchedAhead()
         self._keep(self.case.annotation, self.case.suggestions, self.case.sequences["t1c"], False, False)
-        self._restore(renewed=True)
+        self._restore(asCopy=True)
         self.snapped = None
         parameters = self._parameters
         if parameters.annotation:

@@ -50,6 +50,11 @@ class Case:
     lesion: frozenset[int] = frozenset()
     declared: frozenset[int] = frozenset()
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """All of them, by sequence, ``label`` or ``trust``."""
+        return self.images | {"label": self.label} | ({"trust": self.trust} if self.trust else {})
+
     def study(self) -> Study:
         """The sequences, read and checked."""
         return read_study(self.images)
@@ -153,10 +158,7 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
 
 def hashes(cases: list[Case]) -> dict[str, dict[str, str]]:
     """SHA-256 of all files of the cases, by case and by sequence, ``label`` or ``trust``."""
-    files = {
-        case.name: case.images | {"label": case.label} | ({"trust": case.trust} if case.trust else {}) for case in cases
-    }
-    return {name: {what: store.digest(path) for what, path in own.items()} for name, own in files.items()}
+    return {case.name: {what: store.digest(path) for what, path in case.files.items()} for case in cases}
 
 
 def digest(hashed: dict[str, dict[str, str]]) -> str:

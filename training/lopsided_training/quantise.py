@@ -20,15 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from lopsided.errors import InputError
-from lopsided.model import (
-    INTEGER_GRAPH,
-    INTEGER_WEIGHTS,
-    IntegerFiles,
-    Integers,
-    Model,
-    ModelCard,
-    load_model,
-)
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, IntegerFiles, Integers, Model, ModelCard, load_model
 from lopsided.networks import ResidualUNet, import_openvino
 from lopsided.predict import Predictor, network_of
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from lopsided.dataset.records import ANNOTATED, DATASET, NEGATIVE
+from lopsided.dataset.records import ANNOTATED, DATASET, IMAGES, LABELS, NEGATIVE, SUFFIX, TRUST, image_path
 from lopsided.errors import InputError
 from lopsided.volume import Geometry, to_sitk
 
@@ -21,7 +21,7 @@ from .records import SEQUENCES, StudyRecord, sample
 from .rendering import render
 
 MNI152 = "mni152"
-_PARTS = ("imagesTr", "labelsTr", "trust", "records")
+_RECORDS = "records"
 _CEREBRUM = (2, 41, 3, 42)  # FreeSurfer's white matter and cortex, left and right: most of a brain
 
 
@@ -67,7 +67,7 @@ def simulate(
         raise InputError(f"sequences {', '.join(sequences)}: must be of {', '.join(SEQUENCES)}, t1c among them")
     _refuse_others(out, [_case(seed + n) for n in range(studies)], len(sequences))
     (out / DATASET).unlink(missing_ok=True)  # it says that all are there
-    for name in _PARTS:
+    for name in (IMAGES, LABELS, TRUST, _RECORDS):
         (out / name).mkdir(parents=True, exist_ok=True)
     work = [(backgrounds[n % len(backgrounds)], seed + n, out) for n in range(studies)]
     work.sort(key=lambda item: item[0])  # neighbours share the anatomy that is in memory
@@ -97,9 +97,9 @@ def _case(seed: int) -> str:
 
 def _refuse_others(out: Path, cases: list[str], sequences: int) -> None:
     """Raises InputError where ``out`` holds anything that this simulation does not write, but for hidden files."""
-    images = {f"imagesTr/{case}_{n:04d}.nii.gz" for case in cases for n in range(sequences)}
-    others = {f"{part}/{case}.nii.gz" for case in cases for part in ("labelsTr", "trust")}
-    ours = images | others | {f"records/{case}.json" for case in cases} | {DATASET}
+    images = {image_path(case, str(n)) for case in cases for n in range(sequences)}
+    others = {f"{part}/{case}{SUFFIX}" for case in cases for part in (LABELS, TRUST)}
+    ours = images | others | {f"{_RECORDS}/{case}.json" for case in cases} | {DATASET}
     there = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
     foreign = sorted(name for name in there - ours if "/." not in f"/{name}")
     if foreign:
@@ -137,12 +137,12 @@ def _write_study(
     case = _case(seed)
     for number, sequence in enumerate(sequences):
         if sequence in rendered.images:
-            _save(rendered.images[sequence], rendered.geometry, out / "imagesTr" / f"{case}_{number:04d}.nii.gz")
+            _save(rendered.images[sequence], rendered.geometry, out / image_path(case, str(number)))
     lesion = (rendered.truth > 0).astype(np.uint8)
     trust = np.where(lesion, ANNOTATED, NEGATIVE).astype(np.uint8)  # no background has a lesion but those drawn
-    _save(lesion, rendered.geometry, out / "labelsTr" / f"{case}.nii.gz")
-    _save(trust, rendered.geometry, out / "trust" / f"{case}.nii.gz")
-    (out / "records" / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
+    _save(lesion, rendered.geometry, out / LABELS / f"{case}{SUFFIX}")
+    _save(trust, rendered.geometry, out / TRUST / f"{case}{SUFFIX}")
+    (out / _RECORDS / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _save(array: np.ndarray, geometry: Geometry, path: Path) -> None:

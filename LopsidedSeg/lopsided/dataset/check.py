@@ -57,7 +57,7 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
     record = read_record(folder / DATASET, DatasetRecord)
     cases = sorted(names_in(folder / LABELS) | names_in(folder / REVIEWS, ".json") | _of_images(folder))
     reviewed = bool(names_in(folder / REVIEWS, ".json"))
-    problems = _hashes(folder, reviewed)
+    problems = _hashes(folder)
     labelled = len(names_in(folder / LABELS))
     if record.numTraining != labelled:
         what = f"says {record.numTraining} cases, and there are {labelled} labels"
@@ -154,8 +154,8 @@ def _of_images(folder: Path) -> set[str]:
     return {name[:-5] for name in names_in(folder / IMAGES) if name[-5:-4] == "_" and name[-4:].isdigit()}
 
 
-def _hashes(folder: Path, reviewed: bool) -> list[Problem]:
-    if reviewed and not (folder / HASHES).exists():
+def _hashes(folder: Path) -> list[Problem]:
+    if store.lacks_hashes(folder):
         return [Problem(HASHES, "is missing, so that no file can be checked against it", store.RESTORE)]
     known = store.hashes(folder)
     problems = []

@@ -114,7 +114,7 @@ def import_command(
     for number, case in enumerate(cases, start=1):
         empty = not work and case.annotation is None
         found = ": 0 lesions (no annotation found)" if empty else ""
-        console.print(f"{number}/{len(cases)} {_named(case)}{found}", highlight=False, markup=False)
+        console.print(f"{number}/{len(cases)} {_named(case)}{found}", highlight=False)
         try:
             study = _study(case.sequences)
             if worklist:
@@ -138,7 +138,6 @@ def import_command(
             "NAME-seg.nii.gz beside NAME-t1c.nii.gz (in BIDS as *lesion*_mask.nii.gz in derivatives/), or give a CSV that "
             "lists it, and import again",
             highlight=False,
-            markup=False,
         )
     if failed:
         listed = "\n".join(f"  {_named(case)}: {sentence}" for case, sentence in failed)

@@ -54,6 +54,11 @@ class Change:
         return {path.relative_to(self._pending).as_posix(): digest(path) for path in paths}
 
 
+def lacks_hashes(folder: Path) -> bool:
+    """Whether it is one of ours, whose hashes are gone."""
+    return any((folder / REVIEWS).glob("*.json")) and not (folder / HASHES).exists()
+
+
 @contextmanager
 def change(folder: Path) -> Iterator[Change]:
     """Change a dataset: when the block ends well all that was written takes its place, else nothing does.
@@ -119,7 +124,7 @@ def _commit(folder: Path, pending: Path, draft: Change) -> None:
     changed = draft._files()
     if not changed and not draft._removed:
         return
-    if any((folder / REVIEWS).glob("*.json")) and not (folder / HASHES).exists():
+    if lacks_hashes(folder):
         raise InputError(f"{folder / HASHES}: is missing, and nothing was changed; {RESTORE}")
     known = {name: value for name, value in hashes(folder).items() if name not in draft._removed} | changed
     _write(draft.path(HASHES), known)
