@@ -124,34 +124,34 @@ def test_all_work_is_there_again(work: CaseWork, case: CaseFiles, tmp_path: Path
     assert len(masks(again.annotation, again.reference)) == 2, "the history is there, too"
 
 
-def test_a_search_made_ahead_is_shown(work: CaseWork, tmp_path: Path) -> None:
+@pytest.fixture
+def ahead(work: CaseWork, tmp_path: Path) -> Path:
+    """A search that was made before the case was opened: the folder of its result."""
     first = parameters()
     work.open(first)
     add_suggestions(first.reference, tmp_path)
     work.close()
     work.folder.mkdir(parents=True)
-    (tmp_path / "result").rename(work.folder / "ahead")
+    return (tmp_path / "result").rename(work.folder / "ahead")
+
+
+@pytest.mark.usefixtures("ahead")
+def test_a_search_made_ahead_is_shown(work: CaseWork) -> None:
     again = parameters()
     work.open(again)
     assert again.suggestions.GetSegmentation().GetNumberOfSegments() == 3
 
 
-def test_a_search_made_ahead_by_another_model_is_none(work: CaseWork, tmp_path: Path) -> None:
+def test_a_search_made_ahead_by_another_model_is_none(work: CaseWork, ahead: Path) -> None:
     """The model was trained again, and chosen, since."""
-    first = parameters()
-    work.open(first)
-    add_suggestions(first.reference, tmp_path)
-    work.close()
-    work.folder.mkdir(parents=True)
-    made = tmp_path / "result" / "candidates.json"
+    made = ahead / "candidates.json"
     content = json.loads(made.read_text(encoding="utf-8"))
     content["model"]["digest"] = "e" * 64
     made.write_text(json.dumps(content), encoding="utf-8")
-    made.parent.rename(work.folder / "ahead")
     again = parameters()
     work.open(again)
     assert again.suggestions is None
-    assert not (work.folder / "ahead").exists(), "so that it is searched again"
+    assert not ahead.exists(), "so that it is searched again"
 
 
 def test_a_model_that_cannot_be_reached_leaves_what_was_searched_ahead(work: CaseWork, tmp_path: Path) -> None:

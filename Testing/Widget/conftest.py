@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 pytest.importorskip("slicer", reason="slicer-core is not installed, so there is no MRML")
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed, so there is no Qt")
 sys.path.insert(0, str(HERE))
-import offscreen  # noqa: F401  makes MRML and Qt ready
+import offscreen  # makes MRML and Qt ready
 import slicer
 import slicer_standin
 
@@ -49,6 +49,16 @@ def logic(worker: Any) -> Any:
     from LopsidedSeg import LopsidedSegLogic
 
     return LopsidedSegLogic(worker, prepare=lambda: None)
+
+
+@pytest.fixture
+def found(panel: Any, volume: Any, annotation: Any) -> Any:
+    """A module's panel with two suggestions, and an annotation chosen."""
+    reference = volume("T1c")
+    panel.ui.referenceSelector.setCurrentNode(reference)
+    panel.ui.annotationSelector.setCurrentNode(annotation(reference))
+    offscreen.search(panel)
+    return panel
 
 
 @pytest.fixture

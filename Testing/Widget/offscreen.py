@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def new_panel(logic: Any, size: tuple[int, int] = (440, 980)) -> Any:
     return panel
 
 
+@contextmanager
+def open_panel(logic: Any, size: tuple[int, int] = (440, 980)) -> Iterator[Any]:
+    """As :func:`new_panel`, entered; nothing of it is left afterwards."""
+    panel = new_panel(logic, size)
+    panel.enter()
+    yield panel
+    panel.cleanup()
+    panel.parent.close()
+
+
 def new_logic() -> Any:
     """The logic on the real computing process; nothing is installed."""
     from LopsidedSeg import LopsidedSegLogic
@@ -58,6 +69,12 @@ def new_logic() -> Any:
 def click(widget: Any) -> None:
     """With the left mouse button."""
     QTest.mouseClick(widget, qt.Qt.MouseButton.LeftButton)
+
+
+def search(panel: Any) -> None:
+    """From the click to the list."""
+    click(panel.ui.suggestButton)
+    until(lambda: not panel.logic.busy)
 
 
 def watched(panel: Any, button: Any, seconds: float) -> list[str]:

@@ -17,7 +17,7 @@ from lopsided.marks import Point
 from LopsidedSegLib.Export import Export
 from LopsidedSegLib.ExportAll import ExportAll
 from LopsidedSegLib.Worker import Callbacks
-from offscreen import click, new_panel, until, watched
+from offscreen import click, open_panel, until, watched
 
 Fake = Callable[[str], list[str]]
 REAL = [sys.executable, "-m", "lopsided.worker"]
@@ -34,19 +34,16 @@ def panel(logic: Any, tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "cases.csv").write_text("patient,case,t1c\n" + rows, encoding="utf-8")
     logic.settings.reader = "Dr. Ray"
     logic.settings.dataset = tmp_path / "dataset"
-    widget = new_panel(logic, (440, 1700))
-    widget.enter()
-    assert widget.ui.exportAllButton.toolTip == "Open a worklist."
-    widget.worklistPanel.open(tmp_path / "cases.csv")
-    assert widget.ui.exportAllButton.toolTip == "No case of the worklist is reviewed yet."
-    for n in range(3):
-        if n:
-            click(widget.ui.nextCaseButton)
-        widget.marksPanel.marks.add(Point((8, 10 + n, 12), 5))
-        click(widget.ui.reviewedButton)
-    yield widget
-    widget.cleanup()
-    widget.parent.close()
+    with open_panel(logic, (440, 1700)) as panel:
+        assert panel.ui.exportAllButton.toolTip == "Open a worklist."
+        panel.worklistPanel.open(tmp_path / "cases.csv")
+        assert panel.ui.exportAllButton.toolTip == "No case of the worklist is reviewed yet."
+        for n in range(3):
+            if n:
+                click(panel.ui.nextCaseButton)
+            panel.marksPanel.marks.add(Point((8, 10 + n, 12), 5))
+            click(panel.ui.reviewedButton)
+        yield panel
 
 
 def export_all(panel: Any) -> list[str]:

@@ -13,18 +13,15 @@ import slicer
 import slicer.util
 import vtk
 from lopsided.marks import BoxMark, Ellipsoid, Point
-from offscreen import click, new_panel, until
+from offscreen import click, new_panel, open_panel, until
 
 
 @pytest.fixture
 def panel(logic: Any, volume: Callable[[str], Any]) -> Iterator[Any]:
     """The open panel, with a volume chosen."""
-    widget = new_panel(logic, (440, 1500))
-    widget.enter()
-    widget.ui.referenceSelector.setCurrentNode(volume("T1c"))
-    yield widget
-    widget.cleanup()
-    widget.parent.close()
+    with open_panel(logic, (440, 1500)) as panel:
+        panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+        yield panel
 
 
 def rows(panel: Any) -> list[list[str]]:

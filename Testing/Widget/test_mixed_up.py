@@ -15,7 +15,7 @@ import slicer.util
 from lopsided.marks import Point
 from LopsidedSegLib import Settings
 from LopsidedSegLib.Labelmaps import drawnOn
-from offscreen import click, new_panel, until
+from offscreen import click, open_panel, search, until
 from PySide6.QtTest import QTest
 
 Fake = Callable[[str], list[str]]
@@ -24,21 +24,15 @@ Fake = Callable[[str], list[str]]
 @pytest.fixture
 def panel(logic: Any) -> Iterator[Any]:
     """The panel, open."""
-    panel = new_panel(logic, (440, 1700))
-    panel.enter()
-    yield panel
-    panel.cleanup()
-    panel.parent.close()
+    with open_panel(logic, (440, 1700)) as panel:
+        yield panel
 
 
 @pytest.fixture
-def found(panel: Any, volume: Any, annotation: Any) -> Any:
-    """The panel with two suggestions, and an annotation chosen."""
-    reference = volume("A T1c")
-    panel.ui.referenceSelector.setCurrentNode(reference)
-    panel.ui.annotationSelector.setCurrentNode(annotation(reference))
-    search(panel)
-    return panel
+def found(found: Any) -> Any:
+    """The panel with two suggestions of patient A, and an annotation chosen."""
+    found.logic.getParameterNode().reference.SetName("A T1c")
+    return found
 
 
 @pytest.fixture
@@ -50,12 +44,6 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "cases.csv"
     path.write_text("patient,case,t1c\np0,one,0.nii.gz\np1,two,1.nii.gz\n", encoding="utf-8")
     return path
-
-
-def search(panel: Any) -> None:
-    """From the click to the list."""
-    click(panel.ui.suggestButton)
-    until(lambda: not panel.logic.busy)
 
 
 def segments(node: Any) -> list[str]:

@@ -14,7 +14,7 @@ import slicer
 import slicer.util
 import slicer_standin
 from LopsidedSegLib import Settings
-from offscreen import click, new_panel, until
+from offscreen import click, new_panel, open_panel, search, until
 from PySide6.QtTest import QTest
 
 Fake = Callable[[str], list[str]]
@@ -23,16 +23,8 @@ Fake = Callable[[str], list[str]]
 @pytest.fixture
 def panel(logic: Any) -> Iterator[Any]:
     """The open panel, on the fake worker."""
-    widget = new_panel(logic)
-    widget.enter()
-    yield widget
-    widget.cleanup()
-    widget.parent.close()
-
-
-def _search(panel: Any) -> None:
-    click(panel.ui.suggestButton)
-    until(lambda: not panel.logic.busy)
+    with open_panel(logic) as panel:
+        yield panel
 
 
 def rows(panel: Any) -> list[list[str]]:
@@ -149,7 +141,7 @@ def test_cancel_ends_the_search_and_another_one_works(panel: Any, worker: Any, v
     assert panel.ui.suggestButton.text == "Suggest missed lesions"
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     worker.command = fake("done")
-    _search(panel)
+    search(panel)
     assert panel.ui.statusLabel.text == "Suggested lesions: 2"
 
 
@@ -166,13 +158,13 @@ def test_an_error_is_a_sentence_and_the_button_works_again(
     """In the panel, not in a dialog."""
     worker.command = fake(behaviour)
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
-    _search(panel)
+    search(panel)
     panel.parent.grab().save(str(tmp_path / "error.png"))
     assert panel.ui.statusLabel.text == sentence
     assert panel.ui.suggestButton.enabled
     worker.stop()
     worker.command = fake("done")
-    _search(panel)
+    search(panel)
     assert panel.ui.statusLabel.text == "Suggested lesions: 2"
 
 
@@ -182,7 +174,7 @@ def test_closing_the_scene_ends_a_search_and_empties_the_panel(
     """The panel is ready for the next patient."""
     reference = volume("T1c")
     panel.ui.referenceSelector.setCurrentNode(reference)
-    _search(panel)
+    search(panel)
     assert panel.ui.suggestionsTable.rowCount == 2
     worker.stop()
     worker.command = fake("hang")
@@ -196,21 +188,17 @@ def test_closing_the_scene_ends_a_search_and_empties_the_panel(
 def test_removing_the_suggestions_empties_the_table(panel: Any, volume: Any) -> None:
     """As the user may do in any other module."""
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
-    _search(panel)
+    search(panel)
     slicer.mrmlScene.RemoveNode(slicer.mrmlScene.GetFirstNodeByName("T1c suggestions"))
     assert panel.ui.suggestionsTable.rowCount == 0
 
 
 @pytest.fixture
-def found(panel: Any, volume: Any, annotation: Any) -> Any:
+def found(found: Any) -> Any:
     """The panel after a search, with an annotation; its window is active, so that keys reach it."""
-    reference = volume("T1c")
-    panel.ui.referenceSelector.setCurrentNode(reference)
-    panel.ui.annotationSelector.setCurrentNode(annotation(reference))
-    _search(panel)
-    panel.parent.activateWindow()
-    assert QTest.qWaitForWindowActive(panel.parent)
-    return panel
+    found.parent.activateWindow()
+    assert QTest.qWaitForWindowActive(found.parent)
+    return found
 
 
 def _segments(panel: Any) -> int:
@@ -321,7 +309,7 @@ def test_the_sensitivity_moves_the_list_and_says_what_to_expect(found: Any) -> N
 
 def test_accepting_without_an_annotation_makes_one(panel: Any, volume: Any) -> None:
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
-    _search(panel)
+    search(panel)
     panel.reviewPanel.onCellClicked(0, 0)
     click(panel.ui.acceptButton)
     assert panel.ui.annotationSelector.currentNode().GetName() == "T1c lesions"
@@ -349,7 +337,7 @@ def test_a_log_that_cannot_be_written_is_said_and_the_decision_stays(panel: Any,
     (tmp_path / "file").write_text("", encoding="utf-8")
     panel.logic.settings.folder = tmp_path / "file"
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
-    _search(panel)
+    search(panel)
     panel.reviewPanel.onCellClicked(0, 0)
     click(panel.ui.rejectButton)
     assert _statuses(panel)[0] == "rejected"
@@ -370,7 +358,7 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
     click(ui.folderButton)
     assert ui.folderLabel.text == str(tmp_path)
     ui.referenceSelector.setCurrentNode(volume("T1c"))
-    _search(panel)
+    search(panel)
     panel.reviewPanel.onCellClicked(1, 0)
     click(ui.uncertainButton)
     panel.parent.grab().save(str(tmp_path / "panel.png"))

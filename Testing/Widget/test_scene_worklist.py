@@ -11,7 +11,7 @@ import slicer
 import slicer.util
 from lopsided.marks import Point
 from LopsidedSegLib import Dependencies
-from offscreen import click, new_panel, until
+from offscreen import click, new_panel, open_panel, until
 
 OWN = ["Doe T1c", "Doe FLAIR", "Roe T1c"]
 
@@ -20,11 +20,8 @@ OWN = ["Doe T1c", "Doe FLAIR", "Roe T1c"]
 def panel(logic: Any, volume: Callable[[str], Any]) -> Iterator[Any]:
     logic.settings.reader = "Dr. Ray"
     load(volume)
-    widget = new_panel(logic, (440, 1700))
-    widget.enter()
-    yield widget
-    widget.cleanup()
-    widget.parent.close()
+    with open_panel(logic, (440, 1700)) as panel:
+        yield panel
 
 
 def load(volume: Callable[[str], Any]) -> None:

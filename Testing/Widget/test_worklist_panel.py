@@ -17,7 +17,7 @@ from lopsided.marks import Point
 from lopsided.worklist import Worklist
 from LopsidedSegLib import Dependencies
 from LopsidedSegLib.CaseWork import CaseWork
-from offscreen import click, new_panel, until
+from offscreen import click, new_panel, open_panel, until
 from PySide6.QtTest import QTest
 
 Fake = Callable[[str], list[str]]
@@ -41,11 +41,8 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def panel(logic: Any) -> Iterator[Any]:
     logic.settings.reader = "Dr. Ray"
-    widget = new_panel(logic, (440, 1700))
-    widget.enter()
-    yield widget
-    widget.cleanup()
-    widget.parent.close()
+    with open_panel(logic, (440, 1700)) as panel:
+        yield panel
 
 
 @pytest.fixture
