@@ -1,13 +1,12 @@
 """Evaluations side by side."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from lopsided.errors import InputError
-from lopsided_training.compare import compare, tables, write_comparison
+from lopsided_training.compare import compare, write_comparison
 from lopsided_training.evaluation import (
     DatasetFacts,
     Estimate,
@@ -19,7 +18,8 @@ from lopsided_training.evaluation import (
 )
 from lopsided_training.froc import CaseResult, froc_mean, sensitivity_at
 from lopsided_training.measure import Measurer
-from rich.console import Console
+from lopsided_training.cli import app
+from typer.testing import CliRunner
 
 
 def write(folder: Path, name: str, results: list[CaseResult], *, digest: str = "d" * 64, label: str = "0") -> Path:
@@ -147,14 +147,15 @@ def test_what_is_no_evaluation_is_refused(tmp_path: Path) -> None:
 
 def test_it_is_shown_and_written(tmp_path: Path) -> None:
     before = results(1)
-    comparison, read = compare([write(tmp_path, "a", before), write(tmp_path, "b", improved(before))], resamples=100)
-    terminal = io.StringIO()
-    for table in tables(comparison):
-        Console(width=120, file=terminal).print(table)
-    text = terminal.getvalue()
+    paths = [write(tmp_path, "a[1]", before), write(tmp_path, "b[2]", improved(before))]
+    comparison, read = compare(paths)
     value, bounds = comparison.evaluations[1].differences["FROC mean"].difference()
-    assert f"{value}  {bounds}" in text
+    shown = CliRunner().invoke(app, ["compare", *map(str, paths)]).stdout
+    assert f" {value}  {bounds} " in shown
     assert value.startswith("+")
+    assert "Difference from a[1]" in shown
+    assert "b[2]" in shown
+    assert "[dim]" not in shown
     write_comparison(comparison, read, tmp_path / "c.json")
     assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["notice"].startswith("Research tool")
     write_comparison(comparison, read, tmp_path / "c.html")

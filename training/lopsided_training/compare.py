@@ -11,8 +11,8 @@ from lopsided.errors import InputError
 from lopsided.wording import DISCLAIMER
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .evaluation import DatasetFacts, Estimate, Evaluation, Subject, read_evaluation
 from .figures import froc_figure
@@ -202,10 +202,11 @@ def _differences(comparison: Comparison) -> _Rows:
 
 
 def _table(title: str, rows: _Rows) -> Table:
-    table = Table(title=escape(title) or None, title_justify="left", title_style="bold")
+    table = Table(title=Text(title) if title else None, title_justify="left", title_style="bold")
     table.add_column("")
     for name, _ in rows:
-        table.add_column(escape(name), justify="right")
+        table.add_column(Text(name), justify="right")
     for measure in _MEASURES:
-        table.add_row(measure, *("  [dim]".join(cells[measure]) + "[/]" for _, cells in rows))
+        numbers = (cells[measure] for _, cells in rows)
+        table.add_row(measure, *(Text.assemble(value, "  ", (bounds, "dim")) for value, bounds in numbers))
     return table
