@@ -61,7 +61,9 @@ class Pictures:
         patient = image.array[tuple(slice(a, b + 1) for a, b in zip(foreground.low, foreground.high, strict=True))]
         # half of the box is air in a stripped study: take the window from what is brighter than that
         bright = patient[patient > foreground.centre - 3 * foreground.scale]
-        self._window = (foreground.centre - 4 * foreground.scale, float(np.percentile(bright, 99.8)))
+        # what is brightest is vessels and fat, beside which tissue would be dark
+        top = min(float(np.percentile(bright, 99.8)), foreground.centre + 10 * foreground.scale)
+        self._window = (foreground.centre - 4 * foreground.scale, top)
         self._darkest = float(image.array.min())
 
     def of(self, point_lps: tuple[float, float, float], diameter_mm: float, outlined: Outlined) -> list[View]:
@@ -75,7 +77,8 @@ class Pictures:
         whole = _whole_axial(self._image.geometry, self._axes, centre)
         _, y, x = whole.index(centre)
         half = reach / 2 / _WHOLE_PIXEL_MM
-        return [*views, replace(self._view("Where", "RLAP", whole, outlined), marker=(x, y, half))]
+        where = (x + 0.5, y + 0.5, half)  # pixel centres lie at half units
+        return [*views, replace(self._view("Where", "RLAP", whole, outlined), marker=where)]
 
     def _view(self, name: str, letters: str, plane: Geometry, outlined: Outlined) -> View:
         low, high = self._window
