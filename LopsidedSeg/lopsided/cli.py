@@ -291,6 +291,9 @@ def run_app(command: typer.Typer) -> None:
     except InputError as error:
         errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(2)
+    except MemoryError:
+        errors.print(Text.assemble(("error:", "bold red"), " not enough memory; close other programs and try again"))
+        sys.exit(2)
     except Exception as error:
         if os.environ.get("LOPSIDED_DEBUG"):
             raise

@@ -10,14 +10,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from lopsided.cli import run_app
 from lopsided.reading import read_volume
 from lopsided.resources import resource_folder
 from lopsided.volume import Geometry, Volume, to_sitk
 from numpy.testing import assert_allclose
+from typer import Typer
 
 SAMPLE = resource_folder() / "SampleStudy"
 RESULTS = ["candidates.json", "probability.nii.gz", "report.html", "suggestions.nii.gz", "suggestions.seg.nrrd"]
@@ -94,6 +97,19 @@ def test_formats_give_the_same_candidates_in_the_patient(tmp_path: Path, write_s
             assert_allclose(a["centroid_lps"], b["centroid_lps"], atol=0.1)
             assert a["confidence"] == pytest.approx(b["confidence"], abs=0.01)
             assert a["volume_mm3"] == pytest.approx(b["volume_mm3"], rel=0.02)
+
+
+def test_too_little_memory_is_said_to_be_that(capsys: pytest.CaptureFixture[str]) -> None:
+    command = Typer()
+
+    @command.command()
+    def greedy() -> None:
+        np.empty((2**20, 2**20, 2**15), np.uint8)
+
+    with pytest.raises(SystemExit) as ended, patch.object(sys, "argv", ["greedy"]):
+        run_app(command)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: not enough memory; close other programs and try again\n"
 
 
 @pytest.mark.parametrize(

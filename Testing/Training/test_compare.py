@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lopsided.errors import InputError
+from lopsided_training.cli import app
 from lopsided_training.compare import compare, write_comparison
 from lopsided_training.evaluation import (
     DatasetFacts,
@@ -18,7 +19,6 @@ from lopsided_training.evaluation import (
 )
 from lopsided_training.froc import CaseResult, froc_mean, sensitivity_at
 from lopsided_training.measure import Measurer
-from lopsided_training.cli import app
 from typer.testing import CliRunner
 
 

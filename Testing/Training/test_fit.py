@@ -342,6 +342,46 @@ def test_a_loss_scaled_too_far_is_scaled_less_and_training_goes_on(
     assert scaled(config.steps) == 2.0 ** (40 - config.steps), "not from the beginning again"
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_training_that_runs_away_says_which_setting_to_change(
+    dataset: Path, tmp_path: Path, small: FitConfig, precision: str
+) -> None:
+    config = small.model_copy(update={"learning_rate": 1e30, "precision": precision})
+    instead = "lower learning_rate" + (", or set precision to 32-true" if precision != "32-true" else "")
+    with pytest.raises(InputError, match=f"at step [1-6]: training has run away; {instead}$"):
+        run(dataset, tmp_path, config)
+
+
+def test_gradients_that_are_not_finite_are_said_as_a_loss_is(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = training.training_loss
+
+    def steep(config: LossConfig, logits: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
+        return computed(config, logits, *rest, **named) + (0 * logits.sum()).sqrt()  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "training_loss", steep)
+    with pytest.raises(InputError, match=r"the norm of the gradients is nan at step 0: .*lower learning_rate"):
+        run(dataset, tmp_path, small)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "why"),
+    [
+        ("gpuu", "invalid accelerator name"),
+        pytest.param(
+            "cuda", "not available", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+        ),
+    ],
+)
+def test_an_accelerator_that_is_not_here_is_refused(
+    dataset: Path, tmp_path: Path, small: FitConfig, accelerator: str, why: str
+) -> None:
+    with pytest.raises(InputError, match=rf"--accelerator {accelerator}.*{why}.*\); try --accelerator auto or cpu$"):
+        fitting.fit(dataset, tmp_path / "run", small, accelerator=accelerator)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_began_on_other_data_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
     """Or cases that were trained on may be held out when it goes on, and run.json says what is not so."""
     changed = tmp_path / "changed"
@@ -513,8 +553,3 @@ def test_a_network_of_no_kind_is_a_residual_u_net(tmp_path: Path, small: FitConf
     assert read_config(tmp_path / "c.toml", ["patches.size=16"]).network == small.network
     (tmp_path / "c.toml").write_text('[network]\nkind = "deeplabv3-2.5d"')
     assert read_config(tmp_path / "c.toml").network == DeepLabSizes()
-
-
-def test_the_configurations_that_ship_are_valid() -> None:
-    for path in (Path(__file__).parents[2] / "training" / "configs").glob("*.toml"):
-        assert read_config(path).steps > 0

@@ -11,7 +11,6 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lopsided import __version__
 from lopsided.errors import InputError
@@ -24,7 +23,7 @@ from .losses.settings import OracleIgnoreConfig
 from .machine import machine
 from .patches import PreparedCase, prepare
 from .runs import CONFIG, DATA, RUN, WEIGHTS, model_folder, read_run
-from .train import BEST, CHECKPOINT, LAST, train
+from .train import BEST, CHECKPOINT, LAST, make_fabric, train
 from .validation import hold_out, validate
 
 _BEFORE = {"cache", "tensorboard"}  # in a run's folder before its settings are
@@ -62,11 +61,11 @@ def fit(
 
     Raises:
         InputError: a dataset, configuration or model that cannot be used, or a run folder of another configuration,
-            other data, or another start.
-            All of that is found before training starts.
+            other data, or another start; an accelerator that is not here. All of that is found before training starts.
+            Or a loss that is not finite with these settings.
     """
-    fabric = Fabric(
-        accelerator=accelerator,
+    fabric = make_fabric(
+        accelerator,
         devices=devices,
         num_nodes=nodes,
         precision=config.precision,

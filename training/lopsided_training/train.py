@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lopsided.errors import InputError
 from lopsided.networks import Network
 from safetensors.torch import save_file
 
@@ -35,6 +37,21 @@ class Trained:
     seconds: float
     history: list[dict[str, float]]
     best_step: int | None
+
+
+def make_fabric(accelerator: str, *, devices: int = 1, **settings: Any) -> Fabric:
+    """What a training runs on; ``settings`` as Fabric has them.
+
+    Raises:
+        InputError: an accelerator, or as many devices of it, that are not here.
+    """
+    try:
+        return Fabric(accelerator=accelerator, devices=devices, **settings)
+    except (ImportError, RuntimeError, ValueError, MisconfigurationException) as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"--accelerator {accelerator}, devices {devices}: cannot be used here ({why}); try --accelerator auto or cpu"
+        ) from None
 
 
 def train(
@@ -65,6 +82,9 @@ def train(
 
     Returns:
         None where it was stopped before its end.
+
+    Raises:
+        InputError: with these settings the loss or its gradients are not finite.
     """
     optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     model, optimiser = fabric.setup(network, optimiser)
@@ -105,10 +125,12 @@ def train(
             emphasis=batch.emphasis,
         )
         if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is {loss.item()} at step {done}; lower learning_rate or raise precision")
+            raise _diverged(f"loss is {loss.item()}", done, config)
         fabric.backward(loss)
+        norm = fabric.clip_gradients(model, optimiser, max_norm=1.0, error_if_nonfinite=False)
         # where losses are scaled up, an overflow is what tells that it was too far: that step is left out
-        fabric.clip_gradients(model, optimiser, max_norm=1.0, error_if_nonfinite=config.precision != "16-mixed")
+        if config.precision != "16-mixed" and norm is not None and not torch.isfinite(norm):
+            raise _diverged(f"norm of the gradients is {norm.item()}", done, config)
         optimiser.step()
         if teacher is not None:
             teacher.update_parameters(network)
@@ -143,6 +165,11 @@ def train(
         save_weights(network, out / LAST)
     best = progress["best"]
     return Trained(progress["step"], progress["seconds"], progress["history"], best and best["step"])
+
+
+def _diverged(what: str, step: int, config: FitConfig) -> InputError:
+    instead = "lower learning_rate" + (", or set precision to 32-true" if config.precision != "32-true" else "")
+    return InputError(f"the {what} at step {step}: training has run away; {instead}")
 
 
 def _ahead(fabric: Fabric, cases: list[PreparedCase], config: FitConfig, steps: range) -> Iterator[Batch]:

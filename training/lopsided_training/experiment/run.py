@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from lopsided.errors import InputError
 from lopsided.networks import Network, build_network, fold
 
@@ -19,7 +18,7 @@ from ..losses.settings import LossConfig
 from ..machine import machine
 from ..matching import lesions_of
 from ..patches import PreparedCase
-from ..train import Look, Trained, train
+from ..train import Look, Trained, make_fabric, train
 from ..validation import search
 from .censoring import censor
 from .plan import ExperimentConfig, Run
@@ -135,7 +134,7 @@ def go_on(
     Returns:
         None where ``stop`` ended it early.
     """
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=fit.precision)
+    fabric = make_fabric(accelerator, precision=fit.precision)
     fabric.launch()
     folder.mkdir(parents=True, exist_ok=True)
     trained = train(fabric, network, cases, fit, folder, look=look, stop=stop, say=say)
