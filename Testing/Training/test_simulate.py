@@ -87,6 +87,47 @@ def test_mni152_and_real_images_are_backgrounds(tmp_path: Path) -> None:
     assert list(rendered.images) == ["t1c"]
 
 
+@pytest.mark.parametrize(
+    ("scale", "padding"), [(1.0, 0.0), (1.0, -3.0), (1 / 20, "mean"), (1 / 20, "darkest")], ids=str
+)
+def test_a_real_image_is_the_same_background_however_it_was_scaled_and_padded(
+    label_map: Path, tmp_path: Path, scale: float, padding: float | str
+) -> None:
+    shells = from_label_map(label_map)
+    inside = shells.depth > 0
+    rng = np.random.default_rng(1)
+    real = (100 + 20 * (shells.tissue == 1) + rng.normal(0, 3, inside.shape)).astype(np.float32)
+    real[36, 36, 36] = 1  # fluid is all but black
+    other = real * scale
+    if isinstance(padding, str):
+        other -= other[inside].mean() if padding == "mean" else other[inside].min() + 0.01
+        padding = 0.0 if padding == "mean" else float(other[inside].min()) - 0.1
+    for name, array, outside in (("usual", real, 0.0), ("other", other, padding)):
+        image = sitk.GetImageFromArray(np.where(inside, array, outside).astype(np.float32))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    usual, found = from_image(tmp_path / "usual.nii.gz"), from_image(tmp_path / "other.nii.gz")
+    assert np.array_equal(usual.tissue > 0, found.tissue > 0)
+    assert np.array_equal(usual.depth, found.depth)
+    first, second = (
+        render(a, replace(sample(usual, 3), lesions=(), cavities=())).images["t1c"] for a in (usual, found)
+    )
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.99
+
+
+def test_a_head_is_no_background(tmp_path: Path) -> None:
+    path = tmp_path / "head.nii.gz"
+    rng = np.random.default_rng(1)
+    sitk.WriteImage(sitk.GetImageFromArray(rng.normal(9, 1, (20, 20, 20)).astype(np.float32)), str(path))
+    with pytest.raises(
+        InputError, match=r"head\.nii\.gz: no one value fills what is around the brain; give a skull-strip"
+    ):
+        from_image(path)
+    head = np.pad(rng.normal(90, 1, (150, 150, 150)), 9).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(head), str(path))
+    with pytest.raises(InputError, match=r"head\.nii\.gz: 3\.4 L are no brain; give a skull-stripped image"):
+        from_image(path)
+
+
 def test_a_real_image_is_blurred_by_what_its_lesions_are_made_brighter_for(label_map: Path, tmp_path: Path) -> None:
     """Both by the blur in the record, which is less than on a label map; or small lesions would be too bright."""
     shells = from_label_map(label_map)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from lopsided.errors import InputError
+from lopsided.intensity import padding_of
 from lopsided.resampling import resample
 from lopsided.volume import Geometry, Volume, geometry_of, oriented
 
@@ -15,6 +17,7 @@ _WHITE = (2, 41, 7, 46, 28, 60, 16, 77, 85, 251, 252, 253, 254, 255)
 _CSF = (4, 43, 5, 44, 14, 15, 24, 72)
 _PLEXUS = (31, 63)
 FIRST_OUTSIDE = 500  # FreeSurfer's labels of what is around the brain begin here
+_LARGEST_BRAIN_MM3 = 2.5e6  # no brain is that large; a head is
 _MARGIN_MM = {"L": (15, 15), "P": (25, 15), "S": (45, 15)}  # kept around the brain: low end, high end
 
 
@@ -76,13 +79,25 @@ def mni152() -> Anatomy:
 
 
 def from_image(path: Path) -> Anatomy:
-    """A real, skull-stripped post-contrast T1 with zeros outside: a background with real vessels."""
-    volume = _millimetre(sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkFloat32), path.name, nearest=False)
-    inside = volume.array > 0
-    low, high = np.percentile(volume.array[inside], (5, 15))
+    """A real, skull-stripped post-contrast T1: a background with real vessels. One value, any, fills what is outside.
+
+    Raises:
+        InputError: no value does, or a whole head.
+    """
+    image = sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkFloat32)
+    padding = padding_of(sitk.GetArrayViewFromImage(image))
+    if padding is None:
+        raise InputError(f"{path}: no one value fills what is around the brain; give a skull-stripped image")
+    volume = _millimetre(image - padding, path.name, nearest=False)
+    inside = volume.array != 0
+    if inside.sum() > _LARGEST_BRAIN_MM3:
+        raise InputError(f"{path}: {inside.sum() / 1e6:.1f} L are no brain; give a skull-stripped image")
+    seen = volume.array[inside]
+    low, high = np.percentile(seen, (5, 15))
     tissue = np.where(inside, np.where(volume.array > (low + high) / 2, WHITE, CSF), AIR).astype(np.uint8)
     name = path.name.removesuffix(".nii.gz")
-    return _cropped(name, tissue.astype(np.int16), tissue, volume.geometry, volume.array)
+    signal = np.where(inside, volume.array - min(seen.min(), 0), 0)  # none is below the background, as scanners have it
+    return _cropped(name, tissue.astype(np.int16), tissue, volume.geometry, signal)
 
 
 def _millimetre(image: sitk.Image, name: str, nearest: bool) -> Volume:

@@ -244,7 +244,7 @@ def quantise(
 def reproduce(
     recipe: Annotated[str, typer.Argument(help="The name of a bundled recipe (default), or a TOML file.")],
     anatomies: Annotated[Path, typer.Option(help="The folder of the label maps that the recipe names.")],
-    real: Annotated[Path, typer.Option(help="The real post-contrast T1, skull-stripped or not, without any lesion.")],
+    real: Annotated[Path, typer.Option(help="The real post-contrast T1, skull-stripped, without any lesion.")],
     out: Annotated[Path, typer.Option(help="Folder for all of it; an interrupted one goes on from there.")],
     studies: Annotated[
         int | None, typer.Option(min=1, help="Of each dataset at most so many: a trial, not the model.")
