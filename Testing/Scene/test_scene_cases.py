@@ -71,6 +71,21 @@ def test_a_study_is_a_case_whatever_its_series_are_called(add: Add) -> None:
     }
 
 
+def test_the_post_contrast_t1_is_searched_whatever_stands_beside_it(add: Add) -> None:
+    """By names that say "contrast" or "post" of another series, with slices as thin or thinner."""
+    place = study("Doe", "MR")
+    for name, slices in (
+        ("4: AX T1 W/O CONTRAST", 3.0),
+        ("5: AX T2 TSE POST", 1.0),
+        ("6: SWI flash post", 1.0),
+        ("9: AX T1 W CONTRAST", 3.0),
+    ):
+        add(name, place, slices=slices)
+    assert found() == {
+        ("Doe", "MR"): {"t1c": "9: AX T1 W CONTRAST", "t1": "4: AX T1 W/O CONTRAST", "t2": "5: AX T2 TSE POST"}
+    }
+
+
 def test_a_folder_is_a_case_if_it_is_of_one(add: Add) -> None:
     one, many = folder("p1"), folder("all the others")
     add("T1 post", one)
