@@ -1,5 +1,6 @@
 """What Slicer loads: the module's name and help, and the classes that Slicer looks for by name."""
 
+import hashlib
 from pathlib import Path
 
 import slicer
@@ -26,7 +27,9 @@ class LopsidedSeg(ScriptedLoadableModule):
             "Research tool, not for clinical use. "
             'See <a href="https://github.com/LopsidedSeg/SlicerLopsidedSeg">the documentation</a>.'
         )
-        parent.acknowledgementText = ""
+        parent.acknowledgementText = _(
+            "The bundled network can be trained again, with the lopsided bootstrap loss of Yi et al. (MIDL 2020) too."
+        )
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
@@ -42,6 +45,8 @@ def registerSampleData() -> None:
         thumbnailFileName=str(RESOURCES / "Icons" / "LopsidedSeg.png"),
         uris=[(study / file).as_uri() for file in files],
         fileNames=[f"LopsidedSeg-{file}" for file in files],
+        # by which Slicer sees that what it keeps of an earlier version is not the same
+        checksums=[f"SHA256:{hashlib.sha256((study / file).read_bytes()).hexdigest()}" for file in files],
         nodeNames=["Sample T1c", "Sample T1", "Sample T2", "Sample FLAIR", "Sample annotation"],
         loadFileTypes=["VolumeFile"] * 4 + ["SegmentationFile"],
     )

@@ -79,10 +79,14 @@ class Scene:
 
     def newSuggestions(self, reference: Any, result: dict[str, Any], path: Path | None) -> Any:
         """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already; no segments for None."""
-        node = slicer.vtkMRMLSegmentationNode()
-        if path:
-            self.readSegments(node, path)  # before it is in the scene, where a failure would leave parts of it
-        self._addSegmentation(node, _("{reference} suggestions").format(reference=reference.GetName()))
+        node = self._newSegmentation(_("{reference} suggestions").format(reference=reference.GetName()))
+        try:
+            if path:
+                self.readSegments(node, path)
+        except RuntimeError:
+            slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
+            slicer.mrmlScene.RemoveNode(node)
+            raise
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
         node.SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
         addSurfaces(node)
@@ -172,12 +176,7 @@ class Scene:
         editor.SetSelectedSegmentID(segmentId)
 
     def _newSegmentation(self, name: str) -> Any:
-        return self._addSegmentation(slicer.vtkMRMLSegmentationNode(), name)
-
-    @staticmethod
-    def _addSegmentation(node: Any, name: str) -> Any:
-        node.SetName(slicer.mrmlScene.GenerateUniqueName(name))
-        slicer.mrmlScene.AddNode(node)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
         node.CreateDefaultDisplayNodes()
         return node
 

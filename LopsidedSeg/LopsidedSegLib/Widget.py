@@ -18,7 +18,7 @@ from .Worker import Callbacks
 from .WorklistPanel import WorklistPanel
 
 INPUTS = ("reference", "t1", "t2", "flair")
-ERROR_STYLE = "color: #c0392b; font-weight: bold"
+ERROR_COLOURS = {True: "#ff8a7a", False: "#b3261e"}  # in a dark window, and in a light one
 
 
 class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -56,10 +56,17 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
+        self._imported = qt.QTimer()
+        self._imported.setSingleShot(True)
+        self._imported.connect("timeout()", self.onSceneImported)
         self.setParameterNode(self.logic.getParameterNode())
+        if self.parent.isEntered:  # reloaded while it is shown
+            self.enter()
 
     def cleanup(self) -> None:
+        self._imported.stop()
         self.worklistPanel.leave()
         self.logic.cancel()
         self.setParameterNode(None)
@@ -94,9 +101,19 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.setParameterNode(self.logic.getParameterNode())
 
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
+        self._imported.start(0)  # until a bundle is read whole, its scene is said to be in a temporary folder
+
+    def onSceneImported(self) -> None:
+        if self._entered:
+            self.setParameterNode(self.logic.getParameterNode())
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller: Any, event: Any, node: Any) -> None:
         self.worklistPanel.onRemoved(node)
+        for name in (*INPUTS, "annotation"):
+            if self._parameterNode and getattr(self._parameterNode, name) is node:
+                setattr(self._parameterNode, name, None)  # else its selector goes to the one before in the list
 
     def setParameterNode(self, parameterNode: Parameters | None) -> None:
         self._disconnect()
@@ -255,4 +272,5 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _say(self, sentence: str, error: bool = False) -> None:
         self.ui.statusLabel.text = sentence
-        self.ui.statusLabel.styleSheet = ERROR_STYLE if error else ""
+        dark = self.parent.palette.window().color().lightness() < 128
+        self.ui.statusLabel.styleSheet = f"color: {ERROR_COLOURS[dark]}; font-weight: bold" if error else ""

@@ -128,9 +128,7 @@ def test_a_review_from_loading_to_reopening(
     slicer.mrmlScene.Clear(0)
     assert statuses(panel) == []
     assert slicer.mrmlScene.ReadFromMRB(str(folder / "case.mrb"), True)
-    panel.exit()
-    panel.enter()
-    assert statuses(panel) == shown
+    until(lambda: statuses(panel) == shown)
     panel.reviewPanel.onCellClicked(1, 0)
     assert panel.ui.noteEdit.text == "a vessel"
     annotation = panel.logic.getParameterNode().annotation

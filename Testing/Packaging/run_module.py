@@ -20,12 +20,14 @@ import slicer_standin
 def open_and_close(module: types.ModuleType, folder: Path) -> None:
     """The module's description, and its panel from setup to cleanup."""
     import qt
+    from offscreen import Window
 
     parent = types.SimpleNamespace(path=str(folder / f"{module.__name__}.py"))
     getattr(module, module.__name__)(parent)
     assert parent.categories == ["Segmentation"]
     assert "not for clinical use" in parent.helpText
-    window = qt.QWidget()
+    assert parent.acknowledgementText
+    window = Window()
     window.setLayout(qt.QVBoxLayout())
     panel = getattr(module, f"{module.__name__}Widget")(window)
     for step in (panel.setup, panel.enter, panel.exit, panel.cleanup):

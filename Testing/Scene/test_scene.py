@@ -236,6 +236,20 @@ def test_a_suggestion_comes_back_where_the_lesion_is(scene: Any, tmp_path: Path,
         assert min(view.GetFieldOfView()[:2]) == pytest.approx(80), "four times its diameter"
 
 
+def test_nothing_is_an_error_of_mrml(scene: Any, tmp_path: Path) -> None:
+    """Slicer marks an error in its status bar, whatever becomes of it."""
+    volume, _ = _volume(GRIDS["LPS"])
+    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    _result(tmp_path / "result", tmp_path / "t1c.nrrd")
+    before, said = vtk.vtkOutputWindow.GetInstance(), vtk.vtkStringOutputWindow()
+    vtk.vtkOutputWindow.SetInstance(said)
+    try:
+        scene.loadSuggestions(tmp_path / "result", volume)
+    finally:
+        vtk.vtkOutputWindow.SetInstance(before)
+    assert said.GetOutput() == ""
+
+
 def test_a_second_search_makes_a_second_node(scene: Any, tmp_path: Path) -> None:
     """Earlier suggestions stay."""
     volume, _ = _volume(GRIDS["LPS"])

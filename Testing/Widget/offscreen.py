@@ -33,7 +33,8 @@ from PySide6.QtTest import QTest
 class Window(qt.QWidget):
     """What Slicer puts a module's panel in."""
 
-    isEntered = True
+    _entered = False
+    isEntered = property(lambda self: self._entered)
 
 
 def new_panel(logic: Any, size: tuple[int, int] = (440, 980)) -> Any:
@@ -49,11 +50,17 @@ def new_panel(logic: Any, size: tuple[int, int] = (440, 980)) -> Any:
     return panel
 
 
+def enter(panel: Any) -> None:
+    """As Slicer does when the module is chosen."""
+    panel.parent._entered = True
+    panel.enter()
+
+
 @contextmanager
 def open_panel(logic: Any, size: tuple[int, int] = (440, 980)) -> Iterator[Any]:
     """As :func:`new_panel`, entered; nothing of it is left afterwards."""
     panel = new_panel(logic, size)
-    panel.enter()
+    enter(panel)
     yield panel
     panel.cleanup()
     panel.parent.close()

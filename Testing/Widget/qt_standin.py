@@ -86,7 +86,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         self.currentIndex = self._nodes.index(node)
 
     def _fill(self, scene: slicer.vtkMRMLScene) -> None:
-        current = self.currentNode()
+        current, row = self.currentNode(), self.currentIndex
         [kind] = self._options["nodeTypes"]
         nodes = scene.GetNodesByClass(kind)
         found = [nodes.GetItemAsObject(n) for n in range(nodes.GetNumberOfItems())]
@@ -94,7 +94,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         blocked = self.blockSignals(True)
         self.clear()
         self.addItems([n.GetName() if n else self._options["noneDisplay"] for n in self._nodes])
-        self.currentIndex = self._nodes.index(current) if current in self._nodes else 0
+        self.currentIndex = self._nodes.index(current) if current in self._nodes else max(row - 1, 0)  # as Qt does
         self.blockSignals(blocked)
         if self.currentNode() is not current:
             self.currentNodeChanged.emit(self.currentNode())

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import qt
 import slicer
 import slicer.util
 from lopsided.review import Status
 from LopsidedSegLib.Worker import Callbacks
-from offscreen import until
+from offscreen import open_panel, until
 from PySide6.QtTest import QTest
 
 Fake = Callable[[str], list[str]]
@@ -105,3 +106,20 @@ def test_nodes_renamed_during_a_review(logic: Any, volume: Any, annotation: Any)
     assert known.GetSegmentation().GetNumberOfSegments() == 1
     logic.review(node).redo()
     assert known.GetSegmentation().GetNumberOfSegments() == 2
+
+
+@pytest.mark.parametrize("window", ["#f0f0f0", "#353535"])
+def test_what_went_wrong_can_be_read_in_light_and_dark_windows(logic: Any, window: str) -> None:
+    """At the contrast that WCAG asks of text, 4.5."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    with open_panel(logic) as panel:
+        panel.parent.palette = qt.QPalette(qt.QColor(window))
+        panel.onError("It failed.")
+        colour = panel.ui.statusLabel.styleSheet.split("color: ")[1][:7]
+    darker, lighter = sorted((luminance(window), luminance(colour)))
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5

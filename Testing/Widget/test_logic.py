@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import types
@@ -194,6 +195,9 @@ def test_the_sample_study_is_offered_as_sample_data(monkeypatch: pytest.MonkeyPa
     assert all(Path(url2pathname(urlparse(uri).path)).is_file() for uri in source["uris"])
     assert Path(source["thumbnailFileName"]).is_file()
     assert len(source["uris"]) == len(source["fileNames"]) == len(source["nodeNames"]) == len(source["loadFileTypes"])
+    for uri, checksum in zip(source["uris"], source["checksums"], strict=True):
+        content = Path(url2pathname(urlparse(uri).path)).read_bytes()
+        assert checksum == f"SHA256:{hashlib.sha256(content).hexdigest()}"
     names = dict(zip(source["uris"], source["nodeNames"], strict=True))
     assert set(guess_sequences(names)) == {"t1c", "t1", "t2", "flair"}
 

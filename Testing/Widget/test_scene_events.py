@@ -1,0 +1,111 @@
+"""What becomes of the panel while the scene changes around it, and when its code is loaded again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import qt
+import slicer
+import slicer.util
+from offscreen import click, open_panel, search, until
+from PySide6.QtTest import QTest
+
+
+@pytest.fixture
+def panel(logic: Any) -> Iterator[Any]:
+    """The open panel, on the fake worker."""
+    with open_panel(logic) as panel:
+        yield panel
+
+
+def statuses(panel: Any) -> list[str]:
+    """What was decided, by the table."""
+    table = panel.ui.suggestionsTable
+    return [table.item(row, 5).text() for row in range(table.rowCount)]
+
+
+def save(path: Path) -> None:
+    """As Slicer does, a scene or a bundle."""
+    slicer.mrmlScene.SetURL(str(path))
+    slicer.mrmlScene.SetRootDirectory(str(path.parent))
+    if path.suffix == ".mrb":
+        assert slicer.mrmlScene.WriteToMRB(str(path), None)
+        return
+    for kind, extension in (("vtkMRMLScalarVolumeNode", "nrrd"), ("vtkMRMLSegmentationNode", "seg.nrrd")):
+        for n, node in enumerate(slicer.util.getNodesByClass(kind)):
+            node.AddDefaultStorageNode()
+            node.GetStorageNode().SetFileName(str(path.parent / f"{n}.{extension}"))
+            assert node.GetStorageNode().WriteData(node)
+    assert slicer.mrmlScene.Commit()
+
+
+@pytest.mark.parametrize("name", ["case.mrml", "case.mrb"])
+def test_a_scene_opened_while_the_panel_is_shown_is_shown(found: Any, tmp_path: Path, name: str) -> None:
+    """With what was decided after it was saved, which only the log has."""
+    slicer.mrmlScene.SetURL(str(tmp_path / name))
+    found.reviewPanel.onCellClicked(0, 0)
+    click(found.ui.rejectButton)
+    save(tmp_path / name)
+    click(found.ui.uncertainButton)
+    slicer.mrmlScene.Clear(0)
+    slicer.mrmlScene.SetURL("")
+    assert statuses(found) == []
+    if name.endswith(".mrb"):
+        assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / name), True)
+    else:
+        slicer.mrmlScene.SetURL(str(tmp_path / name))
+        assert slicer.mrmlScene.Connect()
+    until(lambda: bool(statuses(found)), 5)
+    assert statuses(found) == ["rejected", "uncertain"]
+    assert found.ui.referenceSelector.currentNode().GetName() == "T1c"
+    assert found.ui.annotationSelector.currentNode().GetName() == "Annotation"
+
+
+def test_a_scene_opened_while_another_module_is_shown_is_left_alone(found: Any, tmp_path: Path) -> None:
+    save(tmp_path / "case.mrb")
+    found.exit()
+    slicer.mrmlScene.Clear(0)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "case.mrb"), True)
+    QTest.qWait(50)
+    assert statuses(found) == []
+
+
+def test_nothing_takes_the_place_of_an_annotation_that_is_deleted(panel: Any, volume: Any) -> None:
+    """Its selector goes to the node before in the list, which are the suggestions."""
+    panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
+    search(panel)
+    panel.reviewPanel.onCellClicked(0, 0)
+    click(panel.ui.acceptButton)  # makes an annotation
+    parameters = panel.logic.getParameterNode()
+    click(panel.ui.undoButton)
+    slicer.mrmlScene.RemoveNode(parameters.annotation)
+    assert parameters.annotation is None
+    assert panel.ui.annotationSelector.currentNode() is None
+    assert parameters.suggestions.GetName() == "T1c suggestions"
+
+
+def test_nothing_takes_the_place_of_a_volume_that_is_deleted(panel: Any, volume: Any) -> None:
+    _, reference = volume("T1"), volume("T1c")
+    panel.ui.referenceSelector.setCurrentNode(reference)
+    slicer.mrmlScene.RemoveNode(reference)
+    assert panel.logic.getParameterNode().reference is None
+    assert panel.ui.statusLabel.text == "Choose the post-contrast T1 volume to search."
+
+
+def test_its_keys_live_after_its_code_is_loaded_again(found: Any, logic: Any) -> None:
+    """Slicer's Reload sets the panel up again, and does not enter it."""
+    from LopsidedSeg import LopsidedSegWidget
+
+    found.cleanup()
+    again = LopsidedSegWidget(found.parent, logic)
+    again.setup()
+    found.parent.activateWindow()
+    assert QTest.qWaitForWindowActive(found.parent)
+    assert again.ui.pointButton.enabled, "marks too"
+    again.reviewPanel.onCellClicked(0, 0)
+    QTest.keyClick(found.parent, qt.Qt.Key.Key_R)
+    assert statuses(again) == ["rejected", ""]
+    again.cleanup()
