@@ -170,7 +170,10 @@ def _series(options: list[str], files: dict[str, Path]) -> dict[str, str]:
             chosen["t1c"] = option
     unused = [name for name in chosen if name not in files or not files[name].is_dir()]
     if unused:
-        raise InputError(f"--series {unused[0]}={chosen[unused[0]]}: --{unused[0]} is not a folder with DICOM")
+        raise InputError(
+            f"--series {unused[0]}={chosen[unused[0]]}: --{unused[0]} is not a folder with DICOM; "
+            "give one, or leave this --series out"
+        )
     return chosen
 
 
@@ -253,7 +256,7 @@ def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) 
     """What was found, as a table, and where the rest of it is."""
     annotation = suggestions.annotation
     if annotation.labels:
-        listed = ", ".join(f"{name} {mm3 / 1000:.2f} cm³" for name, mm3 in annotation.labels.items())
+        listed = ", ".join(f"{name} {mm3:.0f} mm³" for name, mm3 in annotation.labels.items())
         out_console.print(f"Taken as annotated lesions: {listed}", highlight=False)
     if annotation.left_out:
         out_console.print(f"Labels left out: {', '.join(annotation.left_out)}", highlight=False)

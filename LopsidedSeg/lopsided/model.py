@@ -253,4 +253,6 @@ def find_model(name: str | None) -> Path:
     if Path(name).is_dir():
         return Path(name)
     known = ", ".join(bundled) or "none"
-    raise InputError(f"no model {name!r}: not a folder, and the installed ones are: {known}")
+    raise InputError(
+        f"no model {name!r}: no folder, and not installed; give the path of a model folder, or one of: {known}"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 DISCLAIMER = "Research tool, not for clinical use."
 METASTASIS = (  # a brain metastasis, as Slicer's segments say it
     "Segmentation category and type - DICOM master list~SCT^49755003^Morphologically Altered Structure~"
@@ -10,8 +12,15 @@ METASTASIS = (  # a brain metastasis, as Slicer's segments say it
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 case``, ``2 cases``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """``1 case``, ``2 cases``, ``2 studies``."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else several}"
+
+
+def place(point_lps: Sequence[float], digits: int = 0) -> str:
+    """A point (LPS, mm) as people read it: ``RAS -12, 40, 7 mm``."""
+    left, posterior, superior = point_lps
+    return f"RAS {', '.join(f'{x:z.{digits}f}' for x in (-left, -posterior, superior))} mm"
 
 
 def percent(confidence: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from lopsided.cli import app
 from lopsided.dataset.check import check_dataset
 from lopsided.dataset.export import Decision, Lesion, Reading, export_reading, remove_case
 from lopsided.dataset.pseudonyms import Key
@@ -19,6 +20,7 @@ from lopsided.marks import Point
 from lopsided.regions import Region
 from lopsided.study import Study
 from lopsided.volume import Volume
+from typer.testing import CliRunner
 
 KEY = Key(b"k" * 32)
 A, B = sorted((KEY.of("R", "a"), KEY.of("R", "b")))
@@ -218,6 +220,24 @@ def test_two_readers_of_whole_cases_are_compared(tmp_path: Path, study: Study) -
         (A, B, "looked at the whole case and did not mark it"),
         (A, B, "rejected it"),
     ]
+
+
+def test_counts_and_places_are_told_as_people_read_them(tmp_path: Path, study: Study) -> None:
+    folder = tmp_path / "dataset"
+    lesions = (Lesion(cube(10, 20, 20, 2)), Lesion(cube(20, 30, 20, 10)))
+    export(folder, study, Reading(FIRST, lesions))
+    export(folder, study, Reading(SECOND, (), whole_case=True))
+    stats = dataset_stats(folder)
+    assert stats.median_mm == pytest.approx(sum(stats.diameters_mm) / 2)
+    [left, posterior, superior] = stats.disagreements[0].centroid_lps
+    told = CliRunner().invoke(app, ["dataset", "stats", str(folder), "--html", str(tmp_path / "page.html")]).output
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for text in (" ".join(told.split()), page):
+        assert f"RAS {-left:.0f}, {-posterior:.0f}, {superior:.0f} mm" in text
+        assert "LPS" not in text
+    assert f"Median longest diameter {stats.median_mm:.1f} mm." in page
+    assert "<h1>dataset</h1>" in page
+    assert "Dataset dataset" not in page
 
 
 def test_what_a_reader_left_uncertain_is_not_said_to_be_passed_over(tmp_path: Path, study: Study) -> None:

@@ -127,7 +127,7 @@ def test_a_lesion_under_another_keeps_its_voxels_and_the_same_twice_is_refused(t
     [reading] = read_record(tmp_path / "reviews" / f"{name}.json", CaseRecord).readings
     assert set(np.unique(values(tmp_path / reading.map))) == {0, 1, 2}
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"the same voxels, at LPS .* delete one"):
+    with pytest.raises(InputError, match=r"the same voxels, at RAS -36\.5, 7\.3, 36\.8 mm \(outlined\); delete one"):
         export(tmp_path, study, Reading(READER, (Lesion(cube(5, 11, 11)), Lesion(cube(5, 11, 11)))))
     assert contents(tmp_path) == before
 

@@ -214,7 +214,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     common = ("--to", tmp_path / "dataset", "--key", tmp_path / "key", "--patient", "P", "--reader", "R")
     more = ("--annotation", annotation, "--marks", marks, "--result", result, "--review", log.path)
     said = run("export", image, *more, *common)
-    assert "3 lesions (1 outlined, 1 point, 1 suggestion), 3 suggestions" in said
+    assert "3 lesions (outlined: 1, point: 1, suggestion: 1), 3 suggestions" in said
     [case] = read_dataset(tmp_path / "dataset")
     [reading] = read_record(tmp_path / "dataset" / "reviews" / f"{case.name}.json", CaseRecord).readings
     assert [s.status for s in reading.suggestions] == ["accepted", "rejected", "pending"], "the fourth was not shown"
@@ -231,7 +231,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     assert "1 case, 0 looked at as a whole" in said
     assert "1 cases" not in said
     assert "<svg" in page.read_text(encoding="utf-8")
-    assert "1 case, 0 looked at as a whole; 3 lesions." in page.read_text(encoding="utf-8")
+    assert "Coarse-label dataset: 1 case, 0 looked at as a whole; 3 lesions." in page.read_text(encoding="utf-8")
     (case.label).unlink()
     assert "3 problems" in run("dataset", "check", tmp_path / "dataset", fails=True)
     nowhere = tmp_path / "datset"
@@ -314,7 +314,7 @@ def test_a_case_without_an_annotation_is_said_to_be(scan: Volume, tmp_path: Path
     (tmp_path / "cases.csv").write_text(rows, encoding="utf-8")
     common = ("dataset", "import", tmp_path / "cases.csv", "--reader", "r", "--key", tmp_path / "key", "--to")
     said = run(*common, tmp_path / "some")
-    assert "1/2 A 1 2/2 B 1: 0 lesions (no annotation found) 2 of 2 cases are in" in said
+    assert "1/2 A 1 2/2 B 1: 0 lesions (no annotation found) 2 of 2 cases imported into" in said
     assert "negative" not in said
     said = run(*common, tmp_path / "all", "--whole-case")
     assert (

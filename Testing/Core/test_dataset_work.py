@@ -232,12 +232,12 @@ def test_a_readers_reviewed_cases_are_imported_from_the_command_line(scan: Volum
         for n, case in enumerate(worklist.cases):
             keep(worklist.folder(case), scan.geometry, [(point(scan.geometry, 10, 40, 26), TIMES[0])])
             worklist.set_status(case, CaseStatus.REVIEWED if n < count else CaseStatus.IN_PROGRESS)
-    assert "2 of 2 cases are in" in command(*common, "--reader", "Dr. Ray")
+    assert "2 of 2 cases imported into" in command(*common, "--reader", "Dr. Ray")
     records = [read_record(path, CaseRecord) for path in (tmp_path / "dataset" / "reviews").iterdir()]
     assert [[sorted(lesion.kind for lesion in r.lesions) for r in record.readings] for record in records] == [
         [["outlined", "point", "suggestion"]]
     ] * 2
-    assert "1 of 1 cases are in" in command(*common, "--reader", "Dr. Sight")
+    assert "1 of 1 case imported into" in command(*common, "--reader", "Dr. Sight")
     records = [read_record(path, CaseRecord) for path in (tmp_path / "dataset" / "reviews").iterdir()]
     assert sorted(len(record.readings) for record in records) == [1, 2]
     for option in ("--whole-case", "--labels=1"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
     printed = lopsided("demo", "--out", out)
     assert "not for clinical use" in printed
+    assert re.search(r"Taken as annotated lesions: .* \d+ mm³", printed)
+    assert "cm³" not in printed
     assert str(out / "report.html") in printed
     return out
 
@@ -119,10 +122,10 @@ def test_too_little_memory_is_said_to_be_that(capsys: pytest.CaptureFixture[str]
         (["suggest", "missing.nii.gz", "--out", "OUT"], "missing.nii.gz: no such file"),
         (["suggest", "T1C"], "no --out"),
         (["suggest", "T1C", "--t1c", "T1C", "--out", "OUT"], "once"),
-        (["suggest", "T1C", "--out", "OUT", "--model", "none"], "no model 'none'"),
+        (["suggest", "T1C", "--out", "OUT", "--model", "none"], "give the path of a model folder, or one of: "),
         (["suggest", "T1C", "--out", "OUT", "--annotation", "T1C"], "looks like an image; give a label map"),
         (["suggest", "T1C", "--out", "OUT", "--annotation", "DRAWN", "--labels", "9999"], "has no label 9999"),
-        (["suggest", "T1C", "--out", "OUT", "--series", "3"], "is not a folder with DICOM"),
+        (["suggest", "T1C", "--out", "OUT", "--series", "3"], "DICOM; give one, or leave this --series out"),
         (["suggest", "T1C", "--out", "OUT", "--device", "abacus"], "not available here"),
         (["models", "info", "none"], "no model 'none'"),
     ],

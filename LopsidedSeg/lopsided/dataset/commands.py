@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..model import SEQUENCES
 from ..reading import read_study
 from ..study import Study
-from ..wording import counted
+from ..wording import counted, place
 from ..worklist import Worklist
 from .cases import CaseFiles, find_cases
 from .check import check_dataset
@@ -78,9 +78,10 @@ def export_command(
     )
     name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)
     found = Counter(lesion.kind for lesion in reading.lesions)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items())) or "none"
+    kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(found.items()))
+    lesions = counted(found.total(), "lesion") + (f" ({kinds})" if kinds else "")
     decided = f"{counted(len(reading.decisions), 'suggestion')} with what was decided"
-    console.print(f"{name}: {counted(found.total(), 'lesion')} ({kinds}), {decided}", highlight=False)
+    console.print(f"{name}: {lesions}, {decided}", highlight=False)
 
 
 @dataset.command("import")
@@ -131,7 +132,7 @@ def import_command(
             negative += [_named(case)] if empty and reading.whole_case else []
         except InputError as error:
             failed.append((case, str(error)))
-    console.print(f"{len(cases) - len(failed)} of {len(cases)} cases are in {to}", highlight=False)
+    console.print(f"{len(cases) - len(failed)} of {counted(len(cases), 'case')} imported into {to}", highlight=False)
     if negative:
         console.print(
             f"{', '.join(negative)}: no annotation found, so all of it is negative; if that is wrong, name the file as "
@@ -191,14 +192,13 @@ def stats_command(
     for missed in found.missed:
         console.print(say_missed(missed), highlight=False)
     for one in found.disagreements:
-        place = ", ".join(f"{x:.0f}" for x in one.centroid_lps)
         console.print(
-            f"{one.case}: {one.lesion_of} marked {one.longest_diameter_mm:.1f} mm at LPS {place}; "
+            f"{one.case}: {one.lesion_of} marked {one.longest_diameter_mm:.1f} mm at {place(one.centroid_lps)}; "
             f"{one.not_of} {one.why}",
             highlight=False,
         )
     if html:
-        _draw(found, folder.name, html)
+        _draw(found, folder.resolve().name, html)
 
 
 def say_missed(missed: Missed) -> str:
@@ -218,7 +218,7 @@ def _draw(stats: Stats, name: str, out: Path) -> None:
     environment = Environment(loader=PackageLoader("lopsided.dataset", ""), autoescape=True, undefined=StrictUndefined)
     sizes = [size_name(low) for low in SIZES_MM[:-1]]
     page = environment.get_template("stats.html.j2").render(
-        stats=stats, name=name, sizes=sizes, say=say_missed, counted=counted
+        stats=stats, name=name, sizes=sizes, say=say_missed, counted=counted, place=place
     )
     try:
         out.write_text(page, encoding="utf-8")

@@ -21,7 +21,7 @@ from ..regions import Region, measure
 from ..resampling import resample
 from ..study import Study
 from ..volume import Geometry, Volume, to_sitk
-from ..wording import DISCLAIMER
+from ..wording import DISCLAIMER, place
 from ..writing import write_image
 from .pseudonyms import Key
 from .records import (
@@ -259,8 +259,8 @@ def _write_reading(draft: Change, name: str, reader: str, reading: Reading, geom
     left = set(np.unique(regions).tolist())
     for lesion, region in lesions:
         if region.label not in left:
-            place = ", ".join(f"{x:.1f}" for x in region.centroid_lps)
-            raise InputError(f"two labels are the same voxels, at LPS {place} mm ({lesion.kind}); delete one of them")
+            where = place(region.centroid_lps, 1)
+            raise InputError(f"two labels are the same voxels, at {where} ({lesion.kind}); delete one of them")
     path = f"{READINGS}/{name}_{reader}{SUFFIX}"
     write_image(to_sitk(regions, geometry), draft.path(path))
     return ReadingRecord(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import exp, log, sqrt
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import SimpleITK as sitk
@@ -58,6 +59,11 @@ class Stats:
     decisions: Counter[tuple[str, str]]  # status, reader
     missed: tuple[Missed, ...]
     disagreements: tuple[Disagreement, ...]
+
+    @property
+    def median_mm(self) -> float:
+        """Of the diameters; there must be one."""
+        return median(self.diameters_mm)
 
     @property
     def kinds(self) -> list[str]:
