@@ -181,6 +181,12 @@ def test_files_say_what_was_measured_on_what(run: Path, three: Path) -> None:
     assert "Research tool, not for clinical use." in page
     assert "Not calibrated" in page
     assert "3.7 mm, no candidate" in page, "the missed lesion is shown"
+    assert "RAS " in page
+    assert "LPS" not in page
+    assert "1 lesion -->" in page, "in the figure by size"
+    assert not re.search(r"\b1 (lesions|cases|patients)\b", page)
+    assert "<tr><td>⅛</td>" in page, "as in the figure"
+    assert page.count("at the default threshold</span>") == 4, "each tile says at what"
     assert "peak probability 0.80" in page, "and the false positive"
     assert not re.search(r"\bnan\b", re.sub('base64,[^"]*', "", page)), "no number that is none"
 
@@ -326,7 +332,10 @@ def test_bad_input_is_refused_in_words(
         measure(run, three, out, budget=1.0)
     with pytest.raises(InputError, match="no --out"):
         measure(model_folder, three, None)
-    with pytest.raises(InputError, match="no model 'nope': not a folder, and the installed ones are"):
+    with pytest.raises(
+        InputError,
+        match="no model 'nope': no folder, and not installed; give the path of a model folder, or one of: simul",
+    ):
         measure(Path("nope"), three, None)
     with pytest.raises(InputError, match=r"no model\.json here"):
         measure(three, three, out)

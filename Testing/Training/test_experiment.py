@@ -218,7 +218,7 @@ def test_memory_and_conditions_are_drawn_where_half_is_missing(tmp_path: Path) -
         (("'none'", "'all'"), "choose_at: .*use none"),
         (("random-50 = 1", "half = 1"), "seeds: .*half = 1: use none"),
         (("weighted-ce", "best-ce"), "losses"),
-        (("[losses]", "[losses"), "cannot be read as TOML"),
+        (("[losses]", "[losses"), "cannot be read as TOML .*; mend it, or check its path$"),
     ],
 )
 def test_wrong_experiments_are_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from lopsided.errors import InputError
-from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, bundled_models, load_model
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, bundled_models, load_card, load_model
+from lopsided_training.cli import app
 from lopsided_training.quantise import quantise
+from typer.testing import CliRunner
 
 
 @pytest.fixture
@@ -53,7 +55,14 @@ def test_of_many_studies_the_first_are_enough(folder: Path, heads: Path) -> None
     pytest.importorskip("nncf")
     integers = quantise(folder, heads, studies=1, say=lambda line: None).integers
     assert integers is not None
-    assert integers.data.startswith("1 studies")
+    assert integers.data.startswith("1 study, ")
+
+
+def test_the_command_to_copy_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / ("m" * 80)
+    monkeypatch.setattr("lopsided_training.quantise.quantise", lambda *_, **__: load_card(bundled_models()[0]))
+    said = CliRunner().invoke(app, ["quantise", str(model), str(tmp_path)]).output
+    assert f"lopsided-train evaluate {model} OTHER_DATASET --device cpu --out FOLDER\n" in said
 
 
 def test_a_bundled_model_goes_by_its_name(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from lopsided.errors import InputError
 from lopsided_training import contact
 from lopsided_training.anatomy import from_image, from_label_map, mni152
+from lopsided_training.cli import app
 from lopsided_training.contact import contact_sheet
 from lopsided_training.dataset import read_dataset
 from lopsided_training.noise import resized
@@ -20,6 +21,7 @@ from lopsided_training.simulate import load_background, simulate
 from lopsided_training.slices import in_slices, labels_in
 from PIL import Image
 from scipy import ndimage
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore::DeprecationWarning"
@@ -217,7 +219,9 @@ def test_one_protocol_makes_studies_alike(label_map: Path) -> None:
 def test_unknown_sequences_are_refused(label_map: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sequences t1, t9: must be of t1c, t1, t2, flair, t1c among them"):
         simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1", "t9"))
-    simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c", "flair"))
+    arguments = ["simulate", str(label_map), "--out", str(tmp_path), "--studies", "1", "--sequences", "t1c, flair"]
+    said = CliRunner().invoke(app, arguments)
+    assert f"1 study in {tmp_path}" in said.output
     assert set(read_dataset(tmp_path)[0].images) == {"t1c", "flair"}
 
 

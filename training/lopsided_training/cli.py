@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from lopsided.cli import run_app
 from lopsided.model import LARGEST_SCALE, SMALLEST_SCALE
+from lopsided.wording import counted
 from rich.console import Console
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app.add_typer(experiments, name="experiment")
 
 
 def _say(line: str) -> None:
-    console.print(line, highlight=False)
+    console.print(line, highlight=False, soft_wrap=True)  # as one line, to be copied
 
 
 _Set = Annotated[
@@ -55,12 +56,12 @@ def simulate(
         seed=seed,
         mean_lesions=mean_lesions,
         more_small=more_small,
-        sequences=tuple(sequences.split(",")),
+        sequences=tuple(name.strip() for name in sequences.split(",")),
         one_protocol=one_protocol,
         jobs=jobs,
         progress=lambda done, of: console.print(f"{done}/{of}", end="\r"),
     )
-    console.print(f"{studies} studies in {out}", soft_wrap=True)
+    console.print(f"{counted(studies, 'study')} in {out}", soft_wrap=True)
 
 
 @app.command()

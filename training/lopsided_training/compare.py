@@ -177,7 +177,8 @@ def _not_the_same(first_path: Path, first: Evaluation, path: Path, other: Evalua
     ours, theirs = ({case.name: case.files for case in e.cases} for e in (first, other))
     missing = sorted(set(ours) - set(theirs)) or sorted(set(theirs) - set(ours))
     if missing:
-        where = f"{len(missing)} of the cases, {missing[0]} for one, are in only one of them"
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        where = f"only one of them has case {missing[0]}{more}"
     else:
         changed = next(name for name in sorted(ours) if ours[name] != theirs[name])
         files = [

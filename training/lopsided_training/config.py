@@ -127,7 +127,8 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
             _merge(content, tomllib.loads(change))
         config = FitConfig.model_validate(content)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: cannot be read as TOML ({error}){quotes}") from None
+        instead = quotes or ("; mend it, or check its path" if where == path else "; write NAME=VALUE, as steps=20000")
+        raise InputError(f"{where}: cannot be read as TOML ({error}){instead}") from None
     except ValidationError as error:
         first = error.errors()[0]
         section, *rest = first["loc"]
@@ -166,7 +167,7 @@ def read_settings(path: Path, kind: type[_S]) -> _S:
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error})") from None
+        raise InputError(f"{path}: cannot be read as TOML ({error}); mend it, or check its path") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {_said(first)}") from None

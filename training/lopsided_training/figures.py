@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from lopsided.wording import counted
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -39,6 +40,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
 }
+BUDGETS = ("⅛", "¼", "½", "1", "2", "4", "8")  # FALSE_POSITIVES, in words
 _SIZE = (5.1, 3.8)  # inches
 _FEW = 10  # candidates in a bin: what they say is mostly chance
 
@@ -57,7 +59,7 @@ def froc_figure(curves: Mapping[str, Sequence[CaseResult]], *, bands: int, seed:
             axes.plot(FALSE_POSITIVES, sensitivities(results)[0], "o", color=colour, markersize=3.6)
         axes.set_xscale("log", base=2)
         axes.set_xlim(_GRID[0] / 1.15, _GRID[-1] * 1.15)
-        axes.set_xticks(FALSE_POSITIVES, ["⅛", "¼", "½", "1", "2", "4", "8"])
+        axes.set_xticks(FALSE_POSITIVES, BUDGETS)
         axes.minorticks_off()
         axes.set_xlabel("false positives a scan")
         axes.set_ylabel("sensitivity")
@@ -81,7 +83,7 @@ def size_figure(evaluation: Evaluation) -> str:
             axes.bar(places, heights, 0.32, color=COLOURS[n], alpha=0.8, label=label)
             for x, estimate in zip(places, estimates, strict=True):
                 _whisker(axes, float(x), estimate)
-        axes.set_xticks(np.arange(len(rows)), [f"{r.words}\n{r.lesions} lesions" for r in rows], color=_INK)
+        axes.set_xticks(np.arange(len(rows)), [f"{r.words}\n{counted(r.lesions, 'lesion')}" for r in rows], color=_INK)
         axes.grid(visible=False, axis="x")
         axes.set_ylabel("sensitivity")
         _percent(axes)

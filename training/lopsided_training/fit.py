@@ -16,6 +16,7 @@ from lopsided import __version__
 from lopsided.errors import InputError
 from lopsided.model import Model, load_model
 from lopsided.networks import Network, build_network
+from lopsided.wording import counted
 
 from .config import FitConfig
 from .dataset import digest, hashes, read_dataset
@@ -99,7 +100,7 @@ def fit(
     chosen = [by_name[case.name] for case in training]
     watched = [by_name[case.name] for case in held][: config.validation.cases]
     _check(dataset, chosen, watched)
-    tell(f"{len(chosen)} cases to train on with {_lesions(chosen)} lesions, {len(held)} held out")
+    tell(f"{counted(len(chosen), 'case')} to train on with {counted(_lesions(chosen), 'lesion')}, {len(held)} held out")
     look = (lambda net: validate(net, watched)) if watched else None
     trained = train(fabric, network, chosen, config, out, look=look, say=tell)
     if fabric.is_global_zero and trained:
@@ -165,7 +166,7 @@ def _check(dataset: Path, training: list[PreparedCase], watched: list[PreparedCa
         raise InputError(f"{dataset}: not one lesion is annotated in the cases to train on; add labels")
     if watched and not _lesions(watched):
         raise InputError(
-            f"{dataset}: not one lesion is annotated in the {len(watched)} cases held out; "
+            f"{dataset}: not one lesion is annotated in the {counted(len(watched), 'case')} held out; "
             "choose another validation.fold, or set validation.folds to 0"
         )
 

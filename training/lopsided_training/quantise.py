@@ -23,6 +23,7 @@ from lopsided.errors import InputError
 from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, IntegerFiles, Integers, Model, ModelCard, load_model
 from lopsided.networks import ResidualUNet, import_openvino
 from lopsided.predict import Predictor, network_of
+from lopsided.wording import counted
 
 from .dataset import Case, digest, hashes, read_dataset
 from .runs import model_folder
@@ -61,7 +62,7 @@ def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callab
     integers = Integers(
         graph_sha256=_hash(files.graph),
         weights_sha256=_hash(files.weights),
-        data=f"{len(cases)} studies, digest {digest(hashes(cases))}",
+        data=f"{counted(len(cases), 'study')}, digest {digest(hashes(cases))}",
         software={package: version(package) for package in ("nncf", "openvino")},
     )
     card = model.card.model_copy(update={"integers": integers}).signed()

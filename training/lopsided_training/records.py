@@ -3,8 +3,9 @@
 All randomness of the simulator is here: :func:`sample` draws a :class:`StudyRecord`, and
 :mod:`lopsided_training.rendering` is a function of that record and the anatomy. Distributions follow the field's
 figures: heavy-tailed numbers of lesions, log-normal diameters (median 5.5 mm, σ 0.65, 2 to 40 mm, about a fifth
-below 3 mm), enhancement of +1.5 to +8 robust standard deviations, rings above about 8 mm. Enhancement is measured in
-images, where blur has taken its part of a small lesion's, so that is what is drawn, and the lesion is made brighter.
+below 3 mm), enhancement of +1 to +12 robust standard deviations of tissue (median 3.2; for one protocol +1.5 to +10, median
+4), rings above about 8 mm. Enhancement is measured in images, where blur has taken its part of a small lesion's, so small
+lesions are made brighter, by none to all of that.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy.special import erf
 from .anatomy import CSF, GREY, PLEXUS, WHITE, Anatomy
 
 SEQUENCES = ("t1c", "t1", "t2", "flair")
+MOST_LESIONS = 40
 # typical signal of white matter, grey matter, CSF, choroid plexus; white matter of T1 is one
 TISSUE_SIGNAL = {
     "t1c": {WHITE: 1.0, GREY: 0.82, CSF: 0.35, PLEXUS: 1.5},
@@ -121,7 +123,7 @@ def sample(
     Args:
         anatomy: to draw it on.
         seed: of everything drawn.
-        mean_lesions: on average.
+        mean_lesions: on average, before those above MOST_LESIONS are left out: of 25, 21 are drawn.
         more_small: the share of lesions that are 2 to 4 mm across whatever the distribution says, for networks to train on.
         stripped: as given, or drawn where None (an anatomy without a head is always stripped).
         one_protocol: as if every study came from the same good scanner, skull-stripped, with strong enhancement and
@@ -270,7 +272,7 @@ def _usual(how: Acquisition, anatomy: Anatomy, rng: np.random.Generator, name: s
 
 
 def _lesions(anatomy: Anatomy, rng: np.random.Generator, mean: float, more_small: float) -> tuple[Lesion, ...]:
-    number = min(int(rng.negative_binomial(1.5, 1.5 / (1.5 + mean))), 40) if mean else 0
+    number = min(int(rng.negative_binomial(1.5, 1.5 / (1.5 + mean))), MOST_LESIONS) if mean else 0
     tissue = np.isin(anatomy.tissue, (WHITE, GREY)) & (anatomy.depth > 1)
     everywhere = np.argwhere(tissue)
     junction = np.argwhere(tissue & (anatomy.depth < 12))  # the grey-white junction, where metastases lodge

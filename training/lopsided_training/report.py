@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from .evaluation import Evaluation
 from .examine import Examined
-from .figures import froc_figure, precision_figure, reliability_figure, size_figure
+from .figures import BUDGETS, froc_figure, precision_figure, reliability_figure, size_figure
 from .pages import environment
 
 WORST = 6  # misses and false positives that are shown
@@ -52,6 +52,7 @@ def write_report(evaluation: Evaluation, examined: list[Examined], path: Path) -
                 Markup(precision_figure(evaluation)),
                 Markup(reliability_figure(evaluation)),
             ],
+            budgets=BUDGETS,
             misses=list(zip(misses, views[: len(misses)], strict=True)),
             false_positives=list(zip(false, views[len(misses) :], strict=True)),
             disclaimer=DISCLAIMER,

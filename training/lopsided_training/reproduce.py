@@ -10,6 +10,7 @@ from pathlib import Path
 from lopsided.errors import InputError
 from lopsided.model import Scale, load_card
 from lopsided.model import Sequence as SequenceName
+from lopsided.wording import counted
 from pydantic import Field
 
 from .config import Section, bundled, read_config
@@ -154,7 +155,7 @@ def simulate_studies(
             raise InputError(f"{out}: holds studies of another recipe ({beside.name}); choose another --out")
         say(f"{out.name}: there already")
         return
-    say(f"{out.name}: simulating {wanted.studies} studies")
+    say(f"{out.name}: simulating {counted(wanted.studies, 'study')}")
     simulate(
         [str(real if name == REAL else anatomies / f"{name}.nii.gz") for name in wanted.backgrounds],
         out,
@@ -177,5 +178,7 @@ def _there(folder: Path, studies: int) -> bool:
     except FileNotFoundError:
         return False
     if there != studies:
-        raise InputError(f"{folder}: holds {there} studies, not the {studies} of this recipe; choose another --out")
+        raise InputError(
+            f"{folder}: holds {counted(there, 'study')}, not the {studies} of this recipe; choose another --out"
+        )
     return True

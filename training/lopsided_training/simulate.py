@@ -47,7 +47,7 @@ def simulate(
         out: the dataset's folder; made if absent.
         studies: how many.
         seed: of the first study; each next adds one.
-        mean_lesions: lesions a study, on average.
+        mean_lesions: lesions a study, on average, before those above 40 are left out.
         more_small: see :func:`lopsided_training.records.sample`.
         sequences: those to write, ``t1c`` among them.
         one_protocol: as if every study came from one scanner (:func:`lopsided_training.records.sample`).

@@ -8,11 +8,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class _Loss(BaseModel):
-    """``alpha``, where a loss has it: the weight of annotated voxels. ``needs_teacher``: whether it wants ``teacher_logits``.
+    """``alpha``, where a loss has it: the weight of annotated voxels.
     ``weighs_lesions``: whether lesions may have weights of their own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    needs_teacher: ClassVar[bool] = False
     weighs_lesions: ClassVar[bool] = False
     kind: str
 
@@ -34,7 +33,6 @@ class _Bootstrap(_Loss):
 class TaughtConfig(_Loss):
     """``decay``: of the weights of :func:`~lopsided_training.losses.make_teacher`, a step."""
 
-    needs_teacher: ClassVar[bool] = True
     decay: float = Field(0.999, ge=0, lt=1)
 
 

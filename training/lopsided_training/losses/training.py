@@ -54,7 +54,7 @@ def training_loss(
         labels: the same shape, 1 in annotated lesions and 0 elsewhere.
         trust: the same shape, 0 to 1: 1 where somebody looked and said no. All zeros where None.
         step: from 0, for what warms up.
-        teacher_logits: the same shape; needed if ``config.needs_teacher``.
+        teacher_logits: the same shape; needed by a :class:`TaughtConfig`.
         ignore: the same shape, above 0 where a lesion is known to be missing from the labels; needed by
             ``oracle-ignore``, and seen by no other.
         emphasis: the same shape, what ``alpha`` is multiplied by; for losses that ``weighs_lesions``.
