@@ -15,6 +15,7 @@ from .volume import Volume, geometry_of
 
 SPACING_MM = (0.05, 20.0)  # finer or coarser than any head was ever imaged: a wrong header
 MIN_VOXELS = 8  # along each axis
+SKEW = 1e-3  # of the cosine between two axes, or of an axis' length, by rounding in a header; no NIfTI file could hold more
 
 
 def read_volume(path: Path, series: str | None = None) -> Volume:
@@ -26,7 +27,7 @@ def read_volume(path: Path, series: str | None = None) -> Volume:
 
     Raises:
         InputError: missing, unreadable or truncated; not an image; not one scalar 3D volume; zero or absurd spacing;
-            NaN, infinite or constant voxels; a DICOM folder without image, with several series, or with a gap.
+            sheared axes; NaN, infinite or constant voxels; a DICOM folder without image, with several series, or with a gap.
     """
     volume = read_array(path, series)
     array = volume.array
@@ -53,18 +54,26 @@ def read_array(path: Path, series: str | None = None) -> Volume:
         raise InputError(f"{path}: has {parts} values a voxel (colour or vector); give a scalar image")
     if image.GetDimension() != 3:
         raise InputError(f"{path}: is not 3D; give one volume (split a 4D series first)")
+    geometry = geometry_of(image)
     if min(image.GetSize()) < MIN_VOXELS:
-        raise InputError(f"{path}: {geometry_of(image).describe()} is too few for a study; give the whole volume")
+        raise InputError(f"{path}: {geometry.describe()} is too few for a study; give the whole volume")
+    skew = np.abs(geometry.axes.T @ geometry.axes - np.eye(3)).max()
+    if not skew <= SKEW:
+        raise InputError(
+            f"{path}: its axes are not at right angles, or not of length 1 (off by {skew:.3g}), so that places and volumes "
+            "would be wrong; resample it, for example in Slicer: Crop Volume, with interpolation"
+        )
     array = sitk.GetArrayFromImage(image)
-    return Volume(array.astype(np.float32) if array.dtype == np.float64 else array, geometry_of(image), path.name)
+    array = array.astype(np.float32) if array.dtype == np.float64 else array
+    return Volume(array, geometry, path.absolute().name)
 
 
 def read_image(path: Path) -> sitk.Image:
     """An image file as it is, its header checked; a fourth axis of length one is dropped.
 
     Raises:
-        InputError: missing, unreadable or truncated, not an image, more than 3D, zero or absurd spacing, or as
-            :func:`~lopsided.dicom.check_frames`.
+        InputError: missing, unreadable or truncated, not an image, complex, more than 3D, zero or absurd spacing,
+            or as :func:`~lopsided.dicom.check_frames`.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
@@ -80,6 +89,8 @@ def read_image(path: Path) -> sitk.Image:
         raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give one 3D volume of it")
     if len(size) < 3:
         raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give a 3D volume")
+    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+        raise InputError(f"{path}: has complex values; give its magnitude")
     _check_spacing(reader, path)
     try:
         image = reader.Execute()
@@ -91,8 +102,9 @@ def read_image(path: Path) -> sitk.Image:
 
 def _check_spacing(reader: sitk.ImageFileReader, path: Path) -> None:
     spacing = [abs(s) for s in reader.GetSpacing()[:3]]
-    if path.name.endswith((".nii", ".nii.gz")):
-        spacing = list(check_nifti(path)) or spacing
+    if reader.GetImageIOFromFileName(str(path)) == "NiftiImageIO":
+        raw = check_nifti(path) or spacing
+        spacing = [s if r else 0.0 for s, r in zip(spacing, raw, strict=True)]  # in mm, whatever the header's unit
     if not all(SPACING_MM[0] <= s <= SPACING_MM[1] for s in spacing):
         found = "×".join(f"{s:g}" for s in spacing)
         raise InputError(

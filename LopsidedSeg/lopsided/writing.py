@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+_ROUNDING = 1e-3  # of a cosine, or mm: as :data:`lopsided.reading.SKEW`
+
 
 def write_image(image: sitk.Image, path: Path) -> None:
     """Write, compressed, and read back: a full disk can truncate a file without an error.
 
     Raises:
-        OSError: it could not be written whole.
+        OSError: it could not be written whole, or not where it is: NIfTI squares sheared axes.
     """
     try:
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=4)
@@ -22,6 +24,9 @@ def write_image(image: sitk.Image, path: Path) -> None:
         same = False
     if not same:
         raise OSError(f"{path.name} could not be written whole")
+    wanted, got = ((*g.GetSpacing(), *g.GetOrigin(), *g.GetDirection()) for g in (image, again))
+    if not np.allclose(got, wanted, rtol=1e-4, atol=_ROUNDING):
+        raise OSError(f"{path.name} cannot hold an image whose axes are not at right angles; resample it first")
 
 
 def _bytes(image: sitk.Image) -> np.ndarray:

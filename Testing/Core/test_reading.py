@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from lopsided.annotation import read_annotation
 from lopsided.errors import InputError
 from lopsided.reading import read_array, read_volume
 from lopsided.volume import Geometry, Volume, to_sitk
+from lopsided.writing import write_image
 from numpy.testing import assert_allclose, assert_array_equal
 
 WriteSeries = Callable[..., None]
@@ -112,6 +114,78 @@ def test_values_that_are_no_numbers(volume: Volume, tmp_path: Path, value: float
         read_volume(path)
 
 
+def as_nifti(volume: Volume, folder: Path, name: str) -> Path:
+    """The volume in a NIfTI file of any name, or ``.hdr`` and ``.img``. The file that the voxels are in."""
+    stem, _, ending = name.partition(".")
+    pair = ending.lower().startswith(("hdr", "img"))
+    sitk.WriteImage(to_sitk(volume.array, volume.geometry), str(folder / ("made.img" if pair else "made.nii")))
+    voxels = folder / name
+    if pair:
+        (folder / "made.hdr").rename(folder / f"{stem}.hdr")
+        voxels = folder / f"{stem}.{ending.replace('hdr', 'img')}"
+        (folder / "made.img").rename(voxels)
+    else:
+        (folder / "made.nii").rename(voxels)
+    if name.lower().endswith(".gz"):
+        voxels.write_bytes(gzip.compress(voxels.read_bytes()))
+    return voxels
+
+
+@pytest.mark.parametrize("name", ["image.NII", "image.NII.GZ", "image.hdr", "image.img", "image.img.gz"])
+@pytest.mark.parametrize("wrong", ["nothing", "truncated", "NaN"])
+def test_nifti_by_any_name_is_looked_at_as_closely(volume: Volume, tmp_path: Path, name: str, wrong: str) -> None:
+    """ITK reads as zeros what is missing of it or NaN."""
+    if wrong == "NaN":
+        volume.array[3, 4, 5] = np.nan
+    voxels = as_nifti(volume, tmp_path, name)
+    if wrong == "nothing":
+        assert_array_equal(read_volume(tmp_path / name).array, volume.array)
+        return
+    if wrong == "truncated":
+        voxels.write_bytes(voxels.read_bytes()[: voxels.stat().st_size // 2])
+    said = "1 of 93600 voxels are NaN" if wrong == "NaN" else "truncated"
+    with pytest.raises(InputError, match=rf"{name}: .*{said}"):
+        read_volume(tmp_path / name)
+
+
+def test_a_header_without_its_voxels(volume: Volume, tmp_path: Path) -> None:
+    as_nifti(volume, tmp_path, "image.hdr").unlink()
+    with pytest.raises(InputError, match=r"image\.hdr: has no image\.img beside it; copy both"):
+        read_volume(tmp_path / "image.hdr")
+
+
+def test_whether_nifti_is_compressed_its_name_need_not_say(volume: Volume, tmp_path: Path) -> None:
+    plain = as_nifti(volume, tmp_path, "image.nii").rename(tmp_path / "image.nii.gz")
+    assert_array_equal(read_volume(plain).array, volume.array)
+
+
+@pytest.mark.parametrize("begin", [np.nan, np.inf, -5.0, 0.0, 1e30])
+def test_voxels_that_begin_nowhere(volume: Volume, tmp_path: Path, begin: float) -> None:
+    path = as_nifti(volume, tmp_path, "image.nii")
+    content = bytearray(path.read_bytes())
+    content[108:112] = struct.pack("<f", begin)  # vox_offset
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"image\.nii: is damaged \(its voxels begin at byte .*export it again"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("unit", "millimetres"), [(1, 1000.0), (2, 1.0), (3, 0.001)])
+def test_the_unit_of_a_nifti_header_counts(volume: Volume, tmp_path: Path, unit: int, millimetres: float) -> None:
+    """Metres, millimetres and micrometres."""
+    path = as_nifti(volume, tmp_path, "image.nii")
+    content = bytearray(path.read_bytes())
+    content[123] = unit  # xyzt_units
+    path.write_bytes(content)
+    if unit != 2:
+        with pytest.raises(InputError, match="impossible for a head"):
+            read_volume(path)
+    for at, count in ((80, 3), (268, 3), (280, 12)):  # pixdim, the offsets of the quaternion, the matrix
+        numbers = np.frombuffer(content, "<f4", count, at) / millimetres
+        content[at : at + 4 * count] = numbers.astype("<f4").tobytes()
+    path.write_bytes(content)
+    assert read_volume(path).geometry.same_grid(volume.geometry)
+
+
 def test_a_nifti_file_may_say_more_than_its_header(volume: Volume, tmp_path: Path) -> None:
     """An extension lies between header and voxels, and is not to be read as voxels."""
     path = tmp_path / "image.nii"
@@ -145,6 +219,74 @@ def test_four_dimensions_and_colour(volume: Volume, tmp_path: Path) -> None:
     sitk.WriteImage(image[:, :, 3], str(tmp_path / "slice.mha"))
     with pytest.raises(InputError, match="is 2D"):
         read_volume(tmp_path / "slice.mha")
+
+
+def test_complex_values(volume: Volume, tmp_path: Path) -> None:
+    path = tmp_path / "image.nii.gz"
+    sitk.WriteImage(to_sitk(volume.array.astype(np.complex64), volume.geometry), str(path))
+    with pytest.raises(InputError, match=r"image\.nii\.gz: has complex values; give its magnitude"):
+        read_volume(path)
+
+
+def sheared(g: Geometry, by: float) -> Geometry:
+    """With the last axis turned towards the one before by so much of its length."""
+    axes = g.axes.copy()
+    axes[:, 2] += by * axes[:, 1]
+    axes[:, 2] /= np.linalg.norm(axes[:, 2])
+    return Geometry(g.size, g.spacing, g.origin, tuple(axes.ravel().tolist()))
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_sheared_axes_are_refused(volume: Volume, tmp_path: Path, suffix: str) -> None:
+    """NIfTI would square them: what is found would be written elsewhere. By less than that matters, they may be."""
+    path = tmp_path / f"image.{suffix}"
+    sitk.WriteImage(to_sitk(volume.array, sheared(volume.geometry, 0.02)), str(path))
+    with pytest.raises(
+        InputError, match=rf"image\.{suffix}: its axes are not at right angles.*resample it.*Crop Volume"
+    ):
+        read_volume(path)
+    almost = sheared(volume.geometry, 9e-4)
+    sitk.WriteImage(to_sitk(volume.array, almost), str(path))
+    got = read_volume(path)
+    assert got.geometry.same_grid(almost)
+    write_image(to_sitk(got.array, got.geometry), tmp_path / "written.nii.gz")
+    assert read_volume(tmp_path / "written.nii.gz").geometry.same_grid(almost, tolerance=0.1)
+
+
+def test_an_annotation_may_be_on_a_sheared_grid(volume: Volume, tmp_path: Path) -> None:
+    """As Slicer has one that was moved by an affine registration: only the grid of the image is written on."""
+    grid = sheared(volume.geometry, 0.3)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[12:18, 20:30, 20:30] = 1
+    sitk.WriteImage(to_sitk(labels, grid), str(tmp_path / "lesions.nrrd"))
+    mask = read_annotation(tmp_path / "lesions.nrrd", volume).mask
+    there = volume.geometry.physical(np.argwhere(mask)).mean(axis=0)
+    assert_allclose(there, grid.physical(np.argwhere(labels)).mean(axis=0), atol=0.85)  # half a slice
+
+
+def test_axes_that_are_no_unit_vectors_are_refused(volume: Volume, tmp_path: Path) -> None:
+    path = tmp_path / "image.mha"
+    sitk.WriteImage(to_sitk(volume.array, volume.geometry), str(path))
+    lines = path.read_bytes().split(b"\n", 15)
+    lines = [b"TransformMatrix = 2 0 0 0 2 0 0 0 2" if b"TransformMatrix" in line else line for line in lines]
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(InputError, match="not of length 1"):
+        read_volume(path)
+
+
+def test_an_image_is_never_written_elsewhere(volume: Volume, tmp_path: Path) -> None:
+    image = to_sitk(volume.array, sheared(volume.geometry, 0.02))
+    write_image(image, tmp_path / "image.nrrd")
+    with pytest.raises(OSError, match=r"image\.nii\.gz cannot hold an image whose axes are not at right angles"):
+        write_image(image, tmp_path / "image.nii.gz")
+
+
+def test_a_folder_is_called_by_its_name(
+    volume: Volume, tmp_path: Path, write_series: WriteSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(volume, tmp_path / "Doe")
+    monkeypatch.chdir(tmp_path / "Doe")
+    assert read_volume(Path()).name == "Doe"
 
 
 @pytest.mark.parametrize("spacing", [0.0, 1e-5, 400.0])
