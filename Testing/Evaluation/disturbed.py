@@ -86,7 +86,8 @@ def ringing(scan: Scan) -> np.ndarray:
 
 
 def motion(scan: Scan) -> np.ndarray:
-    """Up to two voxels along the phase encoding, jerk by jerk: the lines of k-space after each are of a head that was moved."""
+    """Along the phase encoding, jerk by jerk: the lines of k-space after each are of a head that is up to two voxels from where
+    it lay, and so up to four from where it is seen."""
     lines = scan.array.shape[1]
     frequency, shift = np.fft.fftshift(np.fft.fftfreq(lines)), np.zeros(lines)
     for after in np.sort(scan.rng.integers(lines // 6, lines - lines // 6, JERKS)):
@@ -108,7 +109,7 @@ DISTURBANCES: dict[str, Disturb] = {
     "tissues nearer to each other (gamma 0.7)": contrast(0.7),
     "tissues further apart (gamma 1.4)": contrast(1.4),
     "ringing": ringing,
-    "motion by up to two voxels": motion,
+    "motion by up to four voxels": motion,
 }
 
 

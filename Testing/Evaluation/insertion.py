@@ -68,7 +68,10 @@ def insert(
             continue
         kind = str(rng.choice(["even", "rim", "fading"], p=(0.25, 0.65, 0.1) if size > 8 else (0.75, 0.05, 0.2)))
         box, cover, profile = _drawn(centre, size, kind, spacing, array.shape, rng)
-        beside = float(np.median(array[box][(cover == 0) & allowed[box]]))
+        around = array[box][(cover == 0) & allowed[box]]
+        if not len(around):  # a speck of what is allowed
+            continue
+        beside = float(np.median(around))
         # tissue is displaced: where the lesion is, nothing of what was there is left
         array[box] += cover * (beside + contrast * unit * profile - array[box])
         labels[box][cover >= min(0.5, cover.max())] = len(placed) + 1

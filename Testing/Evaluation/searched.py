@@ -78,8 +78,10 @@ def search(
     card, spared = predictor.model.card, background.spared()
     probability = predictor.probability_map(Study(background.volume(array), {}))
     found = find_candidates(probability, np.zeros(array.shape, bool), card.calibration).missed
-    found = tuple(c for c in found if not spared[c.box][c.mask].any())
-    met = tuple(hits(Region(c.box, c.mask), labels) for c in found)
+    all_met = [hits(Region(c.box, c.mask), labels) for c in found]
+    # at the patient's own disease nothing is false
+    counted = [(c, met) for c, met in zip(found, all_met, strict=True) if met or not spared[c.box][c.mask].any()]
+    found, met = (tuple(part) for part in zip(*counted, strict=True)) if counted else ((), ())
     scores = np.array([c.confidence for c in found], float)
     result = CaseResult(name, scores, met, np.array([lesion.diameter_mm for lesion in lesions]))
     view = _Viewer(array, background)

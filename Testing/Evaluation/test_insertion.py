@@ -62,3 +62,14 @@ def test_nothing_is_inserted_near_disease() -> None:
     _, _, lesions = insert(image, allowed, 10, 1)
     assert lesions
     assert max(lesion.centre[2] for lesion in lesions) < 53
+
+
+def test_nothing_is_inserted_where_nothing_is_beside_it() -> None:
+    """One voxel that is allowed by itself says nothing of what tissue looks like there."""
+    image = head((1.0, 1.0, 1.0))
+    allowed = np.zeros(sitk.GetArrayFromImage(image).shape, bool)
+    allowed[40:46, 40:46, 40:46] = allowed[70, 70, 70] = True
+    for seed in range(150):
+        array, labels, lesions = insert(image, allowed, 3, seed)
+        assert np.isfinite(array).all()
+        assert labels.max() == len(lesions)

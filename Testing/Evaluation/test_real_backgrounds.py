@@ -10,7 +10,10 @@ import SimpleITK as sitk
 import typer
 from backgrounds import AS_STRIPPED, HEAD, STRIPPED, in_slices, read_background
 from insertion import Inserted
-from lopsided.model import find_model
+from lopsided.model import find_model, load_model
+from lopsided.study import Study
+from lopsided.volume import Volume
+from searched import search
 
 SPACING = 2.0
 
@@ -72,6 +75,27 @@ def test_slices_are_averaged_and_lesions_stay_where_they_are(cases: Path) -> Non
             for b, o in ((thin, before), (thick, after))
         ]
         assert places[0] == pytest.approx(places[1])
+
+
+def test_a_lesion_that_reaches_towards_disease_can_be_found(cases: Path) -> None:
+    """And the disease itself is neither found nor false."""
+    background = read_background(cases / "whole")
+    labels = np.zeros(background.array.shape, np.uint8)
+    labels[28:33, 28:33, 32:37] = 1  # into what is spared
+    likely = np.where(labels > 0, 0.99, 0).astype(np.float32)
+    likely[28:33, 28:33, 45:49] = 0.99
+
+    class Perfect:
+        model = load_model(find_model(None))
+
+        def probability_map(self, study: Study) -> Volume:
+            return Volume(likely, study.reference.geometry)
+
+    lesions = [Inserted((30.0, 30.0, 34.0), 10.0, 3.0, "even")]
+    found = search(Perfect(), background, background.array, labels, lesions, name="one")  # type: ignore[arg-type]
+    assert found.result.best().tolist() == [pytest.approx(found.result.scores[0])]
+    assert found.result.hits == ((0,),)
+    assert not found.false
 
 
 def test_a_folder_without_studies_is_refused(tmp_path: Path) -> None:
