@@ -50,7 +50,10 @@ def test_evaluation_and_export_make_a_model_that_loads(
     assert any(p.confidence == loaded.threshold for p in loaded.operating_points)
     rates = [p.false_positives_per_scan for p in loaded.operating_points]
     assert rates == sorted(rates, reverse=True)
-    assert "useless" in (tmp_path / "tiny" / "README.md").read_text(encoding="utf-8")
+    words = (tmp_path / "tiny" / "README.md").read_text(encoding="utf-8")
+    assert "useless" in words
+    assert loaded.licence == "licence not stated", "nobody chose one"
+    assert "Weights: licence not stated." in words
     again = evaluate(tmp_path / "tiny", further, tmp_path / "again", device="cpu", say=lambda line: None)
     assert again.overlap == measured.overlap, "the model is measured as its run was"
 

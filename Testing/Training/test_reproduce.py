@@ -30,6 +30,7 @@ def test_the_bundled_model_is_the_recipes(recipe: Recipe) -> None:
     assert card.scales == recipe.scales
     made = card.provenance
     assert (made.data, made.evaluated_on, made.limitations) == (recipe.data, recipe.evaluated_on, recipe.limitations)
+    assert card.licence == recipe.licence == "Apache-2.0"
     assert (made.steps, made.seed) == (settings.steps, settings.seed)
     assert settings.model_dump_json() in made.command, "every setting of its training"
     assert card.calibration.studies == recipe.calibrate.studies
@@ -67,7 +68,7 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
         )
 
     model = load_model(again())
-    assert model.card.name == recipe.name
+    assert (model.card.name, model.card.licence) == (recipe.name, recipe.licence)
     assert model.card.calibration.studies == 3
     assert model.card.provenance.steps == 200
     assert (model.integers is None) == (find_spec("nncf") is None)

@@ -220,11 +220,12 @@ def export(
     data: Annotated[str, typer.Option(help="What it was trained on, for people.")],
     evaluated_on: Annotated[str, typer.Option(help="What it was measured on, for people.")],
     limitations: Annotated[str, typer.Option(help="Known failures, for people.")],
+    licence: Annotated[str | None, typer.Option(help="Of the weights, as CC-BY-4.0; not stated if not given.")] = None,
 ) -> None:
     """Write a run that was calibrated and measured as a model folder."""
     from .export import export as write
 
-    write(run, out, title=title, data=data, evaluated_on=evaluated_on, limitations=limitations)
+    write(run, out, title=title, data=data, evaluated_on=evaluated_on, limitations=limitations, licence=licence)
     console.print(f"model in {out}", soft_wrap=True)
 
 

@@ -10,15 +10,18 @@ from pathlib import Path
 
 from lopsided.errors import InputError
 from lopsided.model import Calibration, ModelCard, OperatingPoint
+from lopsided.wording import counted
 
 from .evaluation import EVALUATION, FOLDER, Estimate, Evaluation, read_evaluation
 from .runs import WEIGHTS, read_run
 
-LICENCE = "Apache-2.0"
+NO_LICENCE = "licence not stated"
 README = "README.md"  # of the model folder, its card for people; written last
 
 
-def export(run: Path, out: Path, *, title: str, data: str, evaluated_on: str, limitations: str) -> ModelCard:
+def export(
+    run: Path, out: Path, *, title: str, data: str, evaluated_on: str, limitations: str, licence: str | None = None
+) -> ModelCard:
     """Write ``model.safetensors``, ``model.json`` and ``README.md`` to ``out``, in this order.
 
     Confidence, threshold and all figures are those of the run's ``evaluation/evaluation.json``, and so are the scales
@@ -31,6 +34,7 @@ def export(run: Path, out: Path, *, title: str, data: str, evaluated_on: str, li
         data: what it was trained on.
         evaluated_on: what it was measured on.
         limitations: known failures.
+        licence: of the weights; not stated where None.
 
     Raises:
         InputError: a run that is not finished, or was never evaluated, or evaluated with other weights or without a
@@ -45,7 +49,7 @@ def export(run: Path, out: Path, *, title: str, data: str, evaluated_on: str, li
         update={
             "name": out.name,
             "title": title,
-            "licence": LICENCE,
+            "licence": licence or NO_LICENCE,
             "created": datetime.now(UTC).date().isoformat(),
             "calibration": calibration,
             "threshold": evaluation.threshold,
@@ -101,7 +105,7 @@ def _readme(card: ModelCard, evaluation: Evaluation) -> Iterable[str]:
         f"{made.machine}. It searches in voxels of {' and '.join(voxels)} mm, longer through thick slices.\n"
     )
     yield (
-        f"**Measured on:** {made.evaluated_on} ({dataset.cases} studies, {dataset.lesions} lesions; a lesion is hit when "
+        f"**Measured on:** {made.evaluated_on} ({counted(dataset.cases, 'study')}, {counted(dataset.lesions, 'lesion')}; a lesion is hit when "
         "a candidate overlaps it dilated by one voxel). In brackets: 95 % intervals over patients.\n"
     )
     yield (
@@ -120,7 +124,7 @@ def _readme(card: ModelCard, evaluation: Evaluation) -> Iterable[str]:
     for size in evaluation.overlap.by_size:
         yield f"| {size.words} | {size.lesions} | {_words(size.sensitivity)} |"
     yield (
-        f"\nConfidence is calibrated on {calibration.studies} further studies; on the measured ones its Brier score is "
+        f"\nConfidence is calibrated on {counted(calibration.studies, 'further study')}; on the measured ones its Brier score is "
         f"{calibration.brier:.3f}, its expected calibration error {calibration.calibration_error:.3f}.\n"
     )
     yield f"**Limitations:** {made.limitations}\n"

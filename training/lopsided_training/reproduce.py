@@ -45,6 +45,7 @@ class Recipe(Section):
     data: str
     evaluated_on: str
     limitations: str
+    licence: str
     config: str
     sequences: tuple[SequenceName, ...]
     scales: tuple[Scale, ...] = (1.0,)
@@ -121,6 +122,7 @@ def reproduce(
             data=recipe.data,
             evaluated_on=recipe.evaluated_on,
             limitations=recipe.limitations,
+            licence=recipe.licence,
         )
     if load_card(model).integers:
         say("integers: there already")
