@@ -98,7 +98,7 @@ def _imaged(volume: Volume) -> tuple[Volume, Volume | None]:
     there = Volume((volume.array != padding).astype(np.uint8), volume.geometry)
     if not there.array.any():
         return volume, there
-    around = ceil(REACH_MM / min(volume.geometry.spacing))
+    around = ceil(REACH_MM / min(volume.geometry.spacing) - 1e-3)  # a header's rounding adds no voxel
     box = wider(region_of(there.array).box, around, there.array.shape)
     return part_of(volume, box), part_of(there, box)
 

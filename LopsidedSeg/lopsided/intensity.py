@@ -52,7 +52,7 @@ def find_foreground(volume: Volume, brain: Volume | None = None, margin_mm: floa
     """The bounding box of ``brain`` (a mask on a grid of its own), else that of the patient widened by ``margin_mm``; and the
     intensities of tissue deep in it."""
     array, spacing = volume.array, np.asarray(volume.geometry.spacing)[::-1]
-    step = np.maximum(1, np.round(COARSE_MM / spacing)).astype(int)
+    step = np.maximum(1, _rounded(COARSE_MM / spacing))
     step = np.minimum(step, np.maximum(1, np.array(array.shape) // 8))
     coarse = np.ascontiguousarray(array[:: step[0], :: step[1], :: step[2]], np.float32)
     padding = padding_of(array)
@@ -67,7 +67,7 @@ def find_foreground(volume: Volume, brain: Volume | None = None, margin_mm: floa
     if scale <= 0:
         scale = float(deep.std()) or float(coarse.std()) or 1.0
     low, end = np.array([(s.start, s.stop) for s in region_of(mask).box]).T
-    reach = np.ceil((0 if brain else margin_mm) / spacing).astype(int)
+    reach = np.ceil((0 if brain else margin_mm) / spacing - 1e-3).astype(int)
     low_corner = np.maximum((low - 1) * step - reach, 0)
     high_corner = np.minimum(end * step + reach, np.array(array.shape) - 1)
     dark = float(np.percentile(coarse[mask], 0.5))
@@ -132,11 +132,16 @@ def _one_solid_body(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
     """The largest component after an opening, gaps and holes filled; the mask itself where nothing is left."""
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(image, [1, 1, 1], sitk.sitkBall)
-    reach = [max(1, round(float(GAP_MM / s))) for s in spacing_kji[::-1]]
+    reach = np.maximum(1, _rounded(GAP_MM / spacing_kji[::-1])).tolist()
     solid = largest_solid(sitk.GetArrayViewFromImage(opened), reach)
     if solid.any():
         return solid
     return mask if mask.any() else np.ones_like(mask)
+
+
+def _rounded(voxels: np.ndarray) -> np.ndarray:
+    """Up from a half, and from what rounding in a header may leave of one."""
+    return np.floor(voxels + 0.5 + 1e-3).astype(int)
 
 
 def _depth(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:

@@ -28,7 +28,8 @@ def resample(volume: Volume, target: Geometry, *, nearest: bool = False, fill: f
         turned = aligned(volume, target)
         if np.abs(turned.geometry.axes.T @ target.axes - np.eye(3)).max() < _PARALLEL:
             return Volume(_axis_by_axis(turned, target, fill), target, volume.name)
-    image = to_sitk(volume.array, volume.geometry)
+    whole = not nearest and np.issubdtype(volume.array.dtype, np.integer)  # which ITK would cut, not round
+    image = to_sitk(volume.array.astype(np.float32) if whole else volume.array, volume.geometry)
     variance = [] if nearest else _blur(volume.geometry, target).tolist()
     if any(variance):
         image = sitk.DiscreteGaussian(image, variance=variance, maximumKernelWidth=64)
@@ -43,7 +44,8 @@ def resample(volume: Volume, target: Geometry, *, nearest: bool = False, fill: f
         fill,
         image.GetPixelID(),
     )
-    return Volume(sitk.GetArrayFromImage(moved), target, volume.name)
+    array = sitk.GetArrayFromImage(moved)
+    return Volume(np.rint(array).astype(volume.array.dtype) if whole else array, target, volume.name)
 
 
 def covered(mask: Volume, target: Geometry) -> np.ndarray:
@@ -61,7 +63,7 @@ def _blur(source: Geometry, target: Geometry) -> np.ndarray:
     # from a point spread as wide at half height as a source voxel to one as wide as a target voxel
     # (Cardoso et al., Scale factor point spread function matching, MICCAI 2015)
     variance = np.maximum(reach**2 - np.square(source.spacing), 0) / (8 * np.log(2))
-    variance[reach < 1.2 * np.asarray(source.spacing)] = 0
+    variance[reach < 1.2 * np.asarray(source.spacing) - 1e-3] = 0
     return variance
 
 

@@ -14,6 +14,7 @@ from .model import SEQUENCES, InputSpec, Sequence
 from .resampling import REACH_MM, covered, resample
 from .volume import Geometry, Vector, Volume, oriented, part_around
 
+MAX_EXTENT_MM3 = 600.0**3  # that all of an image covers, with what is around the head
 MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
 STRETCH = 2.5  # a scan's voxels over the network's: more, and small lesions are stretched into what looks like vessels
 
@@ -23,13 +24,17 @@ class Study:
     """The reference volume (post-contrast T1) and other sequences by name, each on its own grid.
 
     Raises:
-        InputError: an unknown sequence, or one that shares no physical space with the reference.
+        InputError: an unknown sequence, one that shares no physical space with the reference, or an extent no scan of a
+            head has.
     """
 
     reference: Volume
     others: dict[str, Volume] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for volume in (self.reference, *self.others.values()):
+            if np.prod(np.multiply(volume.geometry.size, volume.geometry.spacing)) > MAX_EXTENT_MM3:
+                raise _larger_than_a_head(volume)
         for name, volume in self.others.items():
             if name not in SEQUENCES or name == "t1c":
                 raise InputError(f"{volume.name}: unknown sequence {name!r}; known are {', '.join(SEQUENCES)}")
@@ -95,10 +100,7 @@ def network_inputs(
         low, high = foregrounds["t1c"].low, foregrounds["t1c"].high
         grids = [reference.geometry.covering(spacing, low, high, multiple) for spacing in voxels]
         if any(np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS for grid in grids):
-            raise InputError(
-                f"{reference.name}: covers {reference.geometry.describe()}, more than a head; "
-                "check the spacing in its header"
-            )
+            raise _larger_than_a_head(reference)
         inputs = [
             NetworkInput(
                 np.zeros((len(names), *grid.shape), np.float32),
@@ -119,3 +121,9 @@ def network_inputs(
 
         list(pool.map(fill, product(inputs, there)))
     return inputs
+
+
+def _larger_than_a_head(volume: Volume) -> InputError:
+    return InputError(
+        f"{volume.name}: covers {volume.geometry.describe()}, more than a head; check the spacing in its header"
+    )

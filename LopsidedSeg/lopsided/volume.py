@@ -70,8 +70,8 @@ class Geometry:
 
     def describe(self) -> str:
         """One line for messages: size, spacing, and the extent in LPS."""
-        far = self.physical(np.array(self.shape) - 1.0)
-        low, high = np.minimum(self.origin, far), np.maximum(self.origin, far)
+        corners = self.physical(np.array(list(product((0, 1), repeat=3))) * (np.array(self.shape) - 1))
+        low, high = corners.min(axis=0), corners.max(axis=0)
         size = "×".join(map(str, self.size))
         spacing = "×".join(f"{s:.3g}" for s in self.spacing)
         extent = ", ".join(f"{n} {a:.0f}…{b:.0f}" for n, a, b in zip("LPS", low, high, strict=True))

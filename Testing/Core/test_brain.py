@@ -1,6 +1,7 @@
 """Finding the brain: in heads of any contrast, and not where there is none."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,28 @@ def test_outside_of_the_brain_it_is_dark(sample: Volume) -> None:
     clothed = find_foreground(head, found)
     assert clothed.centre == pytest.approx(bare.centre, rel=0.03)
     assert clothed.scale == pytest.approx(bare.scale, rel=0.25)
+
+
+@pytest.mark.parametrize("spacing", [0.4, 1.0, 1.2, 2.0])
+def test_rounding_in_a_header_decides_nothing(
+    head: Callable[..., Volume], geometry: Callable[..., Geometry], spacing: float
+) -> None:
+    """Not which voxels are looked at, nor what they are measured in: another scale would list other candidates."""
+    inner = head(geometry((60, 64, 56), (spacing,) * 3)).array
+    around = Volume(np.pad(inner, 40), geometry((140, 144, 136), (spacing,) * 3))
+    bare = np.random.default_rng(0).normal(0, 3, around.array.shape).astype(np.float32)  # measured air, no padding
+
+    def seen(factor: float) -> list[object]:
+        grid = replace(around.geometry, spacing=(spacing * factor,) * 3)
+        found: list[object] = [brain._imaged(Volume(around.array, grid))[0].geometry.size]
+        for array in (around.array, np.where(around.array > 0, around.array, bare)):
+            volume = Volume(array, grid)
+            foreground = find_foreground(volume)
+            found += [foreground.low.tolist(), foreground.high.tolist(), foreground.centre, foreground.scale]
+            found += [n.geometry.size for n in network_inputs(Study(volume), SPEC, [(2.0,) * 3], 8)]
+        return found
+
+    assert seen(1 - 1e-9) == seen(1.0) == seen(1 + 1e-9)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"0" * 99], ids=["absent", "empty", "damaged"])

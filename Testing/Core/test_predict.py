@@ -213,3 +213,14 @@ def test_a_sequence_of_another_patient_is_refused(study: Study) -> None:
     far = Volume(study.reference.array, Geometry(g.size, g.spacing, (900.0, 0, 0), g.direction), "far.nii.gz")
     with pytest.raises(InputError, match=r"far\.nii\.gz \(FLAIR\) does not overlap head"):
         Study(study.reference, {"flair": far})
+
+
+@pytest.mark.parametrize("wrong", ["reference", "other"])
+def test_a_spacing_that_makes_a_giant_is_refused_before_anything_is_laid_over_it(study: Study, wrong: str) -> None:
+    """A grid of 3 mm over metres does not fit into memory."""
+    giant = replace(
+        study.reference, geometry=replace(study.reference.geometry, spacing=(20.0, 20.0, 20.0)), name="t.nii"
+    )
+    volumes = (giant, {}) if wrong == "reference" else (study.reference, {"t2": giant})
+    with pytest.raises(InputError, match=r"t\.nii: covers 72×64×56 voxels of 20×20×20 mm.*more than a head; check the"):
+        Study(*volumes)

@@ -120,6 +120,38 @@ def test_overlap_is_of_boxes_in_physical_space() -> None:
     assert not a.overlaps(Geometry((20, 20, 20), (1, 1, 1), (40, 0, 0), identity))
 
 
+def test_the_extent_that_is_said_is_of_all_corners() -> None:
+    """Of a grid turned by 45 degrees, two opposite ones may lie above each other."""
+    c = np.sqrt(0.5)
+    turned = Geometry((101, 101, 51), (1, 1, 1), (0, 0, 0), (c, -c, 0, c, c, 0, 0, 0, 1))
+    assert turned.describe() == "101×101×51 voxels of 1×1×1 mm, LPS extent L -71…71, P 0…141, S 0…50 mm"
+
+
+@pytest.mark.parametrize("rounding", [0, 1e-9, -1e-9])
+def test_rounding_in_a_header_does_not_decide_whether_it_is_blurred(rounding: float) -> None:
+    """Voxels of 2.5 mm are just fine enough for a grid of 3 mm."""
+    side = 2.5 * (1 + rounding)
+    source = Geometry((20, 20, 20), (side, side, side), (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    target = Geometry((8, 8, 8), (3.0, 3.0, 3.0), (10.0, 10.0, 10.0), source.direction)
+    image = np.zeros(source.shape, np.float32)
+    image[8, 8, 8] = 1000
+    assert resample(Volume(image, source), target).array.max() == pytest.approx(185, rel=0.01)  # else 1000
+
+
+@pytest.mark.parametrize("step", [1.0, 2.5])
+@pytest.mark.parametrize("degrees", [0, 3])
+def test_whole_numbers_are_rounded_not_cut(step: float, degrees: float) -> None:
+    source = Geometry((60, 60, 60), (1, 1, 1), (0, 0, 0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    n = int(40 / step)
+    target = Geometry((n, n, n), (step, step, step), (10.3, 10.3, 10.3), (c, -s, 0, s, c, 0, 0, 0, 1.0))
+    image = np.random.default_rng(0).integers(-60, 60, source.shape).astype(np.int16)
+    whole = resample(Volume(image, source), target).array
+    assert whole.dtype == np.int16
+    exact = resample(Volume(image.astype(np.float32), source), target).array
+    assert np.abs(whole - exact).max() <= 0.5 + 1e-3
+
+
 def test_a_part_around_a_grid_is_the_same_image_there(
     head: Callable[..., Volume], geometry: Callable[..., Geometry], oblique: Geometry
 ) -> None:
