@@ -110,10 +110,6 @@ class Review:
     def outlined(self, outlined: bool) -> None:
         self.node.GetDisplayNode().SetVisibility2D(outlined)
 
-    def toJson(self) -> dict[str, Any]:
-        """All decisions, as :meth:`lopsided.review.ReviewSession.to_json`."""
-        return self._session.to_json()
-
     def opinion(self, candidate: str) -> Opinion:
         """Status and note of a candidate."""
         return self._session.opinion(candidate)
