@@ -74,7 +74,7 @@ def find_candidates(
         probability: float (k, j, i), 0 to 1.
         annotated: bool (k, j, i) on the same grid, any lesion.
         calibration: of the model that made the map.
-        margin_mm: between nearest voxel centres.
+        margin_mm: between nearest voxel centres, and a micrometre more: the rounding in headers.
         floor: nothing is looked for below this probability.
 
     Raises:
@@ -92,7 +92,7 @@ def find_candidates(
             annotated_too.append(candidate.confidence)
         else:
             missed.append(candidate)
-    missed.sort(key=lambda c: (-c.confidence, -c.volume_mm3, c.peak_kji))
+    missed.sort(key=lambda c: (-logit(c.peak_probability), -c.volume_mm3, c.peak_kji))
     ranked = tuple(_ranked(c, n) for n, c in enumerate(missed, start=1))
     return Found(ranked, tuple(sorted(annotated_too, reverse=True)))
 
@@ -109,8 +109,9 @@ def logit(peak_probability: float) -> float:
 
 
 def confidence(peak_probability: float, calibration: Calibration) -> float:
-    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`)."""
-    return float(1 / (1 + np.exp(-calibration.intercept - calibration.peak * logit(peak_probability))))
+    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`), to four decimals: as it is written
+    down, so that a threshold lists the same wherever it is applied."""
+    return round(float(1 / (1 + np.exp(-calibration.intercept - calibration.peak * logit(peak_probability)))), 4)
 
 
 def _ranked(candidate: Candidate, rank: int) -> Candidate:
@@ -240,7 +241,7 @@ class _Nearness:
             return None, False
         here = tuple(slice(s.start - a, s.stop - a) for s, a in zip(box, self.low, strict=True))
         distance = float(self.distance[here][mask].min())
-        return distance, distance <= margin_mm or bool(self.touching[here][mask].any())
+        return distance, distance <= margin_mm + 1e-3 or bool(self.touching[here][mask].any())
 
 
 def _measure(

@@ -97,7 +97,7 @@ def record(suggestions: Suggestions) -> SuggestionsRecord:
         reference_grid=geometry,
         annotation=suggestions.annotation.labels,
         annotation_left_out=list(suggestions.annotation.left_out),
-        recognised=[round(c, 4) for c in suggestions.found.annotated],
+        recognised=list(suggestions.found.annotated),
         model=ModelRecord(
             name=suggestions.card.name,
             digest=suggestions.card.digest,
@@ -110,9 +110,9 @@ def record(suggestions: Suggestions) -> SuggestionsRecord:
             CandidateRecord(
                 rank=c.rank,
                 label=c.rank,
-                confidence=round(c.confidence, 4),
+                confidence=c.confidence,
                 peak_probability=round(c.peak_probability, 4),
-                volume_mm3=round(c.volume_mm3, 2),
+                volume_mm3=float(f"{c.volume_mm3:.6g}"),
                 longest_diameter_mm=round(c.longest_diameter_mm, 2),
                 centroid_lps=_rounded(c.centroid_lps),
                 centroid_ras=_rounded((-c.centroid_lps[0], -c.centroid_lps[1], c.centroid_lps[2])),
@@ -209,7 +209,7 @@ def _content(out: Path) -> set[str]:
         names = {path.name for path in out.iterdir()} if out.exists() else set()
     except OSError as error:
         raise InputError(f"{out}: cannot be a folder for results ({error.strerror}); choose another folder") from None
-    return {name for name in names if not name.startswith(_PARTIAL)}
+    return {name for name in names if not name.startswith(".")}  # .DS_Store, and what a killed process left
 
 
 def _exchange(partial: Path, out: Path, there: set[str]) -> None:

@@ -168,8 +168,28 @@ def test_no_voxel_no_candidate(grid: Geometry) -> None:
 
 def test_confidence_is_the_documented_formula() -> None:
     calibration = PLAIN.model_copy(update={"intercept": -1, "peak": 0.5})
-    assert confidence(0.8, calibration) == pytest.approx(1 / (1 + np.exp(1 - 0.5 * np.log(0.8 / 0.2))))
+    assert confidence(0.8, calibration) == pytest.approx(1 / (1 + np.exp(1 - 0.5 * np.log(0.8 / 0.2))), abs=5e-5)
     assert 0 < confidence(0.0, calibration) < confidence(1.0, calibration) < 1
+
+
+def test_confidence_is_what_is_written_down(grid: Geometry) -> None:
+    """So that a threshold between it and the next digits lists the same at the terminal as in the panel; ranks stay apart."""
+    found = find_candidates(bumps(grid, ((20, 20, 20), 3, 0.80004), ((45, 40, 30), 4, 0.80003)), nothing(grid), PLAIN)
+    assert [c.confidence for c in found.missed] == [0.8, 0.8]
+    assert found.missed[0].peak_kji == (20, 20, 20)
+    assert len(above(found.missed, 0.8)) == 2
+    assert not above(found.missed, 0.80001)
+
+
+@pytest.mark.parametrize("side", [0.4, 0.5, 2 / 3, 1.0, 2.0])
+@pytest.mark.parametrize("rounding", [-1e-7, -1e-16, 0, 1e-16, 1e-7])
+def test_what_is_the_margin_away_is_the_lesion(side: float, rounding: float, geometry: Callable[..., Geometry]) -> None:
+    """Whatever the last digit of a header is."""
+    grid = geometry((30, 30, 30), (side * (1 + rounding),) * 3, (0, 0, 0))
+    map_, annotated = np.zeros(grid.shape, np.float32), nothing(grid)
+    map_[10, 10, 10 + round(2.0 / side)] = 0.9
+    annotated[10, 10, 10] = True
+    assert not find_candidates(Volume(map_, grid), annotated, PLAIN, margin_mm=2.0).missed
 
 
 def test_grids_that_differ_are_refused(grid: Geometry) -> None:

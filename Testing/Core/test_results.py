@@ -17,7 +17,7 @@ from lopsided.cli import say_found
 from lopsided.errors import InputError
 from lopsided.model import InputSequence, Model
 from lopsided.report import write_report
-from lopsided.results import SuggestionsRecord, all_or_nothing, write_results
+from lopsided.results import SuggestionsRecord, all_or_nothing, record, write_results
 from lopsided.study import Study
 from lopsided.suggest import Suggestions
 from lopsided.volume import Geometry, Volume
@@ -159,6 +159,21 @@ def test_numbers_are_the_same_everywhere(
         assert "3.5 mm" in said
         assert "3.4 mm" not in said
         assert "1.4, 2.4, 3.4" not in said
+
+
+def test_a_volume_of_next_to_nothing_is_none_of_zero(suggestions: Suggestions) -> None:
+    """A voxel may be of 0.05 mm a side."""
+    first = replace(suggestions.found.missed[0], volume_mm3=0.000125)
+    assert record(replace(suggestions, found=Found((first,), ()))).candidates[0].volume_mm3 == 0.000125
+
+
+def test_hidden_files_are_no_content(tmp_path: Path) -> None:
+    """As macOS leaves them in every folder that was looked at."""
+    for overwrite in (False, True):
+        (tmp_path / ".DS_Store").write_text("x", encoding="utf-8")
+        with all_or_nothing(tmp_path, overwrite=overwrite) as folder:
+            (folder / "candidates.json").write_text("new", encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == {"candidates.json", ".DS_Store"}
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
