@@ -1,5 +1,6 @@
 """Simulated rounds of use."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from lopsided.errors import InputError
+from lopsided_training.cli import app
 from lopsided_training.config import FitConfig, read_settings
 from lopsided_training.experiment import results
 from lopsided_training.experiment import rounds as experiment
 from lopsided_training.experiment.rounds import ReaderConfig, RoundsConfig, read_results, review
 from lopsided_training.experiment.rounds_table import rows, write_table
 from lopsided_training.patches import PreparedCase, centres_of
+from typer.testing import CliRunner
 
 ALWAYS_RIGHT = ReaderConfig(shown=9, accepts_lesion=1, accepts_other=0)
 
@@ -115,6 +118,17 @@ def test_rounds_go_on_where_they_were_stopped(
     assert (whole / "table.md").read_text(encoding="utf-8").count("\n") == 6
     with pytest.raises(InputError, match="was made with other settings"):
         read_results(config.model_copy(update={"rounds": 2}), whole)
+
+
+def test_table_and_figure_need_the_results_alone(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "training" / "experiments" / "rounds"
+    shutil.copytree(folder / "results", tmp_path / "results")
+    arguments = ["--config", folder / "rounds.toml", "--data", tmp_path / "none", "--out", tmp_path]
+    done = CliRunner().invoke(app, ["experiment", "rounds", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    assert "All rounds are done." in done.output
+    assert (tmp_path / "rounds.png").exists()
+    assert (tmp_path / "table.md").read_bytes() == (folder / "table.md").read_bytes()
 
 
 def test_counts_by_hand() -> None:

@@ -85,7 +85,7 @@ def rounds(
     accelerator: str = "auto",
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Do every round that is not done yet, with trusted negatives and without.
+    """Do every round that is not done yet, with trusted negatives and without; ``data`` is read where one is left.
 
     Args:
         config: the experiment.
@@ -102,19 +102,21 @@ def rounds(
         InputError: a dataset that cannot be used.
     """
     over = deadline(minutes)
-    training, test = (prepared(data, part, config.fit) for part in ("train", "test"))
-    for seed in range(1, config.seeds + 1):
-        for trusted in (True, False):
-            name = f"{'trusted' if trusted else 'untrusted'}_seed{seed}"
-            path = path_of(out, name)
-            if path.exists():
-                continue
-            record = _perform(config, seed, trusted, training, test, out / "work" / name, accelerator, over, say)
-            if record is None:
-                return False
-            keep(record, path)
-            shutil.rmtree(out / "work" / name)
+    runs = {_name(seed, trusted): (seed, trusted) for seed in range(1, config.seeds + 1) for trusted in (True, False)}
+    left = [name for name in runs if not path_of(out, name).exists()]
+    training, test = (prepared(data, part, config.fit) for part in ("train", "test")) if left else ([], [])
+    for name in left:
+        record = _perform(config, *runs[name], training, test, out / "work" / name, accelerator, over, say)
+        if record is None:
+            return False
+        keep(record, path_of(out, name))
+        shutil.rmtree(out / "work" / name)
     return True
+
+
+def _name(seed: int, trusted: bool) -> str:
+    """Of a result file."""
+    return f"{'trusted' if trusted else 'untrusted'}_seed{seed}"
 
 
 def read_results(config: RoundsConfig, out: Path) -> list[RoundsRecord]:
