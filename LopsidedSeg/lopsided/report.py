@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from . import __version__
 from .model import SEQUENCES
 from .pictures import Outlined, Pictures
-from .results import REPORT, record
+from .results import MASK, REPORT, label_map, record
 from .suggest import Suggestions
-from .wording import DISCLAIMER, percent
+from .wording import DISCLAIMER, counted, percent
 
 
 def write_report(suggestions: Suggestions, folder: Path) -> None:
@@ -23,9 +22,7 @@ def write_report(suggestions: Suggestions, folder: Path) -> None:
     """
     reference = suggestions.study.reference
     pictures = Pictures(reference)
-    shown = np.zeros(reference.geometry.shape, np.uint16)
-    for candidate in suggestions.shown:
-        shown[candidate.box][candidate.mask] = candidate.rank
+    shown = label_map(suggestions)
     views = {}
     for candidate in suggestions.shown:
         others = (shown > 0) & (shown != candidate.rank)
@@ -42,6 +39,8 @@ def write_report(suggestions: Suggestions, folder: Path) -> None:
         sequences=SEQUENCES,
         unused=suggestions.unused,
         disclaimer=DISCLAIMER,
+        counted=counted,
+        mask=MASK,
         version=__version__,
     )
     (folder / REPORT).write_text(page, encoding="utf-8")

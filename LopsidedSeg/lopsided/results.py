@@ -131,7 +131,7 @@ def write_results(suggestions: Suggestions, folder: Path) -> None:
     """
     geometry = suggestions.study.reference.geometry
     write_candidates(suggestions, folder)
-    write_image(to_sitk(_labels(suggestions), geometry), folder / MASK)
+    write_image(to_sitk(label_map(suggestions), geometry), folder / MASK)
     # three decimals are all that means anything, and compress tenfold
     write_image(to_sitk(np.round(suggestions.probability.array, 3), geometry), folder / MAP)
 
@@ -151,10 +151,10 @@ def write_candidates(suggestions: Suggestions, folder: Path) -> None:
         for n, c in enumerate(found.candidates)
     ]
     geometry = suggestions.study.reference.geometry
-    write_image(segmentation_image(_labels(suggestions), geometry, segments), folder / SEGMENTS)
+    write_image(segmentation_image(label_map(suggestions), geometry, segments), folder / SEGMENTS)
 
 
-def _labels(suggestions: Suggestions) -> np.ndarray:
+def label_map(suggestions: Suggestions) -> np.ndarray:
     """(k, j, i): the rank of the candidate that each voxel is of, or 0."""
     kind = np.uint16 if len(suggestions.shown) > 255 else np.uint8
     labels = np.zeros(suggestions.study.reference.geometry.shape, kind)

@@ -101,6 +101,11 @@ def test_the_report_stands_alone(suggestions: Suggestions, tmp_path: Path) -> No
     for candidate in suggestions.shown:
         assert f"{candidate.longest_diameter_mm:.1f} mm" in page
     assert "calibrated on 1 study that the model was not trained on." in page
+    text = " ".join(page.split())
+    assert "(92 mm³); 1 region that" in text
+    assert "Listed is what reaches a confidence of 0.50; at this threshold, expect about 1 false" in text
+    assert "label 1 in suggestions.nii.gz" in text
+    assert '<div class="wide"><table>' in text, "which is scrolled on a narrow screen"
 
 
 def test_outlines_lie_on_the_lesion(suggestions: Suggestions, tmp_path: Path) -> None:
