@@ -1,8 +1,6 @@
-"""How long a radiologist waits: one table, by the real process, real MRML and the off-screen panel.
+"""How long a radiologist waits: one table, by the real process, real MRML and the off-screen panel."""
 
-Usage: python Testing/Benchmarks/module.py [T1C [T1 T2 FLAIR]], image files; the sample study where none is given.
-"""
-
+import argparse
 import json
 import os
 import platform
@@ -124,4 +122,6 @@ def main(files: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(file) for file in sys.argv[1:]])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="T1C [T1 T2 FLAIR]; the sample study where none is given")
+    main(parser.parse_args().files)

@@ -23,3 +23,12 @@ def test_methods_agree_on_the_sample_study() -> None:
     assert shown
     assert int(shown[1] or shown[2]) > 0
     assert "MONAI, overlap 0.5" in rows
+
+
+def test_what_the_module_is_measured_on_is_said() -> None:
+    pytest.importorskip("slicer", reason="slicer-core is not installed, so there is no MRML")
+    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed, so there is no Qt")
+    arguments = [sys.executable, str(BENCHMARK.with_name("module.py")), "--help"]
+    done = subprocess.run(arguments, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert "T1C [T1 T2 FLAIR]" in done.stdout
