@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,22 @@ def test_formats_give_the_same_candidates_in_the_patient(tmp_path: Path, write_s
             assert_allclose(a["centroid_lps"], b["centroid_lps"], atol=0.1)
             assert a["confidence"] == pytest.approx(b["confidence"], abs=0.01)
             assert a["volume_mm3"] == pytest.approx(b["volume_mm3"], rel=0.02)
+
+
+def test_the_example_in_the_guide_to_datasets_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "dataset.md").read_text(encoding="utf-8")
+    shutil.copytree(SAMPLE, tmp_path, dirs_exist_ok=True)
+    [marks] = re.findall(r"```json\n({.markups.*?)```", guide, re.S)
+    (tmp_path / "marks.mrk.json").write_text(marks)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^    \$ lopsided ((?:.*\\\n)*.*)\n((?:    (?!\$).*\n)+)", guide, re.M)
+    shown = [(command, text) for command, text in commands if command.startswith(("export", "dataset stats"))]
+    assert len(shown) == 3
+    for command, expected in shown:
+        printed = lopsided(*shlex.split(command.replace("\\\n", " ")), *["--key", "key"] * command.startswith("export"))
+        named = (re.sub(r"\b[CR][0-9A-F]{12}\b", "NAME", text.split("Still missed")[0]) for text in (printed, expected))
+        told, shows = (sorted(line.strip() for line in text.splitlines()) for text in named)  # readers by pseudonym
+        assert told == shows
 
 
 def test_too_little_memory_is_said_to_be_that(capsys: pytest.CaptureFixture[str]) -> None:
