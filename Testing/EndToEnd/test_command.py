@@ -109,6 +109,7 @@ def test_the_example_in_the_guide_to_datasets_runs_as_written(tmp_path: Path, mo
     [marks] = re.findall(r"```json\n({.markups.*?)```", guide, re.S)
     (tmp_path / "marks.mrk.json").write_text(marks)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "116")
     commands = re.findall(r"^    \$ lopsided ((?:.*\\\n)*.*)\n((?:    (?!\$).*\n)+)", guide, re.M)
     shown = [(command, text) for command, text in commands if command.startswith(("export", "dataset stats"))]
     assert len(shown) == 3
