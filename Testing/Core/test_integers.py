@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -86,6 +87,51 @@ def test_integers_that_fail_are_done_without_and_tried_again(
     assert f"8-bit integers cannot be used ({words}); going on without" in said
     assert np.array_equal(found, floating)
     assert np.array_equal(predictor.probability_map(study).array, expected)
+
+
+def test_what_openvino_leaves_unwritten_is_want_of_memory(
+    integers: Model, study: Study, floating: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory for a new shape it may compute nothing, and raise nothing."""
+    predictor = Predictor(integers, "cpu")
+    said: list[str] = []
+    monkeypatch.setattr(predictor.network, "_request", Mock())
+    found = predictor.probability_map(study, lambda what, part: said.append(what)).array
+    assert "8-bit integers cannot be used (not enough memory); going on without" in said
+    assert np.array_equal(found, floating)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where a process's memory can be limited")
+def test_short_of_memory_nothing_of_an_earlier_search_is_given_again(integer_folder: Path) -> None:
+    script = f"""
+import re, resource, sys
+from pathlib import Path
+import torch
+from lopsided.model import load_model
+from lopsided.predict import Predictor
+torch.set_num_threads(1)
+network = Predictor(load_model(Path({str(integer_folder)!r})), "cpu").network
+few, many = (torch.randn(1, 4, *shape) for shape in ((32, 32, 32), (96, 112, 104)))
+network(few)
+with open("/proc/self/status") as file:
+    size = int(re.search(r"VmSize:\\s+(\\d+)", file.read())[1]) << 10
+given = []
+for left in map(float, sys.argv[1:]):
+    resource.setrlimit(resource.RLIMIT_AS, (size + int(left * 2**20), resource.RLIM_INFINITY))
+    try:
+        given.append(network(many))
+    except (MemoryError, RuntimeError) as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+print(all(torch.equal(logits, network(many)) for logits in given))
+"""
+    left = ["8", "16", "32", "64"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *left], capture_output=True, text=True, check=True, timeout=120
+    )
+    *short, right = done.stdout.splitlines()
+    assert "not enough memory" in short
+    assert right == "True"
 
 
 def test_what_openvino_says_is_its_last_line(integers: Model) -> None:

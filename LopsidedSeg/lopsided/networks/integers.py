@@ -57,10 +57,15 @@ class IntegerNetwork:
         """Logits (1, 1, k, j, i), float32, of images (1, sequence, k, j, i).
 
         Raises:
-            RuntimeError: of OpenVINO, in its last line: before that, it says where in its own source it was.
+            RuntimeError: want of memory, or of OpenVINO, in its last line: before that, it says where in its own source it was.
         """
+        # without memory for a new shape OpenVINO may compute nothing, say nothing, and have the last shape's output still
+        logits = np.full((1, 1, *images.shape[2:]), np.nan, np.float32)
+        self._request.set_output_tensor(import_openvino().Tensor(logits, shared_memory=True))
         try:
-            [logits] = self._request.infer([np.ascontiguousarray(images.numpy())], share_inputs=True).values()
+            self._request.infer([np.ascontiguousarray(images.numpy())], share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             raise RuntimeError(str(error).strip().splitlines()[-1]) from None
+        if np.isnan(logits.min()):
+            raise RuntimeError("not enough memory")
         return torch.from_numpy(logits)
