@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -106,7 +107,7 @@ class Predictor:
         """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 outside of the brain.
 
         Raises:
-            InputError: the study has not what the model needs.
+            InputError: the study has not what the model needs, or the network gives no numbers.
             Exception: whatever ``progress`` raises, :class:`Cancelled` for one.
         """
         self._try_device(progress)
@@ -117,6 +118,11 @@ class Predictor:
             part = _share(progress, n, len(inputs))
             part("Searching for lesions", 0.1)
             logits = self._logits(torch.from_numpy(seen.array)[None], part)[0, 0].numpy()
+            if not np.isfinite(logits).all():
+                raise InputError(
+                    f"{self.model.folder}: its network gives values that are no numbers; install the model again, "
+                    "or train it with a lower learning_rate"
+                )
             np.maximum(logits, _NOWHERE, out=logits)
             logits[seen.outside] = _NOWHERE  # where nothing is to be found, networks are hardly trained to say so
             part("Mapping back", 0.95)
@@ -191,15 +197,24 @@ def network_of(model: Model) -> Network:
         InputError: weights that are not those of the card's architecture.
     """
     card = model.card
-    network = build_network(len(card.input.sequences), card.architecture)
+    build = partial(build_network, len(card.input.sequences), card.architecture)
     weights = {name: torch.from_numpy(array) for name, array in model.weights.items()}
-    wanted, given = ({n: t.shape for n, t in tensors.items()} for tensors in (network.state_dict(), weights))
+    try:
+        with torch.device("meta"):  # no memory: a card may say any size
+            expected = build().state_dict()
+    except (RuntimeError, TypeError):
+        raise InputError(
+            f"{model.folder}: no computer has the memory for its architecture ({card.architecture.kind}); "
+            "install the model again"
+        ) from None
+    wanted, given = ({n: t.shape for n, t in tensors.items()} for tensors in (expected, weights))
     for name in sorted(wanted.keys() | given.keys()):
         if wanted.get(name) != given.get(name):
             raise InputError(
                 f"{model.folder}: weights and architecture ({card.architecture.kind}) disagree at {name}; "
                 "install the model again"
             )
+    network = build()
     network.load_state_dict(weights)
     fold(network.eval())
     return network

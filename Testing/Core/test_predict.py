@@ -189,6 +189,15 @@ def test_weights_of_other_sizes_are_refused(
         Predictor(Model(model.folder, model.card, weights))
 
 
+@pytest.mark.parametrize("channels", [(4, 6, 10**6), (4, 6, 10**15), (4, 6, 10**30)])
+def test_sizes_of_another_network_are_refused_before_there_is_memory_for_them(
+    model: Model, channels: tuple[int, ...]
+) -> None:
+    sizes = model.card.architecture.model_copy(update={"channels": channels})
+    with pytest.raises(InputError, match=r"architecture \(residual-unet-3d\).*; install the model again"):
+        Predictor(replace(model, card=model.card.model_copy(update={"architecture": sizes})))
+
+
 def test_weights_of_another_architecture_are_refused(model: Model, deeplab_folder: Path) -> None:
     other = load_model(deeplab_folder)
     with pytest.raises(InputError, match=r"\(residual-unet-3d\) disagree at"):
@@ -197,15 +206,28 @@ def test_weights_of_another_architecture_are_refused(model: Model, deeplab_folde
         Predictor(Model(other.folder, other.card, model.weights))
 
 
+@pytest.mark.parametrize("bias", [np.nan, np.inf, -np.inf])
+def test_a_network_that_gives_no_numbers_is_not_taken_for_one_that_finds_nothing(
+    model: Model, study: Study, bias: float
+) -> None:
+    broken = replace(model, weights=model.weights | {"head.bias": np.full(1, bias, np.float32)})
+    with pytest.raises(
+        InputError, match="its network gives values that are no numbers; install the model again"
+    ) as caught:
+        Predictor(broken, "cpu").probability_map(study)
+    assert str(caught.value).startswith(str(model.folder))
+
+
 def test_a_deeplab_gives_a_map(deeplab_folder: Path, head: Callable[..., Volume], oblique: Geometry) -> None:
     probability = Predictor(load_model(deeplab_folder), "cpu").probability_map(Study(head(oblique)))
     assert probability.geometry == oblique
     assert 0 <= probability.array.min() < probability.array.max() <= 1
 
 
-def test_an_absent_device_is_refused(model: Model) -> None:
-    with pytest.raises(InputError, match=r"available: .*cpu"):
-        Predictor(model, "abacus")
+@pytest.mark.parametrize("name", ["abacus", "cpu:", "cpu:x", "cuda:", "cuda:x"])
+def test_an_absent_device_is_refused(model: Model, name: str) -> None:
+    with pytest.raises(InputError, match=rf"--device {name}: not available here, .*available: .*cpu"):
+        Predictor(model, name)
 
 
 def test_a_sequence_of_another_patient_is_refused(study: Study) -> None:

@@ -87,11 +87,6 @@ def examine_case(predictor: Predictor, case: Case) -> Examined:
     """
     study = case.study()
     probability = predictor.probability_map(study)
-    if not np.isfinite(probability.array).all():
-        raise InputError(
-            f"{predictor.model.folder}: its network gives values that are no numbers for case {case.name}; "
-            "the weights are broken: train again, with a lower learning_rate"
-        )
     geometry = probability.geometry
     numbered, regions = lesions_of(case.truth(study.reference).array)
     voxels = np.bincount(numbered.ravel(), minlength=len(regions) + 1)[1:]
