@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +31,7 @@ SEQUENCES: dict[str, str] = {"t1c": "post-contrast T1", "t1": "T1", "t2": "T2", 
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class InputSequence(_Record):
@@ -76,7 +77,7 @@ class Calibration(_Record):
     """
 
     intercept: float
-    peak: float
+    peak: float = Field(gt=0)
     studies: int
     brier: float
     calibration_error: float
@@ -181,7 +182,7 @@ def load_card(folder: Path) -> ModelCard:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder}: no model.json here; give a model folder or a name from `lopsided models list`")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); install the model again") from None
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
@@ -212,8 +213,10 @@ def load_model(folder: Path) -> Model:
     path = folder / "model.safetensors"
     try:
         weights = load_tensors(_checked(path, card.weights_sha256))
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file ({error}); install the model again") from None
+    except (SafetensorError, KeyError) as error:  # KeyError: of a type that numpy has not
+        raise InputError(
+            f"{path}: not a safetensors file that can be used ({error}); install the model again"
+        ) from None
     if card.integers is None:
         return Model(folder, card, weights)
     graph = _checked(folder / INTEGER_GRAPH, card.integers.graph_sha256)
@@ -250,8 +253,9 @@ def find_model(name: str | None) -> Path:
         return next(iter(bundled.values()))
     if name in bundled:
         return bundled[name]
-    if Path(name).is_dir():
-        return Path(name)
+    with suppress(OSError, ValueError):  # no path at all, such as one too long
+        if Path(name).is_dir():
+            return Path(name)
     known = ", ".join(bundled) or "none"
     raise InputError(
         f"no model {name!r}: no folder, and not installed; give the path of a model folder, or one of: {known}"

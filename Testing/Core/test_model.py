@@ -1,15 +1,19 @@
 """Model folders: read whole, or refused in words."""
 
+import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lopsided.architectures import DeepLabSizes
 from lopsided.errors import InputError
-from lopsided.model import ModelCard, bundled_models, find_model, load_model
+from lopsided.model import ModelCard, bundled_models, find_model, load_card, load_model
+from safetensors.torch import save_file
 
 
 @pytest.fixture
@@ -45,6 +49,16 @@ def test_truncated_weights_are_refused(copy: Path) -> None:
         load_model(copy)
 
 
+@pytest.mark.parametrize("of", [torch.bfloat16, torch.float8_e4m3fn])
+def test_weights_that_numpy_has_no_type_for_are_refused(copy: Path, of: torch.dtype) -> None:
+    save_file({"a": torch.zeros(3, dtype=of)}, copy / "model.safetensors")
+    digest = hashlib.sha256((copy / "model.safetensors").read_bytes()).hexdigest()
+    card = load_card(copy).model_copy(update={"weights_sha256": digest}).signed()
+    (copy / "model.json").write_text(card.model_dump_json(), encoding="utf-8")
+    with pytest.raises(InputError, match=r"model\.safetensors: not a safetensors file that can be used"):
+        load_model(copy)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -61,6 +75,10 @@ def test_truncated_weights_are_refused(copy: Path) -> None:
             "architecture: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'",
         ),
         (lambda c: c["input"].update(sequences=[{"name": "t1"}]), "t1c"),
+        (lambda c: c["input"].update(clip=[-math.inf, 10]), r"input\.clip\.0: Input should be a finite number"),
+        (lambda c: c["input"].update(spacing_mm=[1, 1, math.nan]), r"input\.spacing_mm\.2: Input should be a finite"),
+        (lambda c: c["calibration"].update(intercept=math.nan), r"calibration\.intercept: Input should be a finite"),
+        (lambda c: c["calibration"].update(peak=-1), r"calibration\.peak: Input should be greater than 0"),
     ],
 )
 def test_a_changed_card_is_refused_by_name(copy: Path, change: Callable[[dict[str, Any]], object], words: str) -> None:
@@ -108,7 +126,11 @@ def test_a_card_without_a_kind_is_a_residual_u_net(copy: Path) -> None:
     assert before.architecture.kind == "residual-unet-3d"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '"text"', "\x00", "[" * 200_000, "1" * 5_000],
+    ids=["nothing", "cut", "a list", "a text", "binary", "nested", "a long number"],
+)
 def test_what_is_not_json_is_refused(copy: Path, content: str) -> None:
     (copy / "model.json").write_text(content)
     with pytest.raises(InputError, match=r"model\.json"):
@@ -120,6 +142,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     assert names, "a model ships with the project"
     with pytest.raises(InputError, match=names[0]):
         find_model("no-such-model")
+    with pytest.raises(InputError, match=names[0]):
+        find_model("x" * 5_000)
 
 
 def test_every_bundled_model_loads_is_small_and_says_what_it_is_not_for() -> None:

@@ -15,6 +15,7 @@ import torch
 from lopsided.dataset.store import digest
 from lopsided.errors import InputError
 from lopsided.model import Model, load_model
+from lopsided.predict import Predictor
 from lopsided.study import Study
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided_training import evaluate as evaluating
@@ -25,6 +26,7 @@ from lopsided_training.evaluate import evaluate
 from lopsided_training.evaluation import Evaluation, read_evaluation
 from lopsided_training.export import export
 from lopsided_training.runs import read_run
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 GRID = Geometry((40, 40, 40), (1.0, 1.0, 1.0), (-20.0, -20.0, -20.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
@@ -224,6 +226,16 @@ def test_a_calibration_is_not_measured_on_its_own_studies(run: Path, three: Path
         measure(run, three, None, calibrate=three)
 
 
+def test_a_network_that_is_right_where_it_is_least_sure_is_not_calibrated(
+    run: Path, three: Path, make_dataset: MakeDataset
+) -> None:
+    inverted = make_dataset("inverted", {"x": ([BIG], [(BIG, 0.5), (ELSEWHERE, 0.9)])})
+    with pytest.raises(
+        InputError, match="the surer the network, the less often it is right; use more, or train longer"
+    ):
+        measure(run, three, None, calibrate=inverted)
+
+
 def test_a_model_keeps_its_calibration_and_threshold(model_folder: Path, three: Path, tmp_path: Path) -> None:
     measured = measure(model_folder, three, tmp_path / "out")
     card = load_model(model_folder).card
@@ -350,9 +362,10 @@ def test_bad_input_is_refused_in_words(
 
 
 def test_a_network_of_nan_is_refused(run: Path, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Volume(np.full(GRID.shape, np.nan, np.float32), GRID)
-    monkeypatch.setattr(Planted, "probability_map", lambda self, study: broken)
-    with pytest.raises(InputError, match="no numbers for case a"):
+    monkeypatch.setattr(evaluating, "Predictor", Predictor)
+    weights = load_file(run / "model.safetensors")
+    save_file(weights | {"head.bias": np.full(1, np.nan, np.float32)}, run / "model.safetensors")
+    with pytest.raises(InputError, match="values that are no numbers"):
         measure(run, three, None)
     assert not (run / "evaluation").exists()
 

@@ -21,7 +21,7 @@ def fit_calibration(examined: Sequence[Examined]) -> Calibration:
     """The logistic regression of :class:`lopsided.model.Calibration`; not checked on anything yet.
 
     Raises:
-        InputError: no true or no false candidate to fit on.
+        InputError: no true or no false candidate to fit on, or the surest are the least often true.
     """
     candidates = [c for case in examined for c in case.candidates]
     true = np.array([bool(c.hits) for c in candidates], bool)
@@ -29,9 +29,14 @@ def fit_calibration(examined: Sequence[Examined]) -> Calibration:
         raise InputError("the calibration studies give no true or no false candidate; use more, or train longer")
     rows = [[logit(c.peak_probability)] for c in candidates]
     fitted = LogisticRegression(C=1e6, max_iter=5000).fit(rows, true)
+    slope = float(fitted.coef_[0, 0])
+    if slope <= 0:
+        raise InputError(
+            "on the calibration studies, the surer the network, the less often it is right; use more, or train longer"
+        )
     return Calibration(
         intercept=float(fitted.intercept_[0]),
-        peak=float(fitted.coef_[0, 0]),
+        peak=slope,
         studies=len(examined),
         brier=1,
         calibration_error=1,
