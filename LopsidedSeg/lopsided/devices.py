@@ -9,8 +9,19 @@ import torch
 
 from .errors import InputError
 
-# PyTorch has an exception for its own GPU allocator alone: CPUs' (Linux, Windows), Apple's, drivers' and libraries' say it
-_SHORT = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+# PyTorch has an exception for its own GPU allocator alone: CPUs' (Linux, Windows), Apple's, drivers' and libraries' (cuDNN,
+# oneDNN, C++, ITK) say it
+_SHORT = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+    "could not execute a primitive",
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+)
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -22,8 +33,8 @@ def choose_device(name: str | None) -> torch.device:
     gpus = _gpus()
     there = {"cuda": bool(gpus), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = name or next(n for n, ok in there.items() if ok)
-    kind, _, number = name.partition(":")
-    if not there.get(kind, False) or (kind == "cuda" and number and number not in map(str, gpus)):
+    kind, numbered, number = name.partition(":")
+    if not there.get(kind, False) or (numbered and not (kind == "cuda" and number in map(str, gpus))):
         found = ", ".join(n for n, ok in there.items() if ok)
         raise InputError(f"--device {name}: not available here, or too old for this PyTorch; available: {found}")
     if name == "cuda" and gpus != [0]:

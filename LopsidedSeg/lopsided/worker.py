@@ -35,6 +35,7 @@ from .annotation import Annotation, read_annotation
 from .dataset.export import export_reading
 from .dataset.pseudonyms import read_key
 from .dataset.work import reading_of_work
+from .devices import is_shortage
 from .errors import InputError
 from .marks import Mark, crossed, rasterise
 from .model import find_model, load_card, load_model
@@ -85,17 +86,18 @@ def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> Non
             [(kind, content)] = json.loads(line).items()
             Request, answer = _ANSWERS[kind]  # noqa: N806  a class
             request = Request.model_validate(content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             say({"error": f"the worker does not understand the request ({error!r})"})
             continue
         try:
             say({"done": answer(request, lambda what, part: say({"progress": {"what": what, "part": part}}))})
         except InputError as error:
             say({"error": str(error)})
-        except MemoryError:
-            say({"error": "not enough memory; close other programs and try again"})
         except Exception as error:  # the process must outlive a failed request
-            say({"error": f"this failed ({type(error).__name__}: {error}); please report this"})
+            if is_shortage(error):
+                say({"error": "not enough memory; close other programs and try again"})
+            else:
+                say({"error": f"this failed ({type(error).__name__}: {error}); please report this"})
 
 
 def _predictor(folder: Path) -> Predictor:
@@ -180,7 +182,7 @@ def _requests() -> Iterator[str]:
     searching = Event()
 
     def read() -> None:
-        with open(0, encoding="utf-8", closefd=False) as requests:
+        with open(0, encoding="utf-8", errors="replace", closefd=False) as requests:
             for line in requests:
                 lines.put(line)
         lines.put(None)

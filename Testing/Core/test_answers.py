@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +64,10 @@ def test_a_model_trained_again_in_its_folder_is_used(
     ("raised", "sentence"),
     [
         (MemoryError("Unable to allocate 9 GiB"), "not enough memory; close other programs and try again"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "not enough memory; close other programs and try again",
+        ),
         (KeyError("x"), "this failed (KeyError: 'x'); please report this"),
     ],
 )
@@ -79,6 +85,18 @@ def test_what_fails_in_a_search_is_not_laid_to_the_request(
     monkeypatch.setattr(worker, "_predictor", fail)
     assert ask(request_of(tmp_path, "result")) == {"error": sentence}
     assert "does not understand" in ask({"suggest": {}})["error"]
+
+
+@pytest.mark.usefixtures("ask")
+def test_a_line_that_is_too_deep_is_answered() -> None:
+    said: list[dict[str, Any]] = []
+    worker.serve(["[" * 200_000, "{}"], said.append)
+    assert ["does not understand" in message["error"] for message in said] == [True, True]
+
+
+def test_the_process_ends_after_a_line_that_is_no_utf_8() -> None:
+    done = subprocess.run([sys.executable, "-m", "lopsided.worker"], input=b'"\xff"\n', check=False, timeout=60)
+    assert done.returncode == 0
 
 
 def test_what_is_marked_is_not_suggested(ask: Ask, request_of: Callable[..., Any], model_folder: Path) -> None:

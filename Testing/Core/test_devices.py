@@ -23,6 +23,11 @@ SHORTAGES = [
     ),
     RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("could not execute a primitive"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("bad allocation"),
+    RuntimeError("ITK ERROR: Image(0x5581): Failed to allocate memory for image."),
 ]
 NO_KERNEL = RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with")
 
