@@ -69,6 +69,18 @@ def make_case(size: int, diameter: float, amplitude: float) -> PreparedCase:
     )
 
 
+def test_where_a_study_is_smaller_than_a_patch_what_is_repeated_of_a_lesion_is_lesion() -> None:
+    lesion = np.zeros((20, 32, 32), bool)
+    lesion[17:, 14:18, 14:18] = True
+    image = (4 * lesion[None]).astype(np.float16)
+    case = replace(make_case(20, 1, 0), image=image, lesion=lesion, trusted=~lesion, hidden=lesion)
+    batch = draw([case], PatchConfig(size=32, perturb=False), 4, np.random.default_rng(0))
+    bright = batch.images > 1
+    assert bright.sum() > 4 * lesion.sum()
+    for mask, expected in ((batch.labels, bright), (batch.trust, ~bright), (batch.hidden, bright)):
+        assert torch.equal(mask, expected)
+
+
 def test_some_patches_are_drawn_around_what_is_bright() -> None:
     case = make_case(90, 5, 4.0)
     assert len(case.bright)

@@ -254,7 +254,7 @@ def _one(
     if (shape < size).any():  # a study smaller than a patch
         short = [(0, max(0, size - n)) for n in shape]
         image = np.pad(image, [(0, 0), *short], mode="edge")
-        masks = [np.pad(mask, short) for mask in masks]
+        masks = [np.pad(mask, short, mode="edge") for mask in masks]
     if config.paste and rng.random() < config.paste:
         image, masks[0] = np.array(image), np.array(masks[0])
         _paste(image, masks[0], cases, rng)
