@@ -294,12 +294,16 @@ def run_app(command: typer.Typer) -> None:
     except InputError as error:
         errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(2)
-    except MemoryError:
-        errors.print(Text.assemble(("error:", "bold red"), " not enough memory; close other programs and try again"))
-        sys.exit(2)
     except Exception as error:
+        from .devices import is_shortage  # here, for torch takes its time to import
+
         if os.environ.get("LOPSIDED_DEBUG"):
             raise
+        if is_shortage(error):
+            errors.print(
+                Text.assemble(("error:", "bold red"), " not enough memory; close other programs and try again")
+            )
+            sys.exit(2)
         what = (
             f" {type(error).__name__}: {error}\n"
             "This is a fault of LopsidedSeg. Please report it with the output of the same command under LOPSIDED_DEBUG=1."
