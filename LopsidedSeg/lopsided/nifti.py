@@ -15,12 +15,14 @@ import numpy as np
 from .errors import InputError
 
 _CHUNK = 1 << 22
-# length of the header: format and offset of dim, datatype and bitpix, pixdim, vox_offset; offset and first letters of what
-# says that the voxels are in the same file
-_LAYOUT = {
-    348: (("8h", 40), ("2h", 70), ("8f", 76), ("f", 108), (344, b"n+")),
-    540: (("8q", 16), ("2h", 12), ("8d", 104), ("q", 168), (4, b"n+")),
-}
+_HEADER = 348  # bytes, of NIfTI-1 and Analyze; ITK reads no NIfTI-2
+_FIELDS = (
+    ("8h", 40),
+    ("2h", 70),
+    ("8f", 76),
+    ("f", 108),
+)  # format and offset of dim, datatype and bitpix, pixdim, vox_offset
+_ONE_FILE = slice(344, 346), b"n+"  # where it says that the voxels are in the same file
 _FLOATS = {16: "f4", 64: "f8"}  # by datatype
 _FURTHEST = 1 << 31  # that voxels begin in a file
 
@@ -35,15 +37,13 @@ def check_nifti(path: Path) -> tuple[float, ...]:
     """
     try:
         with _opened(_beside(path, "hdr")) as file:
-            header = file.read(544)
-            order = next((o for o in "<>" if struct.unpack_from(f"{o}i", header)[0] in _LAYOUT), None)
+            header = file.read(_HEADER + 4)
+            order = next((o for o in "<>" if struct.unpack_from(f"{o}i", header)[0] == _HEADER), None)
             if order is None:
                 return ()
-            length: int = struct.unpack_from(f"{order}i", header)[0]
-            *layout, (magic, letters) = _LAYOUT[length]
-            dim, (datatype, bits), pixdim, (offset,) = (struct.unpack_from(order + f, header, at) for f, at in layout)
-            whole = header[magic:].startswith(letters)
-            if not (length + 4 if whole else 0) <= offset <= _FURTHEST:  # NaN too
+            dim, (datatype, bits), pixdim, (offset,) = (struct.unpack_from(order + f, header, at) for f, at in _FIELDS)
+            whole = header[_ONE_FILE[0]] == _ONE_FILE[1]
+            if not (_HEADER + 4 if whole else 0) <= offset <= _FURTHEST:  # NaN too
                 raise InputError(f"{path}: is damaged (its voxels begin at byte {offset:g}); copy or export it again")
             voxels, begin = prod(dim[1 : 1 + dim[0]]), int(offset)
             promised = begin + voxels * (bits // 8)
