@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from lopsided.review import SUGGESTION_TAG
 from slicer.i18n import tr as _
 
 from .Labelmaps import (
@@ -24,8 +25,6 @@ from .Labelmaps import (
     transformed,
     voxelsOf,
 )
-
-SUGGESTION_TAG = "LopsidedSeg.Suggestion"  # of a segment that a suggestion was accepted as
 
 
 class Annotation:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
-from lopsided.review import segment_id
+from lopsided.review import CANDIDATES, RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, segment_id
 from slicer.i18n import tr as _
 
 from .Labelmaps import copied, drawnOn, imageOfRegion, isEmpty, labelmap, labelmapName, voxelsOf
-from .Review import ANNOTATION_REFERENCE, REVIEW_ATTRIBUTE, renewed
-from .Scene import CANDIDATES, RESULT_ATTRIBUTE, SUGGESTIONS, Scene, ijkToRasOf
+from .Review import ANNOTATION_REFERENCE, renewed
+from .Scene import Scene, ijkToRasOf
 from .Settings import Settings
 from .Surfaces import addSurfaces
 
@@ -150,9 +150,9 @@ class CaseWork:
         return self.folder.with_name(self.folder.name + ending)
 
     def _isKept(self) -> bool:
-        from lopsided.dataset.work import WORK
+        from lopsided.dataset.work import WORK_FILE
 
-        return (self.folder / WORK).exists()
+        return (self.folder / WORK_FILE).exists()
 
     def _images(self) -> dict[str, Any]:
         """A new node for each sequence."""
@@ -323,7 +323,7 @@ class CaseWork:
             if (folder / ANNOTATION).exists():  # else it has no segment
                 self._scene.readSegments(annotation, folder / ANNOTATION)
         if work.suggestions is not None:
-            result, segments = json.loads(work.suggestions[RESULT_ATTRIBUTE]), folder / SUGGESTIONS
+            result, segments = json.loads(work.suggestions[RESULT_ATTRIBUTE]), folder / SEGMENTS
             there = segments if segments.exists() else None  # else the user removed them all
             suggestions = self._ours(self._scene.newSuggestions(self._reference, result, there))
             for name, value in work.suggestions.items():
@@ -400,7 +400,7 @@ def writeWork(
     Raises:
         OSError, RuntimeError: it could not be written.
     """
-    from lopsided.dataset.work import ANNOTATION, WORK, WorkRecord
+    from lopsided.dataset.work import ANNOTATION, WORK_FILE, WorkRecord
     from lopsided.worklist import write_whole
 
     content: dict[str, Any] = {"snapped": snapped, "whole_case": wholeCase, "accepted_into": acceptedInto}
@@ -410,7 +410,7 @@ def writeWork(
     if suggestions:
         names = [name for name in suggestions.GetAttributeNames() if name.startswith("LopsidedSeg.")]
         content["suggestions"] = {name: suggestions.GetAttribute(name) for name in names}
-        scene.writeSegments(suggestions, folder / SUGGESTIONS)
+        scene.writeSegments(suggestions, folder / SEGMENTS)
     if marks:
         content["marks"] = [(asdict(item.mark), marks.time(item)) for item in marks.items()]
-    write_whole(folder / WORK, WorkRecord.model_validate(content).model_dump_json(indent=1))
+    write_whole(folder / WORK_FILE, WorkRecord.model_validate(content).model_dump_json(indent=1))

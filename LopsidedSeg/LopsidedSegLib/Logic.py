@@ -235,10 +235,10 @@ class Logic(ScriptedLoadableModuleLogic):
 
     def searchAhead(self, case: Any, folder: Path) -> None:
         """Search a case of a worklist before it is opened; what goes wrong is said when it is."""
-        from lopsided.dataset.work import WORK
+        from lopsided.dataset.work import WORK_FILE
 
         out = folder / AHEAD
-        if self._worker.busy or (folder / WORK).exists() or not Dependencies.installed():
+        if self._worker.busy or (folder / WORK_FILE).exists() or not Dependencies.installed():
             return
         if isSearchedAhead(folder, self.settings):
             return
@@ -270,11 +270,11 @@ class Logic(ScriptedLoadableModuleLogic):
         if source is None and scene is None:
             raise RuntimeError(_("Save the scene first: your work on its cases is kept beside it."))
         self._prepare()
-        from lopsided.worklist import WORK, Worklist
+        from lopsided.worklist import WORK_FOLDER, Worklist
 
         reader = self.settings.reader
         if source is None:
-            return Worklist(sceneCases(), scene.parent / WORK / scene.stem, reader)
+            return Worklist(sceneCases(), scene.parent / WORK_FOLDER / scene.stem, reader)
         return Worklist.of(source, reader)
 
     def caseWork(self, worklist: Any, case: Any) -> CaseWork:

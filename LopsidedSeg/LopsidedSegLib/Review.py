@@ -8,16 +8,25 @@ from typing import Any
 from uuid import uuid4
 
 import slicer
-from lopsided.review import Change, Opinion, ReviewLog, ReviewSession, Status, recover, segment_id
+from lopsided.review import (
+    REVIEW_ATTRIBUTE,
+    SUGGESTION_TAG,
+    Change,
+    Opinion,
+    ReviewLog,
+    ReviewSession,
+    Status,
+    recover,
+    segment_id,
+)
 from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
-from .Annotation import SUGGESTION_TAG, Annotation
+from .Annotation import Annotation
 from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
 from .Scene import Scene
 from .Settings import Settings, terminologyName
 
-REVIEW_ATTRIBUTE = "LopsidedSeg.Review"
 THRESHOLD_ATTRIBUTE = "LopsidedSeg.Threshold"
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
 REJECTED_COLOUR = (0.5, 0.5, 0.5)

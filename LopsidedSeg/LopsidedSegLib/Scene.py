@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from lopsided.review import CANDIDATES, RESULT_ATTRIBUTE, SEGMENTS
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .Labelmaps import asLabelmaps, imageToWorld, transformBetween
 from .Surfaces import addSurfaces
 
-RESULT_ATTRIBUTE = "LopsidedSeg.Result"
-CANDIDATES, SUGGESTIONS = "candidates.json", "suggestions.seg.nrrd"  # as lopsided.results has them, which needs more
 _NARROWEST_VIEW_MM = 60.0  # so that a small lesion is seen in its surroundings
 _VIEW_DIAMETERS = 4.0
 _OUTLINE_PIXELS = 2
@@ -75,7 +74,7 @@ class Scene:
     def loadSuggestions(self, folder: Path, reference: slicer.vtkMRMLScalarVolumeNode) -> Any:
         """A new segmentation node, one segment a candidate, that carries ``candidates.json`` as an attribute."""
         result = json.loads((folder / CANDIDATES).read_text(encoding="utf-8"))
-        return self.newSuggestions(reference, result, folder / SUGGESTIONS if result["candidates"] else None)
+        return self.newSuggestions(reference, result, folder / SEGMENTS if result["candidates"] else None)
 
     def newSuggestions(self, reference: Any, result: dict[str, Any], path: Path | None) -> Any:
         """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already; no segments for None."""

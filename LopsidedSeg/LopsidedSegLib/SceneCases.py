@@ -10,12 +10,12 @@ from typing import Any
 
 import slicer
 from lopsided.naming import case_name, guess_sequence, guess_sequences
+from lopsided.review import RESULT_ATTRIBUTE
 from slicer.i18n import tr as _
 
 from .CaseWork import CASE_ATTRIBUTE
 from .Labelmaps import drawnOn
 from .Review import ANNOTATION_REFERENCE
-from .Scene import RESULT_ATTRIBUTE
 
 _Place = tuple[Any, str, str]  # what is the same for all volumes of a case; its patient; its name
 

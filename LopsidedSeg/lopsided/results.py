@@ -17,20 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from . import __version__
 from .errors import InputError
 from .model import OperatingPoint
-from .review import segment_id
+from .review import CANDIDATES, SEGMENTS, segment_id
 from .segmentation import Segment, segmentation_image
 from .suggest import Suggestions
 from .volume import Geometry, Vector, to_sitk
 from .wording import DISCLAIMER, percent
 from .writing import write_image
 
-CANDIDATES, MASK, SEGMENTS, MAP = (
-    "candidates.json",
-    "suggestions.nii.gz",
-    "suggestions.seg.nrrd",
-    "probability.nii.gz",
-)
-REPORT = "report.html"
+MASK, MAP, REPORT = "suggestions.nii.gz", "probability.nii.gz", "report.html"
 _OURS = frozenset({CANDIDATES, MASK, SEGMENTS, MAP, REPORT})
 _PARTIAL = ".lopsided-partial-"  # a process that was killed leaves its folder behind
 _COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.49, 0.13), (0.91, 0.30, 0.24), (0.61, 0.35, 0.71), (0.20, 0.60, 0.86))

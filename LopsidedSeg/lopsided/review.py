@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+# by what a search's result and the review of it are known: files, attributes of nodes in Slicer, and the tag of a segment that a
+# suggestion was accepted as
+CANDIDATES, SEGMENTS = "candidates.json", "suggestions.seg.nrrd"
+RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE = "LopsidedSeg.Result", "LopsidedSeg.Review"
+SUGGESTION_TAG = "LopsidedSeg.Suggestion"
 LOG = ".review.jsonl"
 PAUSE_S = 300.0  # a longer time between two decisions is not reading
 

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from .dataset.cases import CaseFiles, find_cases
 from .errors import InputError
 
-WORK = "lopsided-work"  # beside the cases
+WORK_FOLDER = "lopsided-work"  # beside the cases
 STATUS = "status.json"
 
 
@@ -69,7 +69,7 @@ class Worklist(Generic[_C]):
     def of(source: Path, reader: str) -> Worklist[CaseFiles]:
         """The cases of a folder or CSV, with the work beside them; raises as
         :func:`lopsided.dataset.cases.find_cases` and the constructor."""
-        return Worklist(find_cases(source), (source if source.is_dir() else source.parent) / WORK, reader)
+        return Worklist(find_cases(source), (source if source.is_dir() else source.parent) / WORK_FOLDER, reader)
 
     @property
     def logs(self) -> Path:

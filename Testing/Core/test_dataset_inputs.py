@@ -13,8 +13,7 @@ from lopsided.dataset.inputs import marked, outlined, read_markups
 from lopsided.dataset.records import CaseRecord, read_record
 from lopsided.errors import InputError
 from lopsided.marks import BoxMark, Ellipsoid, Line, Point
-from lopsided.results import CANDIDATES
-from lopsided.review import ReviewLog, ReviewSession, Status
+from lopsided.review import CANDIDATES, ReviewLog, ReviewSession, Status
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided_training.dataset import read_dataset

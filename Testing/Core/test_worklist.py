@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from lopsided.errors import InputError
-from lopsided.worklist import WORK, CaseStatus, Worklist
+from lopsided.worklist import WORK_FOLDER, CaseStatus, Worklist
 
 NEW, BEGUN, DONE, FLAGGED = CaseStatus
 
@@ -53,8 +53,8 @@ def test_readers_have_files_of_their_own_whatever_their_names(source: Path) -> N
         worklist.set_status(worklist.cases[0], DONE)
     folders = {worklist.folder(worklist.cases[0]) for worklist in lists}
     assert len(folders) == len(names)
-    assert all(folder.is_relative_to(source.parent / WORK) for folder in folders)
-    assert len(list((source.parent / WORK).iterdir())) == len(names)
+    assert all(folder.is_relative_to(source.parent / WORK_FOLDER) for folder in folders)
+    assert len(list((source.parent / WORK_FOLDER).iterdir())) == len(names)
 
 
 def test_a_full_disk_leaves_the_status_as_it_was(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from LopsidedSegLib.Annotation import SUGGESTION_TAG, Annotation
+from lopsided.review import SUGGESTION_TAG
+from LopsidedSegLib.Annotation import Annotation
 from LopsidedSegLib.Labelmaps import imageOf, labelmapName, matrixOf, transformed, voxelsOf
 from LopsidedSegLib.Scene import Scene
 from vtk.util.numpy_support import numpy_to_vtk

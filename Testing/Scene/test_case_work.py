@@ -17,12 +17,12 @@ import vtk
 from lopsided.dataset.cases import CaseFiles
 from lopsided.errors import InputError
 from lopsided.marks import BoxMark, Line, Point
-from lopsided.review import Status
+from lopsided.review import RESULT_ATTRIBUTE, Status
 from lopsided.wording import METASTASIS
 from LopsidedSegLib.CaseWork import CaseWork
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
-from LopsidedSegLib.Scene import RESULT_ATTRIBUTE, Scene
+from LopsidedSegLib.Scene import Scene
 from suggestions import DIGEST, ONE, TWO, add_reference, add_suggestions
 
 

@@ -19,14 +19,13 @@ from ..marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, s
 from ..reading import read_image
 from ..regions import Region, region_of
 from ..resampling import resample
-from ..results import CANDIDATES, SEGMENTS, SuggestionsRecord
-from ..review import ReviewSession, Status, read_log, segment_id
+from ..results import SuggestionsRecord
+from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, read_log, segment_id
 from ..segmentation import headers
 from ..volume import Volume, geometry_of
 from .export import Decision, Lesion, Reading
 from .records import briefly
 
-CANDIDATE = "LopsidedSeg.Suggestion"  # the tag of a segment that a suggestion was accepted as
 ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own are boxes
 
 
@@ -51,7 +50,7 @@ def outlined(
     drawn = read_labels(path)
     chosen = annotation_of(drawn, path, reference, labels)
     accepted: dict[str, str | None] = {
-        name: drawn.tags[name][CANDIDATE] for name in chosen.labels if CANDIDATE in drawn.tags.get(name, ())
+        name: drawn.tags[name][SUGGESTION_TAG] for name in chosen.labels if SUGGESTION_TAG in drawn.tags.get(name, ())
     }
     if accepted_as:
         by_segment = {segment: candidate for candidate, segment in accepted_as.items()}

@@ -10,16 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError
 from ..marks import Mark, timed
-from ..results import SEGMENTS, SuggestionsRecord
-from ..review import ReviewSession
+from ..results import SuggestionsRecord
+from ..review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, ReviewSession
 from ..volume import Volume
 from .export import Reading
 from .inputs import Reviewed, read_reading
 from .records import briefly, read_record
 
-WORK = "work.json"
+WORK_FILE = "work.json"
 ANNOTATION = "annotation.seg.nrrd"
-RESULT, REVIEW = "LopsidedSeg.Result", "LopsidedSeg.Review"  # attributes of the node that suggestions are in
 
 
 class WorkRecord(BaseModel):
@@ -47,12 +46,12 @@ def read_work(folder: Path) -> WorkRecord:
     Raises:
         InputError: nothing is, or it cannot be read.
     """
-    if not (folder / WORK).exists():
+    if not (folder / WORK_FILE).exists():
         raise InputError(f"{folder}: no work is kept here; open the case in Slicer's worklist first")
     try:
-        return read_record(folder / WORK, WorkRecord)
+        return read_record(folder / WORK_FILE, WorkRecord)
     except OSError as error:
-        raise InputError(f"{folder / WORK}: cannot be read ({error.strerror}); make it readable") from None
+        raise InputError(f"{folder / WORK_FILE}: cannot be read ({error.strerror}); make it readable") from None
 
 
 def reading_of_work(folder: Path, reader: str, reference: Volume) -> Reading:
@@ -63,15 +62,15 @@ def reading_of_work(folder: Path, reader: str, reference: Volume) -> Reading:
     """
     work = read_work(folder)
     reviewed = None
-    if work.suggestions and REVIEW in work.suggestions and (folder / SEGMENTS).exists():
+    if work.suggestions and REVIEW_ATTRIBUTE in work.suggestions and (folder / SEGMENTS).exists():
         try:
-            review = json.loads(work.suggestions[REVIEW])
+            review = json.loads(work.suggestions[REVIEW_ATTRIBUTE])
             session = ReviewSession.from_json(review["session"])
             accepted_as = {c: how["segment"] for c, how in review["accepted"].items() if "segment" in how}
-            result = SuggestionsRecord.model_validate_json(work.suggestions[RESULT])
+            result = SuggestionsRecord.model_validate_json(work.suggestions[RESULT_ATTRIBUTE])
         except (ValueError, KeyError) as error:
             raise InputError(
-                f"{folder / WORK}: its review cannot be read ({briefly(error)}); restore it from a copy"
+                f"{folder / WORK_FILE}: its review cannot be read ({briefly(error)}); restore it from a copy"
             ) from None
         reviewed = Reviewed(result, session, folder / SEGMENTS, accepted_as)
     annotation = folder / ANNOTATION
