@@ -12,7 +12,7 @@ from PIL import Image
 
 from .intensity import find_foreground
 from .resampling import resample
-from .volume import Geometry, Volume, oriented
+from .volume import Geometry, Volume, oriented, part_around
 
 _CROP_MM, _CROP_PIXELS = 64.0, 192
 _WHOLE_PIXEL_MM = 1.0
@@ -126,17 +126,8 @@ def _whole_axial(reference: Geometry, axes: np.ndarray, centre: np.ndarray) -> G
 
 def _slice(volume: Volume, plane: Geometry, fill: float) -> np.ndarray:
     """``volume`` in a plane, float (j, i), from the part of it around the plane alone."""
-    i, j, _ = plane.size
-    corners = np.array([[k, b, a] for k in (-1, 1) for b in (-1, j) for a in (-1, i)])
-    near = volume.geometry.index(plane.physical(corners))
-    low = np.clip(np.floor(near.min(0)) - 1, 0, np.array(volume.array.shape) - 1).astype(int)
-    high = np.clip(np.ceil(near.max(0)) + 2, low + 1, volume.array.shape).astype(int)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    part = np.ascontiguousarray(volume.array[box], np.float32)
-    g = volume.geometry
-    x, y, z = (float(v) for v in g.physical(low))
-    size = (part.shape[2], part.shape[1], part.shape[0])
-    return resample(Volume(part, Geometry(size, g.spacing, (x, y, z), g.direction)), plane, fill=fill).array[0]
+    part = part_around(volume, plane, 2 * max(volume.geometry.spacing))
+    return resample(replace(part, array=np.ascontiguousarray(part.array, np.float32)), plane, fill=fill).array[0]
 
 
 def _png(grey: np.ndarray) -> str:

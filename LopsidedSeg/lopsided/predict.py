@@ -17,14 +17,13 @@ from .devices import choose_device, is_shortage, reason, repeatable
 from .errors import InputError
 from .model import Model
 from .networks import IntegerNetwork, Network, autocast, build_network, fold, fuse, half_precision
+from .regions import Box
 from .resampling import resample
 from .study import NetworkInput, Study, network_inputs, searched_voxels
 from .volume import Geometry, Volume
 
 Progress = Callable[[str, float], None]
 """Called with what is being done, in words, and the part done, 0 to 1. Whatever it raises ends the prediction."""
-
-Box = tuple[slice, slice, slice]
 
 _NOWHERE = -12.0  # logit: less than that is nothing
 
