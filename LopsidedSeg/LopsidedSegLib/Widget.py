@@ -58,15 +58,15 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
-        self._imported = qt.QTimer()
-        self._imported.setSingleShot(True)
-        self._imported.connect("timeout()", self.onSceneImported)
+        self._sceneChanged = qt.QTimer()
+        self._sceneChanged.setSingleShot(True)
+        self._sceneChanged.connect("timeout()", self.onSceneChanged)
         self.setParameterNode(self.logic.getParameterNode())
         if self.parent.isEntered:  # reloaded while it is shown
             self.enter()
 
     def cleanup(self) -> None:
-        self._imported.stop()
+        self._sceneChanged.stop()
         self.worklistPanel.leave()
         self.logic.cancel()
         self.setParameterNode(None)
@@ -102,9 +102,9 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.setParameterNode(self.logic.getParameterNode())
 
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
-        self._imported.start(0)  # until a bundle is read whole, its scene is said to be in a temporary folder
+        self._sceneChanged.start(0)  # until a bundle is read whole, its scene is said to be in a temporary folder
 
-    def onSceneImported(self) -> None:
+    def onSceneChanged(self) -> None:
         if self._entered:
             self.setParameterNode(self.logic.getParameterNode())
 
@@ -114,6 +114,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name in (*INPUTS, "annotation"):
             if self._parameterNode and getattr(self._parameterNode, name) is node:
                 setattr(self._parameterNode, name, None)  # else its selector goes to the one before in the list
+                self._sceneChanged.start(0)  # when it is gone
 
     def setParameterNode(self, parameterNode: Parameters | None) -> None:
         self._disconnect()

@@ -15,12 +15,13 @@ _SHORT = (
     "out of memory",
     "can't allocate memory",
     "not enough memory",
-    "ALLOC_FAILED",
+    "alloc_failed",
     "could not create a primitive",
     "could not execute a primitive",
     "bad_alloc",
     "bad allocation",
-    "Failed to allocate memory",
+    "failed to allocate memory",
+    "cannot allocate memory",
 )
 
 
@@ -44,7 +45,9 @@ def choose_device(name: str | None) -> torch.device:
 
 def is_shortage(error: BaseException) -> bool:
     """Whether smaller tiles may help."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _SHORT)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error).lower() for words in _SHORT
+    )
 
 
 def reason(error: BaseException) -> str:

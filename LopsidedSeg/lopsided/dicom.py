@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .errors import InputError
+from .errors import NO_MEMORY, InputError
 from .volume import geometry_of
 
 _MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
@@ -37,6 +37,8 @@ def read_files(files: list[str], where: str) -> sitk.Image:
             return reader.Execute()
         image = sitk.ReadImage(files[0])
     except RuntimeError as error:
+        if NO_MEMORY in str(error):
+            raise InputError(f"{where}: there is no memory for it; close other programs and try again") from None
         raise InputError(f"{where}: cannot be read ({str(error).strip().splitlines()[-1]}); export it again") from None
     check_frames(files[0], image, where)
     return image

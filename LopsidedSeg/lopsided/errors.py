@@ -1,5 +1,7 @@
 """The one error that a user can mend."""
 
+NO_MEMORY = "allocate memory"  # in what ITK says where there is none
+
 
 class InputError(ValueError):
     """The user's input cannot be used.

@@ -8,7 +8,7 @@ import unicodedata
 _AGENT = r"(?:m?km|mdc|iv|ce|gd|gad|gado\w*|gada\w*|contr|contrast\w*|kontras\w*|enh\w*|inj|inject\w*|plus)"
 _NONE = r"(?:pre|prae?|non|nativ\w?|without|wo|plain|ohne|sans|senza|zonder|utan|uden|uten)"
 _NONE_BEFORE = (
-    r"(?:no|un|o|s|sin|sem|bez|minus|before|vor|avant|antes|prima)"  # the agent; elsewhere they may mean anything
+    r"(?:no|un|sin|sem|bez|minus|before|vor|avant|antes|prima)"  # the agent; elsewhere they may mean anything
 )
 _WITH = r"(?:w|with|mit|avec|con|met|c)"
 _AND = r"(?:and|und|et|y|e|en)"
@@ -20,20 +20,23 @@ _SPELLED = [  # signs, and words written together: as words between blanks, one 
         (r"(?<![a-z])w ?/ ?o(ut)?(?![a-z])", " wo "),
         (r"(?<![a-z0-9])c ?\+|\+ ?c(?![a-z0-9])|(?<=t1)\+|(?<=t1w)\+", " plus "),
         (r"(?<![a-z])(c|iv)-(?![a-z0-9])|(?<=[\s_(])-c(?![a-z0-9])", " wo plus "),
-        (r"(?<![a-z0-9])sub(?![a-z0-9]|[-_ ]?\d|-[a-z])", " subtraction "),  # but a subject in "sub-01"
+        (r"^sub[-_](?=[a-z])", " "),  # a subject, as in "sub-01"
+        (r"(?<![a-z0-9])sub(?![a-z0-9]|[-_ ]?\d|-[a-z])", " subtraction "),
+        # "s/ contraste", "o. KM"; but not the end of "F/S GD", fat saturation
+        (rf"(?<![a-z0-9./_-])[so][./] ?(?={_AGENT}(?![a-z]))|(?<![a-z])o ?(?=m?km(?![a-z]))", " ohne "),
         (r"(?<![a-z0-9])(fla|t2f)(?![a-z])|dark[ _-]?fluid", " flair "),
         (r"t2(\*|[ _-]?star(?![a-z]))", " star "),
         (r"[\s_\-.,;:/\\()\[\]^&|+]+", " "),
         (r"(?<![a-z0-9])([23]d|ax|tra|sag|cor|[se])(?=t[12](?!\d)|flair)", r"\1 "),
         (rf"(?<![a-z0-9])(c|{_AGENT})(?=t1(w|wi)?(?![a-z0-9]))", "plus "),
-        (r"(?<=t1)(w|wi)?c(?![a-z0-9])", " plus "),
+        (r"(?<=(?<![a-z0-9])t1)(w|wi)?c(?![a-z0-9])", " plus "),
         (
-            rf"(?<![a-z0-9])(t[12])(w|wi|weighted)?(?=(n|se|tse|fse|tfe|ffe|gre|fs|tirm|flair|mprage|space|vibe|map"
-            rf"|{_NONE}|post\w*|{_AGENT})?(?![a-z0-9]))",
+            rf"(?<![a-z0-9])(t[12])(w|wi|weighted)?(?=(n|se|tse|fse|tfe|ffe|gre|fs|fatsat|ir|tirm|flair|mpr|mprage|cube|space|vibe|map"
+            rf"|blade|dixon|rare|[23]d|fl[23]d|ax|axial|tra|sag|cor|{_NONE}|post\w*|{_AGENT})?(?![a-z0-9]))",
             r"\1 ",
         ),
         (rf"(mprage|bravo|spgr|vibe)(?=(post\w*|{_AGENT})(?![a-z]))", r"\1 "),
-        (rf"(?<![a-z])(prae?|pre|post|non|no|un|o)(?=({_AGENT}|con|cont)(?![a-z]))", r"\1 "),
+        (rf"(?<![a-z])(prae?|pre|post|non|no|un)(?=({_AGENT}|con|cont)(?![a-z]))", r"\1 "),
     )
 ]
 _SAID = re.compile(  # of contrast

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .dicom import check_frames, read_series
-from .errors import InputError
+from .errors import NO_MEMORY, InputError
 from .nifti import check_nifti
 from .study import Study
 from .volume import Volume, geometry_of
@@ -95,6 +95,12 @@ def read_image(path: Path) -> sitk.Image:
     try:
         image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+            voxels = "×".join(map(str, size))
+            raise InputError(
+                f"{path}: there is no memory for its {voxels} voxels; close other programs, or, if that is not its size, "
+                "export it again"
+            ) from None
         raise InputError(f"{path}: is damaged or truncated ({_reason(error)}); copy or export it again") from None
     check_frames(str(path), image, str(path))
     return image if len(size) == 3 else image[(slice(None),) * 3 + (0,) * (len(size) - 3)]

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from .errors import NO_MEMORY
+
 _ROUNDING = 1e-3  # of a cosine, or mm: as :data:`lopsided.reading.SKEW`
 
 
@@ -15,12 +17,15 @@ def write_image(image: sitk.Image, path: Path) -> None:
 
     Raises:
         OSError: it could not be written whole, or not where it is: NIfTI squares sheared axes.
+        MemoryError: there is none to read it back.
     """
     try:
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=4)
         again = sitk.ReadImage(str(path))
         same = np.array_equal(_bytes(again), _bytes(image))  # a hash takes as long as writing
-    except RuntimeError:
+    except RuntimeError as error:
+        if NO_MEMORY in str(error):
+            raise MemoryError(str(error)) from None
         same = False
     if not same:
         raise OSError(f"{path.name} could not be written whole")

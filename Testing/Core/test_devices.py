@@ -95,7 +95,13 @@ def test_memory_that_runs_out_at_any_allocation_leaves_the_same_map_or_a_sentenc
     assert {"refused", "tiles"} == set(ends)
 
 
-@pytest.mark.parametrize("error", SHORTAGES, ids=lambda error: str(error)[:20])
+SYSTEMS = [
+    OSError(12, "Cannot allocate memory"),
+    OSError(8, "Not enough memory resources are available to process this command"),
+]
+
+
+@pytest.mark.parametrize("error", SHORTAGES + SYSTEMS, ids=lambda error: str(error)[:20])
 def test_whoever_says_that_memory_is_short(error: Exception) -> None:
     assert is_shortage(error)
     assert is_shortage(MemoryError())

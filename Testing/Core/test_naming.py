@@ -55,7 +55,10 @@ SERIES = {
         AX T1 W/O FS POST | T1 POST NO FAT SAT | preop T1 GD | pre-op T1 gad | MPRAGE_GD | mprageGD | T1C | t1ce |
         BraTS-MET-00001-000-t1c | sub-01_ce-GAD_T1w | sub-abc_ce-GAD_T1w | 4: AX T1 W CONTRAST |
         MRI BRAIN W/WO CONTRAST AX T1 POST | FSPGR +C | T1 PRE SRS +C | t1post | t1km | ct1 | T1wPost |
-        control_01_T1c | t1c_1 | post2 T1 | PD_003 T1c | Doe met pre-op T1 KM
+        control_01_T1c | t1c_1 | post2 T1 | PD_003 T1c | Doe met pre-op T1 KM | AX T1 F/S GAD | AX T1 F/S +C |
+        T1 F.S. GD | T1 FAT/S GD | t1_fl3d_5s_gd | MPRAGE S GD | Kim, O CE T1 | T1AX POST | T1TRA_KM | T1axial_gd |
+        t1mpr_sag_gd | T13D_GD | T1FL3D_GD | T1DIXON_KM | T1CUBE POST | T1FATSAT POST | T1IR_POST |
+        sub_PAT01_T1w_post
     """,
     "t1": """
         AX T1 W/O CONTRAST | SAG T1 W/O GAD | T1 FSE W/O C+ | AX T1 NO CONTRAST | T1 o. KM | T1 o KM | T1 oKM |
@@ -68,7 +71,7 @@ SERIES = {
         eT1W_SE | AX T1 FLAIR | t1_tirm_dark-fluid | T1 SE | T1FSE | T1 FAT SAT | T1 postop | T1 post-op |
         T1 post fossa | t1n | t1pre | T1 native | T1 TSE sag | MPRAGE | BRAVO | control_01_T1w | sub-01_T1w |
         sub-abc_T1w | T1 NO FS | AX T1 W/O FS | T1 plain | injury_7_T1w | 4: AX T1 W/O CONTRAST |
-        T1 ohne Kontrastmittel
+        T1 ohne Kontrastmittel | T1 S/CONTRASTE | T1 o/KM | sub_A01_T1w | T1_reg2T1c
     """,
     "t2": """
         AX T2 TSE POST | T2 SPACE GD | t2_tse_tra_post_gd | T2w | T2 FSE | sT2W_TSE | T2WI | T2 TSE tra |

@@ -4,6 +4,7 @@ import gzip
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -101,6 +102,21 @@ def test_truncated(volume: Volume, tmp_path: Path, suffix: str, kept: float) -> 
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(InputError, match=r"image\..*(truncated|not an image)"):
         read_volume(path)
+
+
+def test_want_of_memory_is_no_damage(volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a full disk; but a damaged header may ask for more than there is."""
+    path = tmp_path / "image.nrrd"
+    write_image(to_sitk(volume.array, volume.geometry), path)
+    short = Mock(side_effect=RuntimeError("ITK ERROR: Image(0x5581): Failed to allocate memory for image."))
+    monkeypatch.setattr(sitk.ImageFileReader, "Execute", short)
+    with pytest.raises(
+        InputError, match=r"image\.nrrd: there is no memory for its 52×60×30 voxels; close other programs"
+    ):
+        read_volume(path)
+    monkeypatch.setattr(sitk, "ReadImage", short)
+    with pytest.raises(MemoryError):
+        write_image(to_sitk(volume.array, volume.geometry), path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -90,9 +90,13 @@ def test_nothing_takes_the_place_of_an_annotation_that_is_deleted(panel: Any, vo
 def test_nothing_takes_the_place_of_a_volume_that_is_deleted(panel: Any, volume: Any) -> None:
     _, reference = volume("T1"), volume("T1c")
     panel.ui.referenceSelector.setCurrentNode(reference)
+    search(panel)
+    panel.reviewPanel.onCellClicked(0, 0)
+    click(panel.ui.rejectButton)
     slicer.mrmlScene.RemoveNode(reference)
     assert panel.logic.getParameterNode().reference is None
     assert panel.ui.statusLabel.text == "Choose the post-contrast T1 volume to search."
+    until(lambda: statuses(panel) == ["rejected", ""], 5)  # of no other volume, so they are still to be seen
 
 
 def test_its_keys_live_after_its_code_is_loaded_again(found: Any, logic: Any) -> None:
