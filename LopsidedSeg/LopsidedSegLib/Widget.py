@@ -66,11 +66,11 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()
 
     def cleanup(self) -> None:
-        self._sceneChanged.stop()
         self.worklistPanel.leave()
         self.logic.cancel()
         self.setParameterNode(None)
         self.removeObservers()
+        self._sceneChanged.stop()  # leaving a case has removed its nodes
         self.reviewPanel.cleanup()
 
     def enter(self) -> None:

@@ -277,6 +277,7 @@ def test_the_result_is_saved_with_the_scene(scene: Any, tmp_path: Path) -> None:
     scene.loadSuggestions(tmp_path / "result", volume)
     slicer.mrmlScene.SetSaveToXMLString(1)
     slicer.mrmlScene.Commit()
+    slicer.mrmlScene.SetSaveToXMLString(0)
     again = slicer.vtkMRMLScene()
     again.SetLoadFromXMLString(1)
     again.SetSceneXMLString(slicer.mrmlScene.GetSceneXMLString())

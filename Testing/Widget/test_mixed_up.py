@@ -78,6 +78,16 @@ def test_a_search_ends_where_a_worklist_is_opened(
     assert parameters.suggestions is None
 
 
+def test_a_panel_that_is_closed_with_a_case_open_does_not_follow_the_scene(panel: Any, source: Path) -> None:
+    """Closing it removes the case's nodes."""
+    panel.worklistPanel.open(source)
+    assert panel.logic.getParameterNode().reference.GetName() == "one t1c"
+    panel.cleanup()
+    panel.ui.statusLabel.text = "closed"
+    QTest.qWait(20)
+    assert panel.ui.statusLabel.text == "closed"
+
+
 def test_suggestions_are_those_of_the_volume_that_is_chosen(found: Any, volume: Any, annotation: Any) -> None:
     """Else a lesion of one patient would go into the annotation of another."""
     first = found.logic.getParameterNode().reference
