@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from .dicomseg import is_dicom, read_dicom_seg
 from .errors import InputError
-from .reading import read_image
+from .reading import read_image, readable
 from .resampling import resample
 from .segmentation import Header, headers
 from .volume import Geometry, Labels, Volume, geometry_of
@@ -74,11 +74,12 @@ def read_labels(path: Path) -> Labels:
     Raises:
         InputError: unreadable, or not a label map: values between whole numbers, or too many.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: a folder; give the annotation as a NIfTI, NRRD, .seg.nrrd or DICOM SEG file")
-    if is_dicom(path):
-        return read_dicom_seg(path)
-    image = read_image(path)
+    with readable(path):
+        if path.is_dir():
+            raise InputError(f"{path}: a folder; give the annotation as a NIfTI, NRRD, .seg.nrrd or DICOM SEG file")
+        if is_dicom(path):
+            return read_dicom_seg(path)
+        image = read_image(path)
     layers = _layers(image, path)
     known = headers(image)
     segments = _segments(known, layers, path)
@@ -133,7 +134,10 @@ def _choose(labels: Labels, wanted: tuple[str, ...], path: Path) -> list[str]:
     matched = set(chosen) | {labels.values[name] for name in chosen}
     absent = [w for w in wanted if w not in matched]
     if absent:
-        raise InputError(f"{path}: has no label {', '.join(absent)}; it has: {', '.join(labels.masks) or 'none'}")
+        listed = ", ".join(f"{name!r} ({value})" for name, value in labels.values.items()) or "none"
+        raise InputError(
+            f"{path}: has no label {', '.join(map(repr, absent))}; it has {listed}: give names, or the values in brackets"
+        )
     return chosen
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from .architectures import ResidualUNetSizes
 from .devices import repeatable
 from .errors import InputError
-from .intensity import largest_solid, padding_of
+from .intensity import evenly_padded, largest_solid, padding_of
 from .networks import Network, autocast, build_network
 from .regions import region_of, wider
 from .resampling import REACH_MM, resample
@@ -58,7 +58,7 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
     Raises:
         InputError: weights that do not come with the software as they should.
     """
-    volume, there = _imaged(volume)
+    volume, there = _imaged(evenly_padded(volume))
     seen = coarse(volume)
     if _millilitres(seen.array > _AIR) < _PLAUSIBLE_ML:
         return None

@@ -109,9 +109,8 @@ def logit(peak_probability: float) -> float:
 
 
 def confidence(peak_probability: float, calibration: Calibration) -> float:
-    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`), to four decimals: as it is written
-    down, so that a threshold lists the same wherever it is applied."""
-    return round(float(1 / (1 + np.exp(-calibration.intercept - calibration.peak * logit(peak_probability)))), 4)
+    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`)."""
+    return float(1 / (1 + np.exp(-calibration.intercept - calibration.peak * logit(peak_probability))))
 
 
 def _ranked(candidate: Candidate, rank: int) -> Candidate:
@@ -254,7 +253,8 @@ def _measure(
     k, j, i = (int(v) for v in peak)
     return Candidate(
         rank=0,
-        confidence=confidence(float(part.max()), calibration),
+        # as it is written down, so that a threshold lists the same wherever it is applied
+        confidence=round(confidence(float(part.max()), calibration), 4),
         peak_probability=float(part.max()),
         **size.__dict__,
         peak_kji=(k, j, i),

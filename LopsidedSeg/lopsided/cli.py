@@ -28,7 +28,7 @@ from .errors import InputError
 from .model import SEQUENCES, bundled_models, find_model, load_card, load_model
 from .reading import read_study
 from .resources import resource_folder
-from .results import REPORT, all_or_nothing, record, write_results
+from .results import REPORT, RESULTS, all_or_nothing, record, write_results
 from .suggest import Suggestions, suggest
 from .wording import DISCLAIMER, percent
 
@@ -67,8 +67,9 @@ def suggest_command(
         Path | None, typer.Option(help="What is annotated already: a label map, .seg.nrrd or DICOM SEG.")
     ] = None,
     labels: Annotated[
-        str, typer.Option(help="Labels of the annotation that are lesions, by value or name: 1,4. All if not given.")
-    ] = "",
+        str | None,
+        typer.Option(help="Labels of the annotation that are lesions, by value or name: 1,4. All if not given."),
+    ] = None,
     series: Annotated[
         list[str] | None,
         typer.Option(help="Which series of a DICOM folder: number or description; for others flair=NUMBER."),
@@ -79,7 +80,7 @@ def suggest_command(
         float | None, typer.Option(min=0, max=1, help="Least confidence to list; the model's own if not given.")
     ] = None,
     margin: Annotated[
-        float, typer.Option(min=0, help="Nearer than this (mm) to an annotated lesion is that lesion.")
+        float, typer.Option(min=0, max=1000, help="Nearer than this (mm) to an annotated lesion is that lesion.")
     ] = MARGIN_MM,
     overwrite: Annotated[bool, typer.Option(help="Replace earlier results in --out.")] = False,
 ) -> None:
@@ -90,14 +91,17 @@ def suggest_command(
         raise InputError("no --out; give a folder for the results")
     given = {"t1c": reference or t1c, "t1": t1, "t2": t2, "flair": flair}
     files = {name: path for name, path in given.items() if path is not None}
-    wanted = tuple(part.strip() for part in labels.split(",") if part.strip())
+    if labels is not None and annotation is None:
+        raise InputError(f"--labels {labels}: there is no --annotation to have them; give one, or leave this out")
+    wanted = tuple(part.strip() for part in (labels or "").split(",") if part.strip())
     _run(files, _series(series or [], files), annotation, wanted, out, model, device, threshold, margin, overwrite)
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("lopsided-demo"),
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; lopsided-demo if not given.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace earlier results in --out.")] = False,
 ) -> None:
     """The main job on the bundled sample: a simulated study, and an annotation that misses lesions."""
     folder = resource_folder() / "SampleStudy"
@@ -106,7 +110,8 @@ def demo(
     out_console.print(
         Text.assemble("A simulated four-sequence study, and its annotation: ", (str(folder), "bold")), soft_wrap=True
     )
-    _run(files, {}, annotation, (), out, None, device, None, MARGIN_MM, overwrite=True)
+    overwrite = overwrite or out is None
+    _run(files, {}, annotation, (), out or Path("lopsided-demo"), None, device, None, MARGIN_MM, overwrite)
 
 
 @app.command()
@@ -190,6 +195,9 @@ def _run(
     overwrite: bool,
 ) -> None:
     began = time.monotonic()
+    for path in (*files.values(), *([annotation] if annotation else [])):
+        if overwrite and path.name in RESULTS and path.resolve().parent == out.resolve():
+            raise InputError(f"{path}: --overwrite would replace it, and it is to be read; choose another --out")
     with _interrupts() as check, all_or_nothing(out, overwrite=overwrite) as folder:
         study = read_study(files, series)
         annotated = Annotation.empty(study.reference.geometry)
@@ -212,7 +220,10 @@ def _run(
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], None]]:
-    """Gives a function that raises KeyboardInterrupt if there was one: within a library's import it can be lost."""
+    """Gives a function that raises KeyboardInterrupt if there was one: within a library's import it can be lost.
+
+    Being told to end, as by ``timeout`` or a queue of jobs, is one too: what is half written has to go.
+    """
     asked = Event()
 
     def remember(signum: int, frame: FrameType | None) -> None:
@@ -223,11 +234,12 @@ def _interrupts() -> Iterator[Callable[[], None]]:
         if asked.is_set():
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, remember)
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Bar:

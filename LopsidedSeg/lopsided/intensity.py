@@ -29,6 +29,11 @@ SPREAD = 0.25
 # Three of four studies like those that the bundled model was trained on are below it.
 MOST_SPREAD = 0.8
 PADDED = 0.5  # an exact value on this share of the faces is padding, not measured air
+# What borders on padding is padding, too, where it is of one value. Not so in phantoms: if less than this of an image were left,
+_LEAST_LEFT = 0.02
+_DARKER = (
+    0.7  # or if more than this of what is left were darker (zero, where z-scored, is the mean of tissue), it is tissue
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,36 @@ def padding_of(array: np.ndarray) -> float | None:
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
     most = counts.argmax()
     return float(values[most]) if counts[most] >= PADDED * counts.sum() else None
+
+
+def evenly_padded(volume: Volume) -> Volume:
+    """Where one exact value fills what is around another that does, as in a skull-stripped image that was moved to a grid with
+    room around it, both are one, just below all else. Float32 then; else the volume itself."""
+    array, value = volume.array, padding_of(volume.array)
+    filled, rest = array == value, None
+    while value is not None and (value := _bordering(array, filled)) is not None:
+        wider = filled | (array == value)
+        left = array[~wider]
+        if left.size < _LEAST_LEFT * array.size or (left < value).mean() > _DARKER:
+            break
+        filled, rest = wider, left
+    if rest is None:
+        return volume
+    least, most = float(rest.min()), float(rest.max())
+    even = np.where(filled, np.float32(least - (most - least) / 1000), array.astype(np.float32))
+    return Volume(even, volume.geometry, volume.name)
+
+
+def _bordering(array: np.ndarray, filled: np.ndarray) -> float | None:
+    """The exact value of most voxels that lie second from what is ``filled``, along every other line; the first may be between."""
+    found = []
+    for axis in range(3):
+        lines, taken = (np.moveaxis(a, axis, 0)[:, ::2, ::2] for a in (array, filled))
+        for values, full in ((lines, taken), (lines[::-1], taken[::-1])):
+            found.append(values[2:][full[:-2] & ~full[1:-1] & ~full[2:]])
+    values, counts = np.unique(np.concatenate(found), return_counts=True)
+    most = int(counts.argmax()) if counts.size else 0
+    return float(values[most]) if counts.size and counts[most] >= PADDED * counts.sum() else None
 
 
 def _on_lattice(mask: Volume, volume: Volume, step: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

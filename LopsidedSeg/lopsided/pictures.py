@@ -10,7 +10,7 @@ import numpy as np
 from contourpy import contour_generator
 from PIL import Image
 
-from .intensity import find_foreground
+from .intensity import evenly_padded, find_foreground
 from .resampling import resample
 from .volume import Geometry, Volume, oriented, part_around
 
@@ -55,7 +55,7 @@ class Pictures:
     """
 
     def __init__(self, image: Volume) -> None:
-        self._image = image
+        self._image = image = evenly_padded(image)
         self._axes = oriented(image).geometry.axes
         foreground = find_foreground(image)
         patient = image.array[tuple(slice(a, b + 1) for a, b in zip(foreground.low, foreground.high, strict=True))]

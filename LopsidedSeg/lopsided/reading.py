@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK as sitk
@@ -48,7 +52,8 @@ def read_study(files: dict[str, Path], series: dict[str, str] | None = None) -> 
 
 def read_array(path: Path, series: str | None = None) -> Volume:
     """Any scalar 3D volume, label maps included: :func:`read_volume` without a look at the values."""
-    image = read_series(path, series) if path.is_dir() else read_image(path)
+    with readable(path):
+        image = read_series(path, series) if path.is_dir() else read_image(path)
     if image.GetNumberOfComponentsPerPixel() != 1:
         parts = image.GetNumberOfComponentsPerPixel()
         raise InputError(f"{path}: has {parts} values a voxel (colour or vector); give a scalar image")
@@ -77,8 +82,16 @@ def read_image(path: Path) -> sitk.Image:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
+    with _by_itself(path) as file:
+        image = _read(file, path)
+    check_frames(str(path), image, str(path))
+    return image if image.GetDimension() == 3 else image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
+
+
+def _read(file: Path, path: Path) -> sitk.Image:
+    """As :func:`read_image`, with all its axes; what is wrong is said of ``path``."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(str(file))
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters of it is an error below
     try:
         reader.ReadImageInformation()
@@ -93,7 +106,7 @@ def read_image(path: Path) -> sitk.Image:
         raise InputError(f"{path}: has complex values; give its magnitude")
     _check_spacing(reader, path)
     try:
-        image = reader.Execute()
+        return reader.Execute()
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or NO_MEMORY in str(error):
             voxels = "×".join(map(str, size))
@@ -102,8 +115,28 @@ def read_image(path: Path) -> sitk.Image:
                 "export it again"
             ) from None
         raise InputError(f"{path}: is damaged or truncated ({_reason(error)}); copy or export it again") from None
-    check_frames(str(path), image, str(path))
-    return image if len(size) == 3 else image[(slice(None),) * 3 + (0,) * (len(size) - 3)]
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What the system says in the block, as of a file that may not be read, is said of ``path``, as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); check its name, and that you may read it"
+        ) from None
+
+
+@contextmanager
+def _by_itself(path: Path) -> Iterator[Path]:
+    """The file, elsewhere if need be: where there is an ``x.nii`` beside it, ITK reads the voxels of that for an ``x.nii.gz``."""
+    name = path.name
+    if not name.lower().endswith(".nii.gz") or not path.with_name(name[: -len(".gz")]).exists():
+        yield path
+        return
+    with TemporaryDirectory(prefix="lopsided-") as folder:
+        yield Path(shutil.copyfile(path, Path(folder) / name))
 
 
 def _check_spacing(reader: sitk.ImageFileReader, path: Path) -> None:

@@ -25,8 +25,8 @@ from .wording import DISCLAIMER, percent
 from .writing import write_image
 
 MASK, MAP, REPORT = "suggestions.nii.gz", "probability.nii.gz", "report.html"
-_OURS = frozenset({CANDIDATES, MASK, SEGMENTS, MAP, REPORT})
-_PARTIAL = ".lopsided-partial-"  # a process that was killed leaves its folder behind
+RESULTS = frozenset({CANDIDATES, MASK, SEGMENTS, MAP, REPORT})
+_PARTIAL = ".lopsided-partial-"  # a process that was killed outright leaves its folder behind
 _COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.49, 0.13), (0.91, 0.30, 0.24), (0.61, 0.35, 0.71), (0.20, 0.60, 0.86))
 
 
@@ -158,7 +158,7 @@ def label_map(suggestions: Suggestions) -> np.ndarray:
 
 
 @contextmanager
-def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = _OURS) -> Iterator[Path]:
+def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = RESULTS) -> Iterator[Path]:
     """A temporary folder whose content becomes that of ``out`` when the block ends well, and vanishes when it does not.
 
     ``overwrite`` replaces an earlier result, files of the names ``ours``, and only that. A folder that is there stays

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from .errors import InputError
-from .intensity import find_foreground, normalise
+from .intensity import evenly_padded, find_foreground, normalise
 from .model import SEQUENCES, InputSpec, Sequence
 from .resampling import REACH_MM, covered, resample
 from .volume import Geometry, Vector, Volume, oriented, part_around
@@ -92,7 +92,7 @@ def network_inputs(
                 "or choose another model"
             )
     names = list(volumes)
-    there = {name: oriented(volume) for name, volume in volumes.items() if volume is not None}
+    there = {name: evenly_padded(oriented(volume)) for name, volume in volumes.items() if volume is not None}
     reference = there["t1c"]
     with ThreadPoolExecutor(len(there) * len(voxels)) as pool:
         found = pool.map(lambda volume: find_foreground(volume, brain), there.values())

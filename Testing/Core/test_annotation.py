@@ -33,7 +33,7 @@ def test_labels_are_all_lesions_unless_some_are_named(reference: Volume, tmp_pat
     assert one.labels == {"label 4": 125.0}
     assert one.left_out == ("label 1",)
     assert one.mask.sum() == 125
-    with pytest.raises(InputError, match=r"has no label 7; it has: label 1, label 4"):
+    with pytest.raises(InputError, match=r"has no label '7'; it has 'label 1' \(1\), 'label 4' \(4\): give"):
         read_annotation(path, reference, ("7",))
 
 

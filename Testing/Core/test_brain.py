@@ -80,6 +80,34 @@ def test_padding_is_not_searched_and_changes_nothing(sample: Volume, monkeypatch
     assert share(here, there) > 0.98
 
 
+@pytest.mark.parametrize(("outside", "around"), [(0.0, -1024.0), (-4.0, 0.0), (-4.0, 1000.0)])
+def test_room_of_another_value_around_a_stripped_brain_changes_nothing(
+    sample: Volume, outside: float, around: float
+) -> None:
+    """As where a z-scored image is moved to a grid with room around it, which is filled with zeros."""
+    inside = sample.array > 0
+    tissue = sample.array[inside]
+    scored = np.where(inside, (sample.array - tissue.mean()) / tissue.std(), outside).astype(np.float32)
+    g = sample.geometry
+    x, y, z = (float(v) for v in g.physical(np.array([-9, -9, -9])))
+    wider = Geometry(tuple(n + 18 for n in g.size), g.spacing, (x, y, z), g.direction)
+    room = Volume(np.pad(scored, 9, constant_values=around), wider, "in room")
+    found, before = find_brain(room), find_brain(Volume(scored, g))
+    assert found is not None
+    assert before is not None
+    there, here = (resample(b, g, nearest=True).array > 0 for b in (found, before))
+    assert share(there, here) > 0.98
+    assert share(here, there) > 0.98
+    seen, plain = (
+        network_inputs(Study(volume), SPEC, [SPEC.spacing_mm], 8, before)[0] for volume in (room, Volume(scored, g))
+    )
+    centre = g.physical(np.argwhere(inside).mean(axis=0))
+    for volume in (seen, plain):
+        k, j, i = np.rint(volume.geometry.index(centre)).astype(int)
+        around = volume.array[0, k - 20 : k + 20, j - 20 : j + 20, i - 20 : i + 20]
+        assert float(np.median(around)) == pytest.approx(0, abs=0.5)
+
+
 def test_it_does_not_depend_on_gain_or_storage(sample: Volume) -> None:
     plain = find_brain(sample)
     flipped = Geometry(

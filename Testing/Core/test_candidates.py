@@ -168,8 +168,10 @@ def test_no_voxel_no_candidate(grid: Geometry) -> None:
 
 def test_confidence_is_the_documented_formula() -> None:
     calibration = PLAIN.model_copy(update={"intercept": -1, "peak": 0.5})
-    assert confidence(0.8, calibration) == pytest.approx(1 / (1 + np.exp(1 - 0.5 * np.log(0.8 / 0.2))), abs=5e-5)
+    assert confidence(0.8, calibration) == pytest.approx(1 / (1 + np.exp(1 - 0.5 * np.log(0.8 / 0.2))))
     assert 0 < confidence(0.0, calibration) < confidence(1.0, calibration) < 1
+    steep = PLAIN.model_copy(update={"peak": 3})
+    assert confidence(0.998, steep) < confidence(0.999, steep), "what measures models has no ties"
 
 
 def test_confidence_is_what_is_written_down(grid: Geometry) -> None:

@@ -168,7 +168,7 @@ def test_an_annotation_is_known_by_its_content(seg: Path, series: Path, tmp_path
     got = read_annotation(renamed, read_volume(series), ("2",))
     assert list(got.labels) == ["Métastase 左"]
     assert got.left_out == ("Left frontal",)
-    with pytest.raises(InputError, match="has no label 3; it has: Left frontal, Métastase 左"):
+    with pytest.raises(InputError, match=r"has no label '3'; it has 'Left frontal' \(1\), 'Métastase 左' \(2\)"):
         read_annotation(renamed, read_volume(series), ("3",))
 
 

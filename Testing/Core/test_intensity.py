@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from lopsided.intensity import find_foreground, normalise
+from lopsided.intensity import evenly_padded, find_foreground, normalise
 from lopsided.volume import Geometry, Volume
 from numpy.testing import assert_allclose
 
@@ -53,6 +53,21 @@ def test_padding_of_any_value_reads_as_dark(stripped: Volume, padding: float) ->
     assert foreground.padding == np.float32(padding)
     got = normalise(Volume(scored.astype(np.float32), stripped.geometry), foreground, (-5, 10)).array
     assert got[~inside].max() < np.percentile(got[inside], 2)
+
+
+@pytest.mark.parametrize("levels", [255, 63])
+def test_few_levels_are_no_second_padding(stripped: Volume, levels: int) -> None:
+    coarse = np.rint(stripped.array / stripped.array.max() * levels).astype(np.uint8)
+    volume = Volume(coarse, stripped.geometry)
+    assert evenly_padded(volume) is volume
+
+
+def test_what_is_all_of_one_value_is_no_second_padding(geometry: Callable[..., Geometry]) -> None:
+    phantom = np.zeros((40, 40, 40), np.float32)
+    phantom[5:35, 5:35, 5:35] = 7
+    phantom[20, 20, 20] = 9
+    volume = Volume(phantom, geometry(phantom.shape))
+    assert evenly_padded(volume) is volume
 
 
 def test_the_box_holds_the_patient_and_little_else(stripped: Volume) -> None:

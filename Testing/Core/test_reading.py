@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from lopsided.annotation import read_annotation
+from lopsided.annotation import read_annotation, read_labels
 from lopsided.errors import InputError
 from lopsided.reading import read_array, read_volume
 from lopsided.volume import Geometry, Volume, to_sitk
@@ -168,6 +168,30 @@ def test_a_header_without_its_voxels(volume: Volume, tmp_path: Path) -> None:
     as_nifti(volume, tmp_path, "image.hdr").unlink()
     with pytest.raises(InputError, match=r"image\.hdr: has no image\.img beside it; copy both"):
         read_volume(tmp_path / "image.hdr")
+
+
+def test_a_compressed_file_is_read_and_not_the_other_one_beside_it(volume: Volume, tmp_path: Path) -> None:
+    """ITK takes the voxels of x.nii for those of x.nii.gz."""
+    images = {"image.nii.gz": volume.array, "image.nii": volume.array[::-1], "image.hdr": volume.array + 1}
+    for file, array in images.items():
+        sitk.WriteImage(to_sitk(array, volume.geometry), str(tmp_path / file))
+    for file, array in images.items():
+        assert_array_equal(read_volume(tmp_path / file).array, array)
+    assert {path.name for path in tmp_path.iterdir()} == {*images, "image.img"}
+
+
+@pytest.mark.parametrize("read", [read_volume, read_labels])
+def test_what_may_not_be_read_is_named(
+    good: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[..., object]
+) -> None:
+    def refuse(path: Path, *_: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(
+        InputError, match=rf"{good.name}: cannot be read \(Permission denied\); check its name, and that"
+    ):
+        read(good)
 
 
 def test_whether_nifti_is_compressed_its_name_need_not_say(volume: Volume, tmp_path: Path) -> None:

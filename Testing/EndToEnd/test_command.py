@@ -65,8 +65,20 @@ def test_the_demo_finds_lesions_that_its_annotation_misses(demo: Path) -> None:
 
 def test_the_demo_can_be_run_again(demo: Path) -> None:
     before = candidates(demo)
-    lopsided("demo", "--out", demo)
+    printed = lopsided("demo", "--out", demo, code=2)
+    assert "choose another folder, or replace it with --overwrite" in printed
+    lopsided("demo", "--out", demo, "--overwrite")
     assert candidates(demo) == before
+
+
+def test_what_is_read_is_not_replaced(demo: Path, tmp_path: Path) -> None:
+    """Suggestions that were edited may be the annotation of the next search."""
+    out = Path(shutil.copytree(demo, tmp_path / "out"))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    edited = out / "suggestions.seg.nrrd"
+    printed = lopsided("suggest", SAMPLE / "t1c.nii.gz", "--annotation", edited, "--out", out, "--overwrite", code=2)
+    assert "suggestions.seg.nrrd: --overwrite would replace it, and it is to be read; choose another --out" in printed
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_formats_give_the_same_candidates_in_the_patient(tmp_path: Path, write_series: Callable[..., None]) -> None:
@@ -143,7 +155,8 @@ def test_too_little_memory_is_said_to_be_that(capsys: pytest.CaptureFixture[str]
         (["suggest", "T1C", "--t1c", "T1C", "--out", "OUT"], "once"),
         (["suggest", "T1C", "--out", "OUT", "--model", "none"], "give the path of a model folder, or one of: "),
         (["suggest", "T1C", "--out", "OUT", "--annotation", "T1C"], "looks like an image; give a label map"),
-        (["suggest", "T1C", "--out", "OUT", "--annotation", "DRAWN", "--labels", "9999"], "has no label 9999"),
+        (["suggest", "T1C", "--out", "OUT", "--annotation", "DRAWN", "--labels", "9999"], "has no label '9999'"),
+        (["suggest", "T1C", "--out", "OUT", "--labels", "1"], "--labels 1: there is no --annotation"),
         (["suggest", "T1C", "--out", "OUT", "--series", "3"], "DICOM; give one, or leave this --series out"),
         (["suggest", "T1C", "--out", "OUT", "--device", "abacus"], "not available here"),
         (["models", "info", "none"], "no model 'none'"),
@@ -174,7 +187,8 @@ def test_our_own_failure_is_exit_code_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "lopsided", "demo", "--out", str(tmp_path / "out")],
         stdout=subprocess.DEVNULL,
@@ -184,7 +198,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     assert process.wait(60) != 0
     assert list(tmp_path.iterdir()) == []
 

@@ -29,7 +29,7 @@ class Background:
     """A scan along L, P, S. Masks are bool (k, j, i).
 
     ``kind``: of those above. ``allowed``: where lesions may be centred. ``disease``: what the patient has, None where
-    nothing is known of any; what is found beside it does not count. ``brain``: of a full head.
+    nothing is known of any; what is found beside it is not false. ``brain``: of a full head.
     """
 
     name: str

@@ -109,7 +109,7 @@ DISTURBANCES: dict[str, Disturb] = {
     "tissues nearer to each other (gamma 0.7)": contrast(0.7),
     "tissues further apart (gamma 1.4)": contrast(1.4),
     "ringing": ringing,
-    "motion by up to four voxels": motion,
+    "motion by up to four voxels, mostly below two": motion,
 }
 
 

@@ -4,8 +4,8 @@ Usage: python Testing/Evaluation/real_backgrounds.py MODEL CASES --out FOLDER [-
 [--per-background 4] [--seed 1]
 
 CASES holds a folder a study, with t1c.nii.gz, skull-stripped, or a full head with brain.nii.gz beside it; and labels.nii.gz
-or a FLAIR (flair.nii.gz, t2f.nii.gz) that says where there is disease: nothing is inserted there, and nothing that is found
-there counts. LABELMAP is FreeSurfer-style, and drawn as full heads. Every full head is searched a second time, stripped; every
+or a FLAIR (flair.nii.gz, t2f.nii.gz) that says where there is disease: nothing is inserted there, and what is found
+there counts only where it hits a lesion that was inserted. LABELMAP is FreeSurfer-style, and drawn as full heads. Every full head is searched a second time, stripped; every
 scan of CASES in slices of three and five of its own too.
 IMAGE is a skull-stripped scan without lesions; none is inserted there.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from backgrounds import AS_STRIPPED, Background
 from insertion import Inserted
-from lopsided.candidates import Candidate, above, find_candidates
+from lopsided.candidates import Candidate, above, confidence, find_candidates
 from lopsided.intensity import median_and_spread
 from lopsided.predict import Predictor
 from lopsided.regions import Region
@@ -82,7 +82,7 @@ def search(
     # at the patient's own disease nothing is false
     counted = [(c, met) for c, met in zip(found, all_met, strict=True) if met or not spared[c.box][c.mask].any()]
     found, met = (tuple(part) for part in zip(*counted, strict=True)) if counted else ((), ())
-    scores = np.array([c.confidence for c in found], float)
+    scores = np.array([confidence(c.peak_probability, card.calibration) for c in found], float)  # not rounded
     result = CaseResult(name, scores, met, np.array([lesion.diameter_mm for lesion in lesions]))
     view = _Viewer(array, background)
     return Searched(

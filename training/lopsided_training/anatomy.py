@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from lopsided.errors import InputError
 from lopsided.intensity import padding_of
+from lopsided.reading import read_image
 from lopsided.resampling import resample
 from lopsided.volume import Geometry, Volume, geometry_of, oriented
 
@@ -43,7 +44,7 @@ def read_label_map(path: Path) -> tuple[np.ndarray, np.ndarray, Geometry]:
 
     The label map is FreeSurfer-style: 0 air, 24 CSF, 500 and above outside of the brain's coverings.
     """
-    volume = _millimetre(sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkInt16), path.name, nearest=True)
+    volume = _millimetre(sitk.Cast(read_image(path), sitk.sitkInt16), path.name, nearest=True)
     labels = volume.array
     table = np.full(int(labels.max()) + 1, GREY, np.uint8)
     for values, tissue in ((_WHITE, WHITE), (_CSF, CSF), (_PLEXUS, PLEXUS)):
@@ -84,7 +85,7 @@ def from_image(path: Path) -> Anatomy:
     Raises:
         InputError: no value does, or a whole head.
     """
-    image = sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkFloat32)
+    image = sitk.Cast(read_image(path), sitk.sitkFloat32)
     padding = padding_of(sitk.GetArrayViewFromImage(image))
     if padding is None:
         raise InputError(f"{path}: no one value fills what is around the brain; give a skull-stripped image")

@@ -13,6 +13,7 @@ from statistics import median
 import numpy as np
 import SimpleITK as sitk
 
+from ..reading import read_image
 from .records import DATASET, REVIEWS, CaseRecord, DatasetRecord, ReadingRecord, read_record
 
 SIZES_MM = (0.0, 3.0, 6.0, 10.0, float("inf"))
@@ -158,7 +159,7 @@ class _Pair:
 
     def __init__(self, folder: Path, case: str, a: ReadingRecord, b: ReadingRecord) -> None:
         self.case, self.a, self.b = case, a, b
-        self._maps = [sitk.GetArrayFromImage(sitk.ReadImage(str(folder / reading.map))) for reading in (a, b)]
+        self._maps = [sitk.GetArrayFromImage(read_image(folder / reading.map)) for reading in (a, b)]
         lesions = [np.isin(m, [lesion.label for lesion in r.lesions]) for m, r in zip(self._maps, (a, b), strict=True)]
         common = lesions[0] & lesions[1]
         self.found_by_b, self.found_by_a = (set(np.unique(m[common]).tolist()) for m in self._maps)
