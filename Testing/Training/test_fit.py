@@ -443,6 +443,17 @@ def test_other_lesions_are_prepared_anew(dataset: Path, tmp_path: Path, small: F
     assert found[1] == 0
 
 
+def test_lesions_out_of_sight_are_counted(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = prepare(read_dataset(dataset), small, tmp_path / "cache")
+    (first, *others) = (replace(case, left_out=n) for n, case in enumerate(cases))
+    monkeypatch.setattr(fitting, "prepare", lambda *_: [first, *others])
+    lines = run(dataset, tmp_path / "run", small)
+    names = f"1 lesion of {others[0].name}, 2 lesions of {others[1].name}"
+    assert lines[0] == f"outside of the brain, where the network sees nothing, and so left out: {names}"
+
+
 def test_labels_without_a_lesion_are_refused_before_training(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
     shutil.copytree(dataset, tmp_path / "empty")
     for label in (tmp_path / "empty" / "labelsTr").iterdir():

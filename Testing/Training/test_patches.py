@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import torch
 from lopsided.dataset.records import ANNOTATED, NEGATIVE, NOT_LOOKED_AT
 from lopsided.volume import Geometry, Volume
+from lopsided_training import patches
 from lopsided_training.augment import Change, ChannelChange, changed, draw_change, mirrored
 from lopsided_training.config import FitConfig, PatchConfig
 from lopsided_training.dataset import read_dataset
@@ -198,6 +199,39 @@ def test_no_lesion_falls_between_the_networks_voxels(
     between = np.diff(np.unique(np.round(seen.centres, 3), axis=0)[:, 0]).max()
     assert between == pytest.approx(7 / scale, abs=1.2)
     assert len(centres_of(~seen.trusted)) >= len(marked) + len(left_out)
+
+
+@pytest.mark.parametrize("scale", [1.25, 0.65])
+def test_what_lies_in_the_dark_around_the_brain_is_no_lesion(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch, scale: float
+) -> None:
+    """Of a metastasis of the skull the network sees nothing, and could learn that darkness is one."""
+    case = read_dataset(dataset)[0]
+    reference = case.study().reference
+    labels = np.zeros(reference.array.shape, np.uint8)
+    size, middle = np.array(labels.shape), np.array(labels.shape) // 2
+    brain = np.linalg.norm((np.argwhere(labels == 0) - middle) * reference.geometry.spacing[::-1], axis=-1) < 24
+    brain = brain.reshape(labels.shape)
+    first, last = np.flatnonzero(brain[middle[0], middle[1]])[[0, -1]]  # of the brain, along i
+
+    def ball(i: int, radius: int) -> None:
+        places = np.stack(np.indices(labels.shape), -1) - (middle[0], middle[1], i)
+        labels[np.linalg.norm(places, axis=-1) <= radius] = 1
+
+    ball(middle[2], 3)
+    ball(int(last) - 2, 4)  # mostly in the brain
+    ball(int(first) - 2, 2)  # mostly not
+    ball(int(size[2]) - 2, 1)  # beyond the network's grid
+    written = sitk.GetImageFromArray(labels)
+    written.CopyInformation(sitk.ReadImage(str(case.label)))
+    sitk.WriteImage(written, str(tmp_path / "label.nii.gz"))
+    case = replace(case, label=tmp_path / "label.nii.gz", trust=None)
+    monkeypatch.setattr(patches, "find_brain", lambda volume: Volume(brain.astype(np.uint8), reference.geometry))
+    (seen,) = prepare([case], small.model_copy(update={"scales": (scale,)}), tmp_path / "cache")
+    dark = seen.image[0].min()
+    assert (seen.image[0] == dark).any()
+    assert not (seen.image[0][seen.lesion] == dark).any()
+    assert (len(seen.centres), len(centres_of(seen.lesion)), seen.left_out) == (2, 2, 2)
 
 
 @pytest.mark.parametrize("scale", [1.25, 0.65])

@@ -99,6 +99,9 @@ def fit(
     by_name = {case.name: case for case in prepared}
     chosen = [by_name[case.name] for case in training]
     watched = [by_name[case.name] for case in held][: config.validation.cases]
+    out_of_sight = [f"{counted(case.left_out, 'lesion')} of {case.name}" for case in prepared if case.left_out]
+    if out_of_sight:
+        tell(f"outside of the brain, where the network sees nothing, and so left out: {', '.join(out_of_sight)}")
     _check(dataset, chosen, watched)
     tell(f"{counted(len(chosen), 'case')} to train on with {counted(_lesions(chosen), 'lesion')}, {len(held)} held out")
     look = (lambda net: validate(net, watched)) if watched else None

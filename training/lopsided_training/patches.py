@@ -23,7 +23,7 @@ from lopsided.errors import InputError
 from lopsided.model import InputSpec
 from lopsided.regions import region_of
 from lopsided.resampling import resample
-from lopsided.study import network_inputs, searched_voxels
+from lopsided.study import NetworkInput, network_inputs, searched_voxels
 from lopsided.volume import Geometry, Volume
 from scipy import ndimage
 
@@ -46,7 +46,8 @@ _LAST = "centres.npy"  # of a case's files, so that where it is the others are w
 class PreparedCase:
     """On the network's grid: ``image`` float16 (sequence, k, j, i), ``lesion`` and ``trusted`` bool (k, j, i),
     ``centres`` (lesion, 3) k, j, i, and ``present`` and ``optional`` bool by sequence. ``hidden`` bool (k, j, i): lesions
-    that an experiment took out of the labels. ``spacing_mm`` along i, j, k."""
+    that an experiment took out of the labels. ``spacing_mm`` along i, j, k. ``left_out``: how many lesions are not in
+    ``lesion``, for they lie where the network sees nothing."""
 
     name: str
     image: np.ndarray
@@ -57,6 +58,7 @@ class PreparedCase:
     present: np.ndarray
     optional: np.ndarray
     spacing_mm: tuple[float, float, float]
+    left_out: int = 0
 
     @cached_property
     def bright(self) -> np.ndarray:
@@ -113,8 +115,10 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
 
 
 def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
-    parts = ("image", "lesion", "trusted", "voxel", "centres")
-    image, lesion, trusted, voxel, centres = (np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts)
+    parts = ("image", "lesion", "trusted", "voxel", "left_out", "centres")
+    image, lesion, trusted, voxel, left_out, centres = (
+        np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts
+    )
     return PreparedCase(
         name=name,
         image=image,
@@ -125,6 +129,7 @@ def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
         present=np.array([bool(channel[::8, ::8, ::8].any()) for channel in image]),
         optional=np.array([not (sequence.required or sequence.name == "t1c") for sequence in spec.sequences]),
         spacing_mm=(float(voxel[0]), float(voxel[1]), float(voxel[2])),
+        left_out=int(left_out),
     )
 
 
@@ -163,11 +168,12 @@ def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> in
     truth, trust = case.truth(study.reference), case.trusted(study.reference)
     voxels = searched_voxels(study, spec, (scale,))
     (seen,) = network_inputs(study, spec, voxels, stride, find_brain(study.reference))
-    lesion, centres = _lesions(truth, seen.geometry)
+    lesion, centres, left_out = _lesions(truth, seen)
     trusted = _trusted(truth, trust, seen.geometry) if trust else np.zeros(lesion.shape, bool)
     image = seen.array.astype(np.float16)
     voxel = np.array(seen.geometry.spacing)
-    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": voxel, "centres": centres}
+    arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": voxel}
+    arrays |= {"left_out": np.array(left_out), "centres": centres}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
@@ -194,14 +200,19 @@ def _trusted(truth: Volume, trust: Volume, grid: Geometry) -> np.ndarray:
     return trusted
 
 
-def _lesions(truth: Volume, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Bool (k, j, i) on ``grid``, and the centres there (lesion, 3), k, j, i, of the lesions of a bool mask."""
-    lesion, centres = np.zeros(grid.shape, bool), []
-    for box, _, own in fillings(truth, grid):
-        lesion[box] |= own
-        if own.any():
-            centres.append(np.argwhere(own).mean(0) + [s.start for s in box])
-    return lesion, np.reshape(centres, (-1, 3))
+def _lesions(truth: Volume, seen: NetworkInput) -> tuple[np.ndarray, np.ndarray, int]:
+    """Bool (k, j, i) on the network's grid, and the centres there (lesion, 3), k, j, i, of the lesions of a bool mask; and how many
+    were left out. What lies outside of the brain is no lesion: there the network is shown the same darkness everywhere. A
+    lesion that lies mostly there, or beyond the grid, is left out."""
+    lesion, centres, left_out = np.zeros(seen.geometry.shape, bool), [], 0
+    for box, _, own in fillings(truth, seen.geometry):
+        inside = own & ~seen.outside[box]
+        if not inside.any() or 2 * inside.sum() < own.sum():
+            left_out += 1
+            continue
+        lesion[box] |= inside
+        centres.append(np.argwhere(inside).mean(0) + [s.start for s in box])
+    return lesion, np.reshape(centres, (-1, 3)), left_out
 
 
 def draw(cases: list[PreparedCase], config: PatchConfig, number: int, rng: np.random.Generator) -> Batch:
