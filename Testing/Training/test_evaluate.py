@@ -271,9 +271,13 @@ def test_a_patient_whose_case_has_their_name_is_the_same(run: Path, three: Path,
         measure(run, three, None, calibrate=further)
 
 
-def test_a_run_is_not_measured_on_what_it_was_trained_on(run: Path, three: Path, further: Path) -> None:
+@pytest.mark.parametrize("before", [0, 1, 2], ids=["itself", "its start", "the start of that"])
+def test_a_run_is_not_measured_on_what_it_was_trained_on(run: Path, three: Path, further: Path, before: int) -> None:
     cases = {c.name: {"patient": c.patient, "t1c": digest(c.images["t1c"])} for c in read_dataset(further)}
-    facts = json.loads((run / "run.json").read_text(encoding="utf-8")) | {"cases": cases}
+    start = None
+    for knows in [cases] + [{}] * before:
+        start = {"command": "", "loss": "", "steps": 1, "machine": "", "hours": 0, "cases": knows, "start_from": start}
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8")) | start
     (run / "run.json").write_text(json.dumps(facts))
     for dataset, calibrate in ((further, None), (three, further)):
         with pytest.raises(InputError, match=r"further: case x is case x of what .*run was trained on"):

@@ -309,6 +309,9 @@ def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small:
     assert made.machine == f"1 x another; then {here}"
     for config in (small, second):
         assert config.model_dump_json() in made.command
+    knows = list(read_run(tmp_path / "second").trained_on())
+    assert len(knows) == 6
+    assert knows[:3] == knows[3:] == list(facts["cases"].items())
 
 
 def test_a_run_folder_of_other_settings_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -15,14 +13,14 @@ from typing import Any
 
 import numpy as np
 from lopsided import __version__
-from lopsided.dataset.store import digest
+from lopsided.dataset import store
 from lopsided.errors import InputError
 from lopsided.model import Calibration, find_model, load_model
 from lopsided.predict import Predictor
 from lopsided.results import all_or_nothing
 
 from .calibration import brier_score, calibration_error, fit_calibration
-from .dataset import Case, read_dataset
+from .dataset import Case, digest, read_dataset
 from .evaluation import EVALUATION, FOLDER, DatasetFacts, EvaluatedCase, Evaluation, Subject
 from .examine import Examined, examine
 from .froc import RESAMPLES, CaseResult, threshold_at
@@ -61,7 +59,7 @@ class _Dataset:
     def facts(self, results: list[CaseResult]) -> DatasetFacts:
         return DatasetFacts(
             name=self.folder.resolve().name,
-            digest=hashlib.sha256(json.dumps(self.files, sort_keys=True).encode()).hexdigest(),
+            digest=digest(self.files),
             cases=len(results),
             patients=len({r.patient for r in results}),
             lesions=sum(len(r.diameters) for r in results),
@@ -137,7 +135,7 @@ def evaluate(
             further, measured.seen(), f"{measured.folder}; a calibration is measured on others than it was fitted on"
         )
     if run:
-        trained = [Seen(name, facts["patient"], facts["t1c"]) for name, facts in run.facts["cases"].items()]
+        trained = [Seen(name, facts["patient"], facts["t1c"]) for name, facts in run.trained_on()]
         for used in filter(None, (measured, further)):
             _refuse_common(used, trained, f"what {subject} was trained on; a network is measured on others")
     with all_or_nothing(out, overwrite=True, ours=_OURS) as folder:
@@ -171,7 +169,7 @@ def evaluate(
 
 def _read(folder: Path, lesion_labels: tuple[int, ...]) -> _Dataset:
     cases = read_dataset(folder, lesion_labels)
-    files = {c.name: {n: digest(p) for n, p in (c.images | {"label": c.label}).items()} for c in cases}
+    files = {c.name: {n: store.digest(p) for n, p in (c.images | {"label": c.label}).items()} for c in cases}
     for case in cases:
         if case.lesion:  # the same file with other lesions in it is another truth
             files[case.name]["label"] += f" {sorted(case.lesion)}"

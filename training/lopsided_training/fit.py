@@ -7,6 +7,7 @@ import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -80,7 +81,7 @@ def fit(
             "loss.kind oracle-ignore: no dataset says which lesions are missing from its labels; choose another loss.kind"
         )
     network = build_network(len(config.input.sequences), config.network)
-    before = start_from and _start(network, config, start_from)
+    before, learnt_from = _start(network, config, start_from) if start_from else (None, {})
     cases = read_dataset(dataset, config.lesion_labels)
     training, held = hold_out(cases, config.validation, config.seed)
     refused = None
@@ -114,7 +115,8 @@ def fit(
             "lesions": _lesions(chosen),
             "data_sha256": data["data_sha256"],
             "start_from": before
-            and before.card.provenance.model_dump(include={"command", "loss", "steps", "machine", "hours"}),
+            and before.card.provenance.model_dump(include={"command", "loss", "steps", "machine", "hours"})
+            | learnt_from,
             "steps": trained.steps,
             "best_step": trained.best_step,
             "history": trained.history,
@@ -133,16 +135,17 @@ def fit(
         partial.replace(out / RUN)
 
 
-def _start(network: Network, config: FitConfig, folder: Path) -> Model:
-    """Give the network the weights in ``folder``."""
-    model = read_run(folder).model() if (folder / RUN).exists() else load_model(model_folder(folder))
+def _start(network: Network, config: FitConfig, folder: Path) -> tuple[Model, dict[str, Any]]:
+    """Give the network the weights in ``folder``; and what of the facts of a run there says which cases it knows already."""
+    run = read_run(folder) if (folder / RUN).exists() else None
+    model = run.model() if run else load_model(model_folder(folder))
     if (model.card.architecture, model.card.input) != (config.network, config.input):
         raise InputError(
             f"{folder}: has another architecture or input than [network] and [input] say; "
             "take both from its model.json or config.json"
         )
     network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
-    return model
+    return model, {name: run.facts[name] for name in ("cases", "start_from")} if run else {}
 
 
 def _take(out: Path, write: bool) -> None:

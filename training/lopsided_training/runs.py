@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,13 @@ class Run:
     def weights_sha256(self) -> str:
         """Of the weights' file."""
         return hashlib.sha256(self.weights).hexdigest()
+
+    def trained_on(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """The name, and the ``patient`` and hash of ``t1c``, of every case that it has learnt from, before it started too."""
+        facts: dict[str, Any] | None = self.facts
+        while facts:
+            yield from facts.get("cases", {}).items()
+            facts = facts.get("start_from")
 
     def model(self, scales: tuple[float, ...] = (1.0,)) -> Model:
         """The network as a model that was neither calibrated nor measured; its card says nothing of that.
