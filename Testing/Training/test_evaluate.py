@@ -14,11 +14,12 @@ import SimpleITK as sitk
 import torch
 from lopsided.dataset.store import digest
 from lopsided.errors import InputError
-from lopsided.model import Model, load_model
+from lopsided.model import INTEGER_GRAPH, Model, load_model
 from lopsided.predict import Predictor
 from lopsided.study import Study
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided_training import evaluate as evaluating
+from lopsided_training import export as exporting
 from lopsided_training.cli import app
 from lopsided_training.config import FitConfig
 from lopsided_training.dataset import read_dataset
@@ -424,6 +425,36 @@ def test_only_a_calibrated_evaluation_of_these_weights_is_exported(
     (run / "model.safetensors").write_bytes(weights)
     with pytest.raises(InputError, match="of other weights"):
         package(run, out)
+
+
+def test_an_export_replaces_a_model_alone_and_as_a_whole(
+    run: Path, three: Path, further: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(run, three, None, calibrate=further)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "README.md").write_text("of my project")
+    for out in (mine, run):
+        before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+        with pytest.raises(InputError, match=rf"{out.name}: is not empty \(.*\), and no model; choose another --out"):
+            package(run, out)
+        assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    out = tmp_path / "packed"
+    package(run, out)
+    digest = load_model(out).card.digest
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"cannot be written \(No space left"):
+        patch.setattr(exporting, "_readme", full)
+        measure(run, three, None, calibrate=further, budget=0.0)
+        package(run, out)
+    assert load_model(out).card.digest == digest
+    (out / INTEGER_GRAPH).write_text("of other weights")
+    package(run, out)
+    assert load_model(out).card.digest != digest
+    assert {path.name for path in out.iterdir()} == {"README.md", "model.json", "model.safetensors"}
 
 
 @pytest.mark.parametrize(

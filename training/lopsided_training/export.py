@@ -9,20 +9,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lopsided.errors import InputError
-from lopsided.model import Calibration, ModelCard, OperatingPoint
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, Calibration, ModelCard, OperatingPoint
+from lopsided.results import all_or_nothing
 from lopsided.wording import counted
 
 from .evaluation import EVALUATION, FOLDER, Estimate, Evaluation, read_evaluation
 from .runs import WEIGHTS, read_run
 
 NO_LICENCE = "licence not stated"
-README = "README.md"  # of the model folder, its card for people; written last
+CARD, README = "model.json", "README.md"  # of the model folder: its card, for programs and for people
+_OURS = frozenset({WEIGHTS, CARD, README, INTEGER_GRAPH, INTEGER_WEIGHTS})
 
 
 def export(
     run: Path, out: Path, *, title: str, data: str, evaluated_on: str, limitations: str, licence: str | None = None
 ) -> ModelCard:
-    """Write ``model.safetensors``, ``model.json`` and ``README.md`` to ``out``, in this order.
+    """Write ``model.safetensors``, ``model.json`` and ``README.md`` to ``out``. A model that is there is replaced, its 8-bit
+    integers too; nothing else is.
 
     Confidence, threshold and all figures are those of the run's ``evaluation/evaluation.json``, and so are the scales
     that it searches at.
@@ -38,10 +41,13 @@ def export(
 
     Raises:
         InputError: a run that is not finished, or was never evaluated, or evaluated with other weights or without a
-            calibration; no name for a model, or a folder that cannot be written to.
+            calibration; no name for a model, or a folder that holds something else or cannot be written to.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", out.name):
         raise InputError(f"--out {out}: a model's name is of small letters, digits, dots and dashes; name it otherwise")
+    there = sorted(path.name for path in out.glob("[!.]*"))
+    if there and CARD not in there:
+        raise InputError(f"{out}: is not empty ({', '.join(there[:3])}), and no model; choose another --out")
     finished = read_run(run)
     evaluation, calibration = _evaluation(run, finished.weights_sha256)
     draft = finished.model(evaluation.subject.scales).card
@@ -66,13 +72,10 @@ def export(
             ),
         }
     ).signed()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run / WEIGHTS, out / WEIGHTS)
-        (out / "model.json").write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (out / README).write_text("\n".join(_readme(card, evaluation)), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+    with all_or_nothing(out, overwrite=True, ours=_OURS) as folder:
+        shutil.copyfile(run / WEIGHTS, folder / WEIGHTS)
+        (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / README).write_text("\n".join(_readme(card, evaluation)), encoding="utf-8")
     return card
 
 
