@@ -132,6 +132,23 @@ def test_labels_that_do_not_fit_are_refused(
     assert case.name in str(error.value)
 
 
+def test_where_nobody_knows_who_looked_is_not_where_everybody_did(copy: Path) -> None:
+    (case,) = read_dataset(copy)
+    assert case.trust
+    case.trust.unlink()
+    with pytest.raises(
+        InputError, match=rf"{case.name}\.nii\.gz: missing, .*restore it, or run `lopsided dataset check {copy}`"
+    ):
+        read_dataset(copy)
+    shutil.rmtree(copy / "trust")
+    (case,) = read_dataset(copy)
+    assert case.trust is None
+    (copy / "reviews").mkdir()
+    (copy / "reviews" / f"{case.name}.json").touch()
+    with pytest.raises(InputError, match="missing, so nobody knows where somebody looked"):
+        read_dataset(copy)
+
+
 def test_the_digest_is_of_every_file(copy: Path) -> None:
     def now() -> str:
         return digest(hashes(read_dataset(copy)))

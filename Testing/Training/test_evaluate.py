@@ -253,10 +253,18 @@ def test_a_model_keeps_its_calibration_and_threshold(model_folder: Path, three: 
 def of_one_patient(dataset: Path, *cases: str, patient: str = "p1") -> None:
     """Say in a dataset that the cases are of one patient."""
     (dataset / "reviews").mkdir()
+    look_at(dataset)
     for case in cases:
         record = {"software": "", "notice": "", "case": case, "patient": patient, "images": {}, "readings": []}
         record["grid"] = {"size": [1, 1, 1], "spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [1] * 9}
         (dataset / "reviews" / f"{case}.json").write_text(json.dumps(record))
+
+
+def look_at(dataset: Path) -> None:
+    """Say that all of every case was looked at."""
+    (dataset / "trust").mkdir()
+    for label in (dataset / "labelsTr").iterdir():
+        sitk.WriteImage(sitk.ReadImage(str(label)) + 1, str(dataset / "trust" / label.name))
 
 
 def test_a_calibration_is_not_measured_on_its_own_patients(run: Path, three: Path, further: Path) -> None:
@@ -377,10 +385,9 @@ def test_a_network_of_nan_is_refused(run: Path, three: Path, monkeypatch: pytest
 
 def test_a_dataset_that_is_not_truth_is_refused(run: Path, three: Path) -> None:
     """Of a voxel at which nobody looked, nobody knows whether a candidate there is false."""
-    (three / "trust").mkdir()
-    trust = np.ones(GRID.shape, np.uint8)
-    sitk.WriteImage(to_sitk(trust, GRID), str(three / "trust" / "b.nii.gz"))
+    look_at(three)
     assert measure(run, three, None).dataset.cases == 3
+    trust = np.ones(GRID.shape, np.uint8)
     trust[0, 0, 0] = 0
     sitk.WriteImage(to_sitk(trust, GRID), str(three / "trust" / "b.nii.gz"))
     with pytest.raises(InputError, match="nobody looked at a part of case b"):

@@ -109,8 +109,8 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
         lesion: the label values that are lesions; all but 0 where empty.
 
     Raises:
-        InputError: nothing that is known there, no case, a case without post-contrast T1 or without labels, or a
-            label value that the dataset does not declare.
+        InputError: nothing that is known there, no case, a case without post-contrast T1, without labels or, where others
+            have it, without ``trust``, or a label value that the dataset does not declare.
     """
     declared: set[int] = set()
     if source.is_dir() and (source / DATASET).exists():
@@ -140,6 +140,10 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
     if files.annotation is None:
         raise InputError(f"{source}: case {files.case} has no labels; add them, or take the case out")
     review, trust = source / REVIEWS / f"{files.case}.json", source / TRUST / f"{files.case}.nii.gz"
+    if (review.exists() or trust.parent.is_dir()) and not trust.exists():
+        raise InputError(
+            f"{trust}: missing, so nobody knows where somebody looked; restore it, or run `lopsided dataset check {source}`"
+        )
     chosen = tuple(map(str, lesion)) or files.labels
     if not all(label.isdigit() for label in chosen):
         raise InputError(
