@@ -307,14 +307,13 @@ def run_app(command: typer.Typer) -> None:
         errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(2)
     except Exception as error:
-        from .devices import is_shortage  # here, for torch takes its time to import
+        from .devices import is_shortage, reason  # here, for torch takes its time to import
 
         if os.environ.get("LOPSIDED_DEBUG"):
             raise
         if is_shortage(error):
-            errors.print(
-                Text.assemble(("error:", "bold red"), " not enough memory; close other programs and try again")
-            )
+            what = f" not enough memory ({reason(error)}); close other programs and try again"
+            errors.print(Text.assemble(("error:", "bold red"), what), soft_wrap=True)
             sys.exit(2)
         what = (
             f" {type(error).__name__}: {error}\n"

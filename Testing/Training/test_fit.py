@@ -386,6 +386,69 @@ def test_an_accelerator_that_is_not_here_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_as_many_processes_as_a_job_has_not_are_refused(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of SLURM, which starts them."""
+    job = {"JOB_NAME": "fit", "NTASKS": "4", "NTASKS_PER_NODE": "4", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(InputError, match=r"--devices 2: .*ntasks-per-node=4.*, or lower --devices$"):
+        run(dataset, tmp_path / "run", small, devices=2)
+
+
+def test_too_little_memory_is_said_with_what_to_lower(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.\nframe #0")
+
+    monkeypatch.setattr(training, "training_loss", short)
+    with pytest.raises(InputError, match=r"^not enough memory \(.*8 bytes\.\); lower batch or patches\.size$"):
+        run(dataset, tmp_path, small)
+
+
+@pytest.mark.parametrize("left", [0, 100, 20000])
+def test_a_damaged_checkpoint_is_said_to_be_that(dataset: Path, tmp_path: Path, small: FitConfig, left: int) -> None:
+    run(dataset, tmp_path, small)
+    checkpoint = tmp_path / "checkpoint.ckpt"
+    whole = checkpoint.read_bytes()
+    assert len(whole) > left
+    checkpoint.write_bytes(whole[:left])
+    with pytest.raises(InputError, match=r"checkpoint\.ckpt: is damaged \(.+\); delete it to begin again$"):
+        run(dataset, tmp_path, small)
+    checkpoint.unlink()
+    run(dataset, tmp_path, small)
+
+
+def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(
+    dataset: Path, tmp_path: Path, whole: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small.model_copy(update={"validation": VALIDATED})
+    save, saved = Fabric.save, []
+
+    def full(self: Fabric, path: Path, state: dict[str, object]) -> None:
+        saved.append(path)
+        if len(saved) > 1:
+            path.write_bytes(b"what there was space for")
+            raise OSError(28, "No space left on device")
+        save(self, path, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fabric, "save", full)
+        with pytest.raises(InputError, match=r"checkpoint\.ckpt: cannot be written \(No space left on device\); free"):
+            run(dataset, tmp_path, config)
+    assert not list(tmp_path.glob("*.partial"))
+    assert "resumed at step 2" in run(dataset, tmp_path, config)
+    same_end(whole, tmp_path)
+
+
+def test_a_run_is_no_file(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(InputError, match=r"run: cannot be written \(Not a directory\); .*choose another --out"):
+        run(dataset, tmp_path / "run", small)
+
+
 def test_a_run_that_began_on_other_data_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
     """Or cases that were trained on may be held out when it goes on, and run.json says what is not so."""
     changed = tmp_path / "changed"

@@ -17,7 +17,7 @@ from lopsided_training.dataset import read_dataset
 from lopsided_training.noise import resized
 from lopsided_training.records import StudyRecord, sample
 from lopsided_training.rendering import render
-from lopsided_training.simulate import load_background, simulate
+from lopsided_training.simulate import _write_study, load_background, simulate
 from lopsided_training.slices import in_slices, labels_in
 from PIL import Image
 from scipy import ndimage
@@ -236,6 +236,32 @@ def test_a_folder_of_other_studies_is_refused(label_map: Path, tmp_path: Path) -
     simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c", "t2"))
     with pytest.raises(InputError, match=r"is not empty \(imagesTr/sim_000001_0001\.nii\.gz\); choose another folder"):
         simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c",))
+
+
+def test_what_cannot_be_written_is_said(
+    label_map: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(InputError, match=r"file: cannot be written \(Not a directory\); .*choose another --out"):
+        simulate([str(label_map)], file, studies=1, seed=1)
+    for out in (tmp_path, tmp_path / "none" / "sheet.png"):
+        with pytest.raises(InputError, match=rf"{out.name}: cannot be written \(.*\); .*choose another --out"):
+            contact_sheet(read_dataset(dataset)[:1], out)
+    write = sitk.WriteImage
+
+    def full(image: sitk.Image, path: str, **how: object) -> None:
+        write(image, path, **how)
+        Path(path).write_bytes(Path(path).read_bytes()[:1000])
+
+    monkeypatch.setattr(sitk, "WriteImage", full)
+    for part in ("imagesTr", "labelsTr", "trust", "records"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+    settings = {"mean_lesions": 1.0, "more_small": 0.0, "one_protocol": True, "change": None}
+    with pytest.raises(
+        InputError, match=r"data: cannot be written \(sim_000001_0000\.nii\.gz could not be written whole"
+    ):
+        _write_study((str(label_map), 1, tmp_path / "data"), sequences=("t1c",), **settings)  # type: ignore[arg-type]
 
 
 def test_backgrounds_that_are_not_there_are_named_once(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from .dataset import Case
 from .matching import lesions_of, sphere_diameter
+from .writing import writable
 
 _LOOK_MM = 24.0  # half a side of the pictures around a lesion
 
@@ -25,6 +26,9 @@ def contact_sheet(cases: list[Case], out: Path, *, outlines: bool = True) -> Non
         cases: rows, from the top.
         out: the file.
         outlines: whether lesions are outlined.
+
+    Raises:
+        InputError: a case that cannot be used, or a file that cannot be written.
     """
     columns = len(SEQUENCES) + 3
     figure = Figure(figsize=(2 * columns, 2.1 * len(cases)), layout="constrained", facecolor="black")
@@ -55,7 +59,8 @@ def contact_sheet(cases: list[Case], out: Path, *, outlines: bool = True) -> Non
             around = (k, slice(max(j - reach_j, 0), j + reach_j), slice(max(i - reach_i, 0), i + reach_i))
             diameter = sphere_diameter(chosen[number].mask.sum() * reference.geometry.voxel_volume)
             _show(cell, reference.array[around], truth[around] if outlines else None, f"{diameter:.1f} mm")
-    figure.savefig(out, dpi=80)
+    with writable(out):
+        figure.savefig(out, format="png", dpi=80)
 
 
 def slice_at(volume: Volume, point: np.ndarray) -> np.ndarray | None:

@@ -27,6 +27,7 @@ from .patches import PreparedCase, prepare
 from .runs import CONFIG, DATA, RUN, WEIGHTS, model_folder, read_run
 from .train import BEST, CHECKPOINT, LAST, make_fabric, train
 from .validation import hold_out, validate
+from .writing import whole, writable
 
 _BEFORE = {"cache", "tensorboard"}  # in a run's folder before its settings are
 _BESIDE = {".txt", ".log", ".out"}  # where what is said is kept
@@ -64,7 +65,7 @@ def fit(
     Raises:
         InputError: a dataset, configuration or model that cannot be used, or a run folder of another configuration,
             other data, or another start; an accelerator that is not here. All of that is found before training starts.
-            Or a loss that is not finite with these settings.
+            Or a loss that is not finite with these settings, too little memory, or no space.
     """
     fabric = make_fabric(
         accelerator,
@@ -73,7 +74,6 @@ def fit(
         precision=config.precision,
         loggers=TensorBoardLogger(out, name="tensorboard", version=""),
     )
-    fabric.launch()
     tell = say if fabric.is_global_zero else lambda line: None
     fabric.seed_everything(config.seed, verbose=False)
     if isinstance(config.loss, OracleIgnoreConfig):
@@ -87,11 +87,13 @@ def fit(
     refused = None
     with fabric.rank_zero_first():
         try:  # said after the others were let in, who would take it for a fault that this one is gone
-            _take(out, fabric.is_global_zero)
-            _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
+            with writable(out):
+                _take(out, fabric.is_global_zero)
+                _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
             hashed = hashes(cases)
             data = {"data_sha256": digest(hashed), "start_from": before and before.card.weights_sha256}
-            _same(out / DATA, json.dumps(data, indent=1), "other data, or another start", fabric.is_global_zero)
+            with writable(out):
+                _same(out / DATA, json.dumps(data, indent=1), "other data, or another start", fabric.is_global_zero)
             prepared = prepare(cases, config, cache or out / "cache", jobs)
         except InputError as error:
             refused = error
@@ -106,9 +108,9 @@ def fit(
     _check(dataset, chosen, watched)
     tell(f"{counted(len(chosen), 'case')} to train on with {counted(_lesions(chosen), 'lesion')}, {len(held)} held out")
     look = (lambda net: validate(net, watched)) if watched else None
-    trained = train(fabric, network, chosen, config, out, look=look, say=tell)
+    with writable(out):  # the log of losses, which is written all along
+        trained = train(fabric, network, chosen, config, out, look=look, say=tell)
     if fabric.is_global_zero and trained:
-        shutil.copyfile(out / (BEST if trained.best_step else LAST), out / WEIGHTS)
         run = {
             "cases": {case.name: {"patient": case.patient, "t1c": hashed[case.name]["t1c"]} for case in training},
             "held_out": [case.name for case in held],
@@ -130,9 +132,10 @@ def fit(
                 "numpy": np.__version__,
             },
         }
-        partial = out / f"{RUN}.partial"
-        partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-        partial.replace(out / RUN)
+        with whole(out / WEIGHTS) as partial:
+            shutil.copyfile(out / (BEST if trained.best_step else LAST), partial)
+        with whole(out / RUN) as partial:
+            partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
 
 
 def _start(network: Network, config: FitConfig, folder: Path) -> tuple[Model, dict[str, Any]]:

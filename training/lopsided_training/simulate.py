@@ -20,6 +20,7 @@ from lopsided.volume import Geometry, to_sitk
 from . import anatomy as anatomies
 from .records import SEQUENCES, StudyRecord, sample
 from .rendering import render
+from .writing import writable
 
 MNI152 = "mni152"
 _RECORDS = "records"
@@ -57,7 +58,7 @@ def simulate(
         progress: called with studies done and their number.
 
     Raises:
-        InputError: no background, one that is neither a file nor ``mni152``, or an unknown sequence.
+        InputError: no background, one that is neither a file nor ``mni152``, an unknown sequence, or no space in ``out``.
     """
     missing = list(dict.fromkeys(b for b in backgrounds if b != MNI152 and not Path(b).is_file()))
     if missing or not backgrounds:
@@ -67,9 +68,10 @@ def simulate(
     if "t1c" not in sequences or not set(sequences) <= set(SEQUENCES):
         raise InputError(f"sequences {', '.join(sequences)}: must be of {', '.join(SEQUENCES)}, t1c among them")
     _refuse_others(out, [_case(seed + n) for n in range(studies)], len(sequences))
-    (out / DATASET).unlink(missing_ok=True)  # it says that all are there
-    for name in (IMAGES, LABELS, TRUST, _RECORDS):
-        (out / name).mkdir(parents=True, exist_ok=True)
+    with writable(out):
+        (out / DATASET).unlink(missing_ok=True)  # it says that all are there
+        for name in (IMAGES, LABELS, TRUST, _RECORDS):
+            (out / name).mkdir(parents=True, exist_ok=True)
     work = [(backgrounds[n % len(backgrounds)], seed + n, out) for n in range(studies)]
     work.sort(key=lambda item: item[0])  # neighbours share the anatomy that is in memory
     write = partial(
@@ -89,7 +91,8 @@ def simulate(
         "numTraining": studies,
         "file_ending": ".nii.gz",
     }
-    (out / DATASET).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    with writable(out):
+        (out / DATASET).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _case(seed: int) -> str:
@@ -136,15 +139,23 @@ def _write_study(
     record = change(record) if change else record
     rendered = render(anatomy, record)
     case = _case(seed)
-    for number, sequence in enumerate(sequences):
-        if sequence in rendered.images:
-            _save(rendered.images[sequence], rendered.geometry, out / image_path(case, str(number)))
     lesion = (rendered.truth > 0).astype(np.uint8)
     trust = np.where(lesion, ANNOTATED, NEGATIVE).astype(np.uint8)  # no background has a lesion but those drawn
-    _save(lesion, rendered.geometry, out / LABELS / f"{case}{SUFFIX}")
-    _save(trust, rendered.geometry, out / TRUST / f"{case}{SUFFIX}")
-    (out / _RECORDS / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
+    with writable(out):
+        for number, sequence in enumerate(sequences):
+            if sequence in rendered.images:
+                _save(rendered.images[sequence], rendered.geometry, out / image_path(case, str(number)))
+        _save(lesion, rendered.geometry, out / LABELS / f"{case}{SUFFIX}")
+        _save(trust, rendered.geometry, out / TRUST / f"{case}{SUFFIX}")
+        (out / _RECORDS / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _save(array: np.ndarray, geometry: Geometry, path: Path) -> None:
-    sitk.WriteImage(to_sitk(array, geometry), str(path), useCompression=True, compressionLevel=1)
+    """Write, and read back: a full disk can truncate a file without an error."""
+    try:
+        sitk.WriteImage(to_sitk(array, geometry), str(path), useCompression=True, compressionLevel=1)
+        whole = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), array)
+    except RuntimeError:
+        whole = False
+    if not whole:
+        raise OSError(f"{path.name} could not be written whole")

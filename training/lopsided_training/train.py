@@ -6,21 +6,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lopsided.devices import is_shortage, reason
 from lopsided.errors import InputError
 from lopsided.networks import Network
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .config import FitConfig
 from .losses import make_teacher, training_loss
 from .patches import Batch, PreparedCase, draw
+from .writing import whole
 
 CHECKPOINT, BEST, LAST = "checkpoint.ckpt", "best.safetensors", "last.safetensors"
 _LOG_EVERY = 50
@@ -40,20 +44,36 @@ class Trained:
 
 
 def make_fabric(accelerator: str, *, devices: int = 1, **settings: Any) -> Fabric:
-    """What a training runs on; ``settings`` as Fabric has them.
+    """What a training runs on, launched; ``settings`` as Fabric has them.
 
     Raises:
-        InputError: an accelerator, or as many devices of it, that are not here.
+        InputError: an accelerator, or as many devices of it, that are not here, or a job of SLURM with another number of tasks.
     """
     try:
-        return Fabric(accelerator=accelerator, devices=devices, **settings)
+        fabric = Fabric(accelerator=accelerator, devices=devices, **settings)
+        fabric.launch()
     except (ImportError, RuntimeError, ValueError, MisconfigurationException) as error:
         why = " ".join(str(error).split()).rstrip(".")
+        fewer = ", or lower --devices" if devices > 1 else ""
         raise InputError(
-            f"--accelerator {accelerator}, devices {devices}: cannot be used here ({why}); try --accelerator auto or cpu"
+            f"--accelerator {accelerator}, --devices {devices}: cannot be used here ({why}); "
+            f"try --accelerator auto or cpu{fewer}"
         ) from None
+    return fabric
 
 
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Where there is too little in the block, the settings can be changed."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        raise InputError(f"not enough memory ({reason(error)}); lower batch or patches.size") from None
+
+
+@_memory()
 def train(
     fabric: Fabric,
     network: Network,
@@ -84,7 +104,8 @@ def train(
         None where it was stopped before its end.
 
     Raises:
-        InputError: with these settings the loss or its gradients are not finite.
+        InputError: with these settings the loss or its gradients are not finite, or there is too little memory; a damaged
+            checkpoint, or no space for one.
     """
     optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     model, optimiser = fabric.setup(network, optimiser)
@@ -98,7 +119,7 @@ def train(
     if teacher is not None:
         state["teacher"] = teacher
     if (out / CHECKPOINT).exists():
-        fabric.load(out / CHECKPOINT, state)
+        _load(fabric, out / CHECKPOINT, state)
         progress = state["progress"]  # load puts another dictionary in its place
         fabric._precision.load_state_dict(state["precision"])
         say(f"resumed at step {progress['step']}")
@@ -209,18 +230,23 @@ def _note(
             save_weights(network, out / BEST)
 
 
+def _load(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
+    try:
+        fabric.load(path, state)
+    except (OSError, EOFError, KeyError, RuntimeError, UnpicklingError) as error:
+        if is_shortage(error):
+            raise
+        raise InputError(f"{path}: is damaged ({reason(error)}); delete it to begin again") from None
+
+
 def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
-    """Beside itself first, so that a kill leaves the checkpoint before, whole."""
-    partial = path.with_suffix(".partial")
-    fabric.save(partial, state)
-    if fabric.is_global_zero:
-        partial.replace(path)
+    with whole(path) if fabric.is_global_zero else nullcontext(path) as partial:
+        fabric.save(partial, state)  # by all, and written by the first
     fabric.barrier()
 
 
 def save_weights(network: Network, path: Path) -> None:
-    """As safetensors, float32."""
+    """As safetensors, float32; raises InputError where they cannot be written."""
     weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    save_file(weights, partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_bytes(save(weights))

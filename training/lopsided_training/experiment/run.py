@@ -135,7 +135,6 @@ def go_on(
         None where ``stop`` ended it early.
     """
     fabric = make_fabric(accelerator, precision=fit.precision)
-    fabric.launch()
     folder.mkdir(parents=True, exist_ok=True)
     trained = train(fabric, network, cases, fit, folder, look=look, stop=stop, say=say)
     network.eval()
