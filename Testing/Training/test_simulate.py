@@ -99,7 +99,7 @@ def test_a_real_image_is_the_same_background_however_it_was_scaled_and_padded(
     inside = shells.depth > 0
     rng = np.random.default_rng(1)
     real = (100 + 20 * (shells.tissue == 1) + rng.normal(0, 3, inside.shape)).astype(np.float32)
-    real[36, 36, 36] = 1  # fluid is all but black
+    real[34:39, 34:39, 34:39] = 1  # fluid is all but black
     other = real * scale
     if isinstance(padding, str):
         other -= other[inside].mean() if padding == "mean" else other[inside].min() + 0.01
@@ -114,6 +114,44 @@ def test_a_real_image_is_the_same_background_however_it_was_scaled_and_padded(
         render(a, replace(sample(usual, 3), lesions=(), cavities=())).images["t1c"] for a in (usual, found)
     )
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("padding", "broken"), [(-1000.0, None), (-32768.0, None), (4095.0, None), (0.0, -30000.0)], ids=str
+)
+def test_a_value_far_from_all_others_is_not_all_that_is_seen_of_a_background(
+    label_map: Path, tmp_path: Path, padding: float, broken: float | None
+) -> None:
+    shells = from_label_map(label_map)
+    inside = shells.depth > 0
+    real = 100 + 20 * (shells.tissue == 1) + np.random.default_rng(1).normal(0, 3, inside.shape)
+    for name, outside in (("usual", 0.0), ("other", padding)):
+        array = np.where(inside, real, outside).astype(np.float32)
+        if broken and name == "other":
+            array[36, 36, 36] = broken
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((0.9, 0.9, 0.9))  # so that at the border both are mixed
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    usual, found = (from_image(tmp_path / f"{name}.nii.gz") for name in ("usual", "other"))
+    assert usual.image is not None
+    assert found.image is not None
+    assert np.array_equal(usual.tissue > 0, found.tissue > 0)
+    assert (np.abs(usual.image - found.image) > 0.01).sum() <= (27 if broken else 0)
+
+
+def test_what_is_no_image_is_no_background(tmp_path: Path) -> None:
+    path = tmp_path / "b.nii.gz"
+    for array, words in (
+        (np.zeros((20, 20, 20), np.int16), r"b\.nii\.gz: every voxel is 0, there is no image in it"),
+        (np.pad(np.full((9, 9, 9), np.nan, np.float32), 9), r"b\.nii\.gz: 729 of 19683 voxels are NaN"),
+        (np.zeros((20, 20, 20, 3), np.float32), r"b\.nii\.gz: has 3 values a voxel"),
+    ):
+        sitk.WriteImage(sitk.GetImageFromArray(array, isVector=array.ndim == 4), str(path))
+        with pytest.raises(InputError, match=words):
+            load_background(str(path))
+    path.write_bytes(b"?")
+    with pytest.raises(InputError, match=r"b\.nii\.gz: not an image that can be read"):
+        load_background(str(path))
 
 
 def test_a_head_is_no_background(tmp_path: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from lopsided.errors import InputError
 from lopsided.intensity import padding_of
-from lopsided.reading import read_image
+from lopsided.reading import read_array, read_volume
 from lopsided.resampling import resample
-from lopsided.volume import Geometry, Volume, geometry_of, oriented
+from lopsided.volume import Geometry, Volume, oriented
 
 AIR, WHITE, GREY, CSF, PLEXUS, OUTSIDE = 0, 1, 2, 3, 4, 5
 _WHITE = (2, 41, 7, 46, 28, 60, 16, 77, 85, 251, 252, 253, 254, 255)
@@ -19,6 +19,7 @@ _CSF = (4, 43, 5, 44, 14, 15, 24, 72)
 _PLEXUS = (31, 63)
 FIRST_OUTSIDE = 500  # FreeSurfer's labels of what is around the brain begin here
 _LARGEST_BRAIN_MM3 = 2.5e6  # no brain is that large; a head is
+_DARKEST = 0.1  # percentile: of what is inside of a real image, the rest may be broken
 _MARGIN_MM = {"L": (15, 15), "P": (25, 15), "S": (45, 15)}  # kept around the brain: low end, high end
 
 
@@ -44,7 +45,8 @@ def read_label_map(path: Path) -> tuple[np.ndarray, np.ndarray, Geometry]:
 
     The label map is FreeSurfer-style: 0 air, 24 CSF, 500 and above outside of the brain's coverings.
     """
-    volume = _millimetre(sitk.Cast(read_image(path), sitk.sitkInt16), path.name, nearest=True)
+    volume = read_array(path)
+    volume = _millimetre(replace(volume, array=volume.array.astype(np.int16)), nearest=True)
     labels = volume.array
     table = np.full(int(labels.max()) + 1, GREY, np.uint8)
     for values, tissue in ((_WHITE, WHITE), (_CSF, CSF), (_PLEXUS, PLEXUS)):
@@ -83,26 +85,30 @@ def from_image(path: Path) -> Anatomy:
     """A real, skull-stripped post-contrast T1: a background with real vessels. One value, any, fills what is outside.
 
     Raises:
-        InputError: no value does, or a whole head.
+        InputError: no value does, a whole head, or no image.
     """
-    image = sitk.Cast(read_image(path), sitk.sitkFloat32)
-    padding = padding_of(sitk.GetArrayViewFromImage(image))
+    volume = read_volume(path)
+    padding = padding_of(volume.array)
     if padding is None:
         raise InputError(f"{path}: no one value fills what is around the brain; give a skull-stripped image")
-    volume = _millimetre(image - padding, path.name, nearest=False)
-    inside = volume.array != 0
+    mask = volume.array != padding
+    # the outside as dark as the darkest inside, none below it, before both are mixed at the border: a value far from all
+    # others, outside or of a broken voxel, would be all that is seen
+    dark = min(float(np.percentile(volume.array[mask], _DARKEST)), 0)
+    above = np.where(mask, np.maximum(volume.array.astype(np.float32) - dark, 0), np.float32(0))
+    inside = _millimetre(replace(volume, array=mask.astype(np.float32)), nearest=False).array > 0
+    volume = _millimetre(replace(volume, array=above), nearest=False)
     if inside.sum() > _LARGEST_BRAIN_MM3:
         raise InputError(f"{path}: {inside.sum() / 1e6:.1f} L are no brain; give a skull-stripped image")
     seen = volume.array[inside]
     low, high = np.percentile(seen, (5, 15))
     tissue = np.where(inside, np.where(volume.array > (low + high) / 2, WHITE, CSF), AIR).astype(np.uint8)
     name = path.name.removesuffix(".nii.gz")
-    signal = np.where(inside, volume.array - min(seen.min(), 0), 0)  # none is below the background, as scanners have it
-    return _cropped(name, tissue.astype(np.int16), tissue, volume.geometry, signal)
+    return _cropped(name, tissue.astype(np.int16), tissue, volume.geometry, np.where(inside, volume.array, 0))
 
 
-def _millimetre(image: sitk.Image, name: str, nearest: bool) -> Volume:
-    volume = oriented(Volume(sitk.GetArrayFromImage(image), geometry_of(image), name))
+def _millimetre(volume: Volume, nearest: bool) -> Volume:
+    volume = oriented(volume)
     grid = volume.geometry.covering((1.0, 1.0, 1.0), np.zeros(3), np.array(volume.array.shape) - 1, 1)
     return resample(volume, grid, nearest=nearest)
 

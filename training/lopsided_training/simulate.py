@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from lopsided.dataset.records import ANNOTATED, DATASET, IMAGES, LABELS, NEGATIVE, SUFFIX, TRUST, image_path
 from lopsided.errors import InputError
-from lopsided.reading import read_image
+from lopsided.reading import read_array
 from lopsided.volume import Geometry, to_sitk
 
 from . import anatomy as anatomies
@@ -116,7 +116,7 @@ def load_background(name: str) -> anatomies.Anatomy:
     real images may be of whole numbers too."""
     if name == MNI152:
         return anatomies.mni152()
-    values = sitk.GetArrayFromImage(read_image(Path(name)))[::4, ::4, ::4]
+    values = read_array(Path(name)).array[::4, ::4, ::4]
     brain = values[(values > 0) & (values < anatomies.FIRST_OUTSIDE)]
     cerebrum = brain[np.isin(brain, _CEREBRUM)]
     is_label_map = len(np.unique(cerebrum)) >= 2 and len(cerebrum) > len(brain) / 4
