@@ -8,6 +8,7 @@ import pytest
 from lopsided.errors import InputError
 from lopsided.model import bundled_models, load_card, load_model
 from lopsided.resources import resource_folder
+from lopsided_training.calibration import fit_calibration
 from lopsided_training.config import bundled, read_config, read_settings
 from lopsided_training.quantise import STUDIES
 from lopsided_training.reproduce import Recipe, reproduce
@@ -111,6 +112,25 @@ def test_what_cannot_be_reproduced_is_said(tmp_path: Path, recipe: Recipe) -> No
     wrong.write_text(text.replace('config = "default"', 'config = "other"'), encoding="utf-8")
     with pytest.raises(InputError, match=r"none of the bundled configs: deeplab, default$"):
         reproduce(read_settings(wrong, Recipe), tmp_path, REAL, tmp_path / "out")
+
+
+def test_a_recipe_need_not_state_a_licence(tmp_path: Path) -> None:
+    text = bundled("recipes", "default").read_text(encoding="utf-8")
+    (tmp_path / "recipe.toml").write_text(text.replace('licence = "Apache-2.0"\n', ""), encoding="utf-8")
+    assert read_settings(tmp_path / "recipe.toml", Recipe).licence is None
+
+
+def test_what_was_trained_too_little_to_calibrate_is_to_be_trained_elsewhere(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For in this folder steps and studies are what they are."""
+    for name in ("simulate_studies", "fit"):
+        monkeypatch.setattr(f"lopsided_training.reproduce.{name}", lambda *_, **__: None)
+    monkeypatch.setattr("lopsided_training.reproduce.evaluate", lambda *_, **__: fit_calibration([]))
+    with pytest.raises(
+        InputError, match=r"no true or no false candidate; choose another --out, with more steps or studies$"
+    ):
+        reproduce(recipe, tmp_path, REAL, tmp_path / "out")
 
 
 def test_bundled_settings_can_be_read() -> None:

@@ -17,23 +17,29 @@ from .froc import CaseResult
 BINS = 10
 
 
+class NothingToFit(InputError):
+    """On these studies confidence cannot be calibrated, for the reason ``why``."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; use more, or train longer")
+        self.why = why
+
+
 def fit_calibration(examined: Sequence[Examined]) -> Calibration:
     """The logistic regression of :class:`lopsided.model.Calibration`; not checked on anything yet.
 
     Raises:
-        InputError: no true or no false candidate to fit on, or the surest are the least often true.
+        NothingToFit: no true or no false candidate to fit on, or the surest are the least often true.
     """
     candidates = [c for case in examined for c in case.candidates]
     true = np.array([bool(c.hits) for c in candidates], bool)
     if true.all() or not true.any():
-        raise InputError("the calibration studies give no true or no false candidate; use more, or train longer")
+        raise NothingToFit("the calibration studies give no true or no false candidate")
     rows = [[logit(c.peak_probability)] for c in candidates]
     fitted = LogisticRegression(C=1e6, max_iter=5000).fit(rows, true)
     slope = float(fitted.coef_[0, 0])
     if slope <= 0:
-        raise InputError(
-            "on the calibration studies, the surer the network, the less often it is right; use more, or train longer"
-        )
+        raise NothingToFit("on the calibration studies, the surer the network, the less often it is right")
     return Calibration(
         intercept=float(fitted.intercept_[0]),
         peak=slope,

@@ -13,6 +13,7 @@ from lopsided.model import Sequence as SequenceName
 from lopsided.wording import counted
 from pydantic import Field
 
+from .calibration import NothingToFit
 from .config import Section, bundled, read_config
 from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
@@ -45,7 +46,7 @@ class Recipe(Section):
     data: str
     evaluated_on: str
     limitations: str
-    licence: str
+    licence: str | None = None
     config: str
     sequences: tuple[SequenceName, ...]
     scales: tuple[Scale, ...] = (1.0,)
@@ -84,7 +85,8 @@ def reproduce(
         The model folder.
 
     Raises:
-        InputError: a background or settings that are not there, or an ``out`` that holds something else.
+        InputError: a background or settings that are not there, an ``out`` that holds something else, or too little training
+            for a calibration.
     """
     settings = read_config(bundled("configs", recipe.config), changes)
     for part in ("train", "calibrate", "evaluate"):
@@ -102,15 +104,18 @@ def reproduce(
     if (run / FOLDER / EVALUATION).exists():
         say("evaluation: there already")
     else:
-        evaluate(
-            run,
-            out / "evaluate",
-            None,
-            calibrate=out / "calibrate",
-            budget=recipe.false_positives,
-            scales=recipe.scales,
-            say=say,
-        )
+        try:
+            evaluate(
+                run,
+                out / "evaluate",
+                None,
+                calibrate=out / "calibrate",
+                budget=recipe.false_positives,
+                scales=recipe.scales,
+                say=say,
+            )
+        except NothingToFit as error:  # here, neither can become more
+            raise InputError(f"{run}: {error.why}; choose another --out, with more steps or studies") from None
         (model / README).unlink(missing_ok=True)  # of another evaluation
     if (model / README).exists():
         say("model: there already")
