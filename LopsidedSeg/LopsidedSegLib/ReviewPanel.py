@@ -215,7 +215,7 @@ class ReviewPanel:
         self._fillTable()
         self.logic.jumpTo(self._review.candidates[candidate])
         if self.ui.onlySelectedCheckBox.checked:
-            self._review.showOnly(candidate)
+            self._review.showOnly(self._selected)  # None where it is not listed at this threshold
 
     def _look(self) -> None:
         """Whether the selected suggestion touches lesions of the annotation as it is now."""

@@ -249,6 +249,19 @@ def test_a_review_by_keys_that_live_while_the_module_is_open(found: Any) -> None
     assert _statuses(found) == ["accepted", "uncertain"]
 
 
+def test_what_is_not_listed_is_not_shown_alone(found: Any) -> None:
+    """What undo goes to may be below the threshold."""
+    suggestions = found.logic.getParameterNode().suggestions
+    found.reviewPanel.onCellClicked(1, 0)
+    click(found.ui.rejectButton)
+    found.ui.onlySelectedCheckBox.toggle()
+    found.ui.sensitivitySlider.value = 45
+    click(found.ui.undoButton)
+    assert [row[0] for row in rows(found)] == ["80 %"]
+    drawn = suggestions.GetDisplayNode().GetSegmentVisibility
+    assert [drawn("Suggestion_1"), drawn("Suggestion_2")] == [True, False]
+
+
 def test_a_text_field_keeps_its_keys_and_the_note_is_kept(found: Any) -> None:
     found.reviewPanel.onCellClicked(1, 0)
     found.ui.noteEdit.setFocus()
