@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 
 from .Labelmaps import copied, drawnOn, imageOfRegion, isEmpty, labelmap, labelmapName, voxelsOf
 from .Review import ANNOTATION_REFERENCE, renewed
-from .Scene import Scene, ijkToRasOf
+from .Scene import Scene, ijkToRasOf, removeNode
 from .Settings import Settings
 from .Surfaces import addSurfaces
 
@@ -126,7 +126,7 @@ class CaseWork:
         self._parameters.suggestions = chosen
         for node in (earlier, found):
             if node in self._made and node is not chosen:
-                _remove(node)
+                removeNode(node)
 
     def isDrawnOn(self, node: Any) -> bool:
         """Whether this is the volume that the case's work is drawn on."""
@@ -143,7 +143,7 @@ class CaseWork:
         self.hold()
         for node in [*self._segmentations(), *self._made]:
             if slicer.mrmlScene.IsNodePresent(node):
-                _remove(node)
+                removeNode(node)
         self._made = []
 
     def _beside(self, ending: str) -> Path:
@@ -372,14 +372,6 @@ def _overlapping(earlier: Any, decided: set[str], found: Any) -> set[str]:
         return set()
     found.GenerateMergedLabelmapForAllSegments(now, extents.EXTENT_REFERENCE_GEOMETRY, before)
     return {names[n - 1] for n in np.unique(voxelsOf(now)[voxelsOf(before) > 0]) if n}
-
-
-def _remove(node: Any) -> None:
-    """With what displays it, which would stay and keep its voxels in memory."""
-    shown = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-    for each in [node, node.GetStorageNode(), *shown]:
-        if each and slicer.mrmlScene.IsNodePresent(each):
-            slicer.mrmlScene.RemoveNode(each)
 
 
 def writeWork(

@@ -14,7 +14,7 @@ from lopsided.volume import Volume
 from slicer.i18n import tr as _
 
 from .Labelmaps import imageOfRegion, labelmapName
-from .Scene import Scene, lpsOf, rasOf
+from .Scene import Scene, lpsOf, rasOf, removeNode
 from .Settings import Settings
 
 KINDS = {
@@ -142,7 +142,7 @@ class Marks:
         if item.point:
             item.node.RemoveNthControlPoint(item.node.GetNthControlPointIndexByID(item.point))
         else:
-            slicer.mrmlScene.RemoveNode(item.node)
+            removeNode(item.node)
 
     @property
     def canUndo(self) -> bool:
@@ -155,7 +155,7 @@ class Marks:
         self._busy = True
         self._states.pop()
         for node in self._nodes():
-            slicer.mrmlScene.RemoveNode(node)
+            removeNode(node)
         for mark, time in self._states[-1]:
             self._make(mark, time)
         self._busy = False
@@ -178,7 +178,7 @@ class Marks:
         node, self._drawn = self._previewNode(), shown
         if not shown:
             if node:
-                slicer.mrmlScene.RemoveNode(node)
+                removeNode(node)
             return None
         if node is None:
             node = slicer.vtkMRMLSegmentationNode()

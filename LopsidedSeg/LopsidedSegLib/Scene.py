@@ -83,8 +83,7 @@ class Scene:
             if path:
                 self.readSegments(node, path)
         except RuntimeError:
-            slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
-            slicer.mrmlScene.RemoveNode(node)
+            removeNode(node)
             raise
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
         node.SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
@@ -221,6 +220,14 @@ class Scene:
             logging.exception("LopsidedSeg: %s", path)
             sentence = _("{name} could not be written; is there room in {folder}?")
             raise RuntimeError(sentence.format(name=node.GetName(), folder=path.parent.parent)) from None
+
+
+def removeNode(node: Any) -> None:
+    """With what displays and stores it, which would stay and keep its voxels in memory."""
+    shown = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    for each in [node, node.GetStorageNode(), *shown]:
+        if each and slicer.mrmlScene.IsNodePresent(each):
+            slicer.mrmlScene.RemoveNode(each)
 
 
 def ijkToRasOf(geometry: Any) -> np.ndarray:

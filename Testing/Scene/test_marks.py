@@ -187,6 +187,26 @@ def test_marks_belong_to_their_volume_and_the_preview_is_not_saved(marks: Marks,
 
 
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)
+def test_nothing_is_left_in_the_scene_of_marks_and_previews_that_are_gone(marks: Marks) -> None:
+    """What displays them would be saved with it."""
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    for mark in MARKS:
+        marks.add(mark)
+    marks.preview(True, False)
+    marks.undo()
+    for item in marks.items():
+        marks.remove(item)
+    marks.preview(False, False)
+    [points] = marks.nodesOf(marks.reference)  # has no point any more
+    shown = [node.GetClassName() for node in (points, *_displaying(points))]
+    assert slicer.mrmlScene.GetNumberOfNodes() == before + len(shown), shown
+
+
+def _displaying(node: Any) -> list[Any]:
+    return [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
 def test_a_change_made_anywhere_is_heard_of(reference: Any) -> None:
     heard: list[int] = []
     marks = Marks(reference, Scene(), Settings(), lambda: heard.append(len(marks.items())))
