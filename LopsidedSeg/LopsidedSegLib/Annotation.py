@@ -1,8 +1,6 @@
 """The user's annotation, and the only ways in which it is changed: a lesion goes in, and out again."""
 
-import base64
 import json
-import zlib
 from typing import Any
 
 import numpy as np
@@ -13,17 +11,28 @@ from slicer.i18n import tr as _
 
 from .Labelmaps import (
     asLabelmaps,
-    copied,
+    cropped,
     imageOf,
     isEmpty,
     labelmap,
     labelmapName,
     matrixOf,
     onLattice,
+    packed,
     sampled,
     shapeOf,
     transformed,
+    unpacked,
     voxelsOf,
+)
+
+_TAGS = (  # that come back with a lesion; of a segment, VTK tells no names of tags
+    slicer.vtkSegment.GetTerminologyEntryTagName(),
+    slicer.vtkSlicerSegmentationsModuleLogic.GetStatusTagName(),
+    SUGGESTION_TAG,
+    "LopsidedSeg.Confidence",
+    "LopsidedSeg.Model",
+    "LopsidedSeg.Reader",
 )
 
 
@@ -75,28 +84,31 @@ class Annotation:
             segment.SetTag(key, value)
         here, lattice = self._here(lesion), self._lattice()
         segment.AddRepresentation(labelmapName(), onLattice(here, lattice) if lattice else here)
+        self._checkIsLabelmap()
         segmentId = self.node.GetSegmentation().GenerateUniqueSegmentID(segmentId)
-        self.restore(segmentId, segment)
+        if not self.node.GetSegmentation().AddSegment(segment, segmentId):
+            raise RuntimeError(_("{name} did not take the lesion.").format(name=self.node.GetName()))
         return segmentId
 
-    def remove(self, segmentId: str, suggestion: str) -> Any:
-        """Take out what :meth:`insert` put in, with that in ``SUGGESTION_TAG``. Returns it as the user left it, None where
-        they have removed it since."""
+    def remove(self, segmentId: str, suggestion: str) -> dict[str, Any] | None:
+        """Take out what :meth:`insert` put in, with that in ``SUGGESTION_TAG``. Returns what that needs to put it in again as
+        the user left it; None where they have removed it, or all of its voxels, since."""
         segment = self.node.GetSegmentation().GetSegment(segmentId)
         if segment is None or _tag(segment, SUGGESTION_TAG) != suggestion:
             return None
-        kept = copied(segment, labelmap(self.node, segmentId))
+        image, tags = labelmap(self.node, segmentId), {name: _tag(segment, name) for name in _TAGS}
+        left = {
+            "segmentId": segmentId,
+            "name": segment.GetName(),
+            "colour": segment.GetColor(),
+            "tags": {name: value for name, value in tags.items() if value},
+        }
         self.node.GetSegmentation().RemoveSegment(segmentId)
-        return kept
-
-    def restore(self, segmentId: str, segment: Any) -> None:
-        """Put in again what :meth:`remove` took out; raises RuntimeError, one sentence."""
-        self._checkIsLabelmap()
-        if not self.node.GetSegmentation().AddSegment(segment, segmentId):
-            raise RuntimeError(_("{name} did not take the lesion.").format(name=self.node.GetName()))
+        return None if isEmpty(image) else {**left, "lesion": transformed(cropped(image), self.node, None)}
 
     def grow(self, segmentId: str, lesion: Any) -> str:
-        """Add the lesion to a segment. Returns what :meth:`shrink` needs; raises RuntimeError, one sentence."""
+        """Add the lesion to a segment. Returns what :meth:`shrink` needs, nothing where the user has drawn all of it there
+        already; raises RuntimeError, one sentence."""
         self._checkIsLabelmap()
         if not self.node.GetSegmentation().GetSegment(segmentId):
             raise RuntimeError(_("The segment to add to is not there any more; accept as a new segment."))
@@ -106,27 +118,29 @@ class Annotation:
         before = _voxels(existing, extent)
         added = _voxels(here, extent) & ~before
         if not added.any():
-            raise RuntimeError(_("Nothing of the lesion is new to that segment; accept as a new segment."))
+            return ""
         self._write(segmentId, imageOf(before | added, existing, extent))
-        bits = base64.b64encode(zlib.compress(np.packbits(added).tobytes())).decode()
-        lattice, world = (matrixOf(image).tolist() for image in (existing, transformed(existing, self.node, None)))
-        return json.dumps({"extent": extent, "bits": bits, "lattice": lattice, "world": world})
+        world = matrixOf(transformed(existing, self.node, None)).tolist()
+        return json.dumps({**packed(imageOf(added, existing, extent)), "world": world})
 
-    def shrink(self, segmentId: str, token: str) -> None:
-        """Take out what :meth:`grow` put in, and nothing else of what the segment is by now."""
-        if not self.node.GetSegmentation().GetSegment(segmentId):
-            return
-        content = json.loads(token)
-        bits = np.frombuffer(zlib.decompress(base64.b64decode(content["bits"])), np.uint8)
-        shape = shapeOf(content["extent"])
+    def shrink(self, segmentId: str, token: str) -> Any:
+        """Take out what :meth:`grow` put in, and nothing else of what the segment is by now. Returns that lesion, as far as
+        the user left it; None where nothing of it is there any more."""
+        if not token or not self.node.GetSegmentation().GetSegment(segmentId):
+            return None
         existing = labelmap(self.node, segmentId)
-        mask = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
-        added = imageOf(mask, existing, content["extent"])
-        if not np.allclose(content.get("lattice", matrixOf(existing)), matrixOf(existing), atol=1e-4):
+        if isEmpty(existing):
+            return None
+        content = {"lattice": matrixOf(existing), **json.loads(token)}
+        added = unpacked(content)
+        if not np.allclose(content["lattice"], matrixOf(existing), atol=1e-4):
             added.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(np.array(content["world"])))
             added = onLattice(self._here(added), existing)  # the segment was resampled, or hardened
         extent = _union(existing, added)
-        self._write(segmentId, imageOf(_voxels(existing, extent) & ~_voxels(added, extent), existing, extent))
+        before, inside = _voxels(existing, extent), _voxels(added, extent)
+        self._write(segmentId, imageOf(before & ~inside, existing, extent))
+        left = before & inside
+        return transformed(cropped(imageOf(left, existing, extent)), self.node, None) if left.any() else None
 
     def _here(self, lesion: Any) -> Any:
         """In the node's own coordinates."""

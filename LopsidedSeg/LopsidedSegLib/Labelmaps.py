@@ -1,5 +1,7 @@
 """Segments as label maps, and label maps from one node's coordinates to another's."""
 
+import base64
+import zlib
 from typing import Any
 
 import numpy as np
@@ -101,6 +103,21 @@ def cropped(image: Any) -> Any:
     low = image.GetExtent()[::2]
     i, j, k = (slice(extent[2 * n] - low[n], extent[2 * n + 1] - low[n] + 1) for n in range(3))
     return imageOf(voxels[k, j, i] > 0, image, extent)
+
+
+def packed(image: Any) -> dict[str, Any]:
+    """A label map that is not empty, as plain values of which :func:`unpacked` makes it again."""
+    small = cropped(image)
+    bits = base64.b64encode(zlib.compress(np.packbits(voxelsOf(small) > 0).tobytes())).decode()
+    return {"extent": list(small.GetExtent()), "bits": bits, "lattice": matrixOf(small).tolist()}
+
+
+def unpacked(content: dict[str, Any]) -> Any:
+    """What :func:`packed` made plain values of."""
+    lattice, shape = slicer.vtkOrientedImageData(), shapeOf(content["extent"])
+    lattice.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(np.array(content["lattice"])))
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(content["bits"])), np.uint8)
+    return imageOf(np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape), lattice, content["extent"])
 
 
 def copied(segment: Any, image: Any) -> Any:

@@ -23,7 +23,7 @@ from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
 from .Annotation import Annotation
-from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
+from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, packed, transformed, unpacked
 from .Scene import Scene
 from .Settings import Settings, terminologyName
 
@@ -31,7 +31,7 @@ THRESHOLD_ATTRIBUTE = "LopsidedSeg.Threshold"
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
 REJECTED_COLOUR = (0.5, 0.5, 0.5)
 
-_Removed = list[tuple[str, Any]]  # ID and segment, last the one taken out last; None for one that the user had removed
+_Taken = dict[str, Any]  # plain values: a lesion that was taken out of the annotation, as the user had left it
 
 
 class Review:
@@ -68,9 +68,10 @@ class Review:
             about = {key: result.get(key) for key in ("software", "model", "sequences", "reference_grid", "created")}
             self._session = ReviewSession(self.candidates, settings.reader, about)
         self._threshold = float(node.GetAttribute(THRESHOLD_ATTRIBUTE) or result["model"]["threshold"])
-        self._accepted: dict[str, dict[str, str]] = kept.get("accepted", {})
-        self._forUndo: dict[str, _Removed] = {}  # by candidate, lesions taken out again, as the user left them
-        self._forRedo: dict[str, _Removed] = {}
+        self._accepted: dict[str, dict[str, str]] = {
+            c: how for c, how in kept.get("accepted", {}).items() if self.opinion(c).status is Status.ACCEPTED
+        }
+        self._taken: dict[str, _Taken] = kept.get("taken", {})  # by the number of the event that took it out
         self._selectedOnly: str | None = None
         self._log: ReviewLog | None = None
         self._logOf: tuple[Path, str] | None = None
@@ -164,97 +165,103 @@ class Review:
         before, status = self.opinion(candidate).status, Status(status)
         if before is status:
             return
+        taken = None
         if status is Status.ACCEPTED:
-            self._putIn(candidate, annotation, addTo, [])
+            self._putIn(candidate, annotation, addTo)
         elif before is Status.ACCEPTED:
-            self._takeOut(candidate, self._forUndo.setdefault(candidate, []))
-        self._forRedo = {}
+            taken = self._takeOut(candidate)
         self._asReader().decide(candidate, status, threshold=self._threshold, add_to=addTo or "")
-        self._record()
+        self._record(taken)
 
     def writeNote(self, candidate: str, text: str) -> None:
         """The reader's words on a candidate. Raises OSError as :meth:`decide`."""
         if self._asReader().write_note(candidate, text, threshold=self._threshold):
             self._record()
 
-    def undo(self) -> str | None:
-        """Take the last decision or note back. Returns its candidate. Raises as :meth:`decide`."""
-        return self._move(self._asReader().undo, self._session.redo, self._forUndo, self._forRedo)
+    def undo(self, annotation: Any = None) -> str | None:
+        """Take the last decision or note back. Returns its candidate. ``annotation``: what takes a lesion that comes back
+        where the one is gone that it was in. Raises as :meth:`decide`."""
+        return self._move("undo", annotation)
 
-    def redo(self) -> str | None:
-        """Decide again what was undone last. Returns its candidate. Raises as :meth:`decide`."""
-        return self._move(self._asReader().redo, self._session.undo, self._forRedo, self._forUndo)
+    def redo(self, annotation: Any = None) -> str | None:
+        """Decide again what was undone last. As :meth:`undo`."""
+        return self._move("redo", annotation)
 
     def _asReader(self) -> ReviewSession:
         self._session.reader = self._settings.reader  # of what is done now; what was done keeps its own
         return self._session
 
-    def _move(self, there: Any, back: Any, ahead: dict[str, _Removed], behind: dict[str, _Removed]) -> str | None:
-        change = there(threshold=self._threshold)
+    def _move(self, action: str, annotation: Any) -> str | None:
+        """The scene first, so that nothing is recorded of what cannot be."""
+        change = self._session.ahead(action)
         if not change:
             return None
-        try:
-            self._apply(change, ahead.setdefault(change.candidate, []), behind.setdefault(change.candidate, []))
-        except RuntimeError:
-            back(threshold=self._threshold)
-            raise
-        self._record()
-        return change.candidate
+        candidate, into, taken = change.candidate, self.annotation or annotation, None
+        was, willBe = _liesIn(change.before), _liesIn(change.after)
+        if was is not None and was != willBe:
+            taken = self._takeOut(candidate)
+        if willBe is not None and was != willBe:
+            try:
+                self._putBack(candidate, into, willBe, self._taken.get(str(change.event)))
+            except RuntimeError:
+                if taken:
+                    self._putBack(candidate, into, was, taken)
+                raise
+        getattr(self._asReader(), action)(threshold=self._threshold)
+        self._record(taken)
+        return candidate
 
-    def _apply(self, change: Change, ahead: _Removed, behind: _Removed) -> None:
-        """``ahead``: what was taken out and comes in again this way; ``behind``: where that goes which is taken out."""
-        was, willBe = ((o.status is Status.ACCEPTED, o.add_to) for o in (change.before, change.after))
-        if was == willBe:
-            return
-        if was[0]:
-            self._takeOut(change.candidate, behind)
-        if willBe[0]:
-            self._putIn(change.candidate, self.annotation, change.after.add_to, ahead)
+    def _putBack(self, candidate: str, annotation: Any, addTo: str, taken: _Taken | None) -> None:
+        """Put in again what was taken out, as the user had left it; or what cannot be added to its segment any more as one of
+        its own."""
+        own = taken and "segmentId" in taken
+        gone = not annotation or not annotation.GetSegmentation().GetSegment(addTo)
+        self._putIn(candidate, annotation, "" if own or gone else addTo, taken if own or not gone else None)
 
-    def _putIn(self, candidate: str, annotation: Any, addTo: str | None, removed: _Removed) -> None:
+    def _putIn(self, candidate: str, annotation: Any, addTo: str | None, taken: _Taken | None = None) -> None:
+        """``taken``: what :meth:`_takeOut` returned, rather than the suggestion itself."""
         if annotation is None:
             raise RuntimeError(_("Choose or create the annotation that lesions are accepted into."))
         if self.annotation not in (None, annotation) and self.count(Status.ACCEPTED):
             sentence = _("The lesions of this review went into {name}; choose it as the annotation.")
             raise RuntimeError(sentence.format(name=self.annotation.GetName()))
-        if removed and not addTo:
-            segmentId, segment = removed[-1]
-            if segment:  # as the user had edited it
-                Annotation(annotation).restore(segmentId, segment)
-                self._accepted[candidate] = {"segment": segmentId}
-            del removed[-1]
-            if segment:
-                return
-        lesion = self._lesion(candidate)
+        lesion = unpacked(taken["lesion"]) if taken else self._lesion(candidate)
         if lesion is None:
             raise RuntimeError(_("Nothing is left of this suggestion; it was erased in another module."))
         if addTo:
-            token = Annotation(annotation).grow(addTo, lesion)
-            self._accepted[candidate] = {"addTo": addTo, "token": token}
+            how = {"addTo": addTo, "token": Annotation(annotation).grow(addTo, lesion)}
         else:
-            found, entry = self.candidates[candidate], self._settings.terminology
-            tags = {
-                slicer.vtkSegment.GetTerminologyEntryTagName(): entry,
-                SUGGESTION_TAG: candidate,
-                "LopsidedSeg.Confidence": f"{found['confidence']:.4f}",
-                "LopsidedSeg.Model": found.get("model") or self.result["model"]["digest"],
-                "LopsidedSeg.Reader": self._session.reader,
+            how = {
+                "segment": Annotation(annotation).insert(**{**(taken or self._segment(candidate)), "lesion": lesion})
             }
-            kind = _("Metastasis") if entry == METASTASIS else terminologyName(entry)
-            name = _("{kind} (suggested, {diameter:.1f} mm)").format(kind=kind, diameter=found["longest_diameter_mm"])
-            segment = self.node.GetSegmentation().GetSegment(candidate)
-            wanted = self._segmentId(candidate)
-            self._accepted[candidate] = {
-                "segment": Annotation(annotation).insert(wanted, lesion, name, segment.GetColor(), tags)
-            }
+        self._accepted[candidate] = how
         self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, annotation.GetID())
 
-    def _takeOut(self, candidate: str, removed: _Removed) -> None:
-        how = self._accepted.get(candidate, {})
+    def _segment(self, candidate: str) -> dict[str, Any]:
+        """What the segment of an accepted suggestion is called."""
+        found, entry = self.candidates[candidate], self._settings.terminology
+        kind = _("Metastasis") if entry == METASTASIS else terminologyName(entry)
+        name = _("{kind} (suggested, {diameter:.1f} mm)").format(kind=kind, diameter=found["longest_diameter_mm"])
+        tags = {
+            slicer.vtkSegment.GetTerminologyEntryTagName(): entry,
+            SUGGESTION_TAG: candidate,
+            "LopsidedSeg.Confidence": f"{found['confidence']:.4f}",
+            "LopsidedSeg.Model": found.get("model") or self.result["model"]["digest"],
+            "LopsidedSeg.Reader": self._session.reader,
+        }
+        colour = self.node.GetSegmentation().GetSegment(candidate).GetColor()
+        return {"segmentId": self._segmentId(candidate), "name": name, "colour": colour, "tags": tags}
+
+    def _takeOut(self, candidate: str) -> _Taken | None:
+        """Exactly what was put in; None where nothing of it is there any more."""
+        how, taken = self._accepted.get(candidate, {}), None
         if self.annotation and "segment" in how:
-            removed.append((how["segment"], Annotation(self.annotation).remove(how["segment"], candidate)))
+            taken = Annotation(self.annotation).remove(how["segment"], candidate)
         elif self.annotation and "token" in how:
-            Annotation(self.annotation).shrink(how["addTo"], how["token"])
+            lesion = Annotation(self.annotation).shrink(how["addTo"], how["token"])
+            taken = {"lesion": lesion} if lesion else None
+        self._accepted.pop(candidate, None)
+        return {**taken, "lesion": packed(taken["lesion"])} if taken else None
 
     def _lesion(self, candidate: str) -> Any:
         """The candidate's label map in world coordinates; None where nothing is left of it."""
@@ -280,25 +287,47 @@ class Review:
         if found is self._session:
             return False
         before, self._session = self._session, found
-        changes = [Change(c, before.opinion(c), found.opinion(c)) for c in self.candidates]
-        accepted = [c for c in changes if c.after.status is Status.ACCEPTED and c.before.status is not Status.ACCEPTED]
-        if accepted and not self.annotation:
+        changes = [Change(c, before.opinion(c), found.opinion(c), len(found.events)) for c in self.candidates]
+        changes = [c for c in changes if _liesIn(c.before) != _liesIn(c.after)]
+        if any(_liesIn(c.after) is not None for c in changes) and not self.annotation:
             into = annotation or self._scene.newAnnotation(drawnOn(self.node))
             self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
-        for change in changes:
-            own = self._segmentId(change.candidate)
-            if change in accepted and not change.after.add_to and self.annotation.GetSegmentation().GetSegment(own):
-                self._accepted[change.candidate] = {"segment": own}  # this node is an older copy than the annotation
-                continue
+        last = {e.candidate: str(n) for n, e in enumerate(found.events) if e.action != "note"}
+        # what was added to a lesion comes out before that, and goes in after it
+        steps = [(c, False) for c in sorted(changes, key=lambda c: not c.before.add_to)]
+        steps += [(c, True) for c in sorted(changes, key=lambda c: bool(c.after.add_to))]
+        taken: dict[str, _Taken] = {}
+        for change, goesIn in steps:
             try:
-                self._apply(change, [], [])
+                self._recoverStep(change, goesIn, taken)
             except RuntimeError:
-                logging.exception("LopsidedSeg: what the log has of %s cannot be done again", change.candidate)
-                status, add_to = change.before.status, change.before.add_to
-                found.decide(change.candidate, status, threshold=self._threshold, add_to=add_to)
+                candidate, opinion = change.candidate, change.before
+                logging.exception("LopsidedSeg: what the log has of %s cannot be done again", candidate)
+                if candidate in taken:
+                    self._putBack(candidate, self.annotation, opinion.add_to, taken[candidate])
+                found.decide(candidate, opinion.status, threshold=self._threshold, add_to=opinion.add_to)
+        self._taken |= {last[candidate]: lesion for candidate, lesion in taken.items()}
         return True
 
-    def _record(self) -> None:
+    def _recoverStep(self, change: Change, goesIn: bool, taken: dict[str, _Taken]) -> None:
+        """``taken``: where that goes which comes out, by candidate."""
+        candidate = change.candidate
+        was, willBe = _liesIn(change.before), _liesIn(change.after)
+        if not goesIn and was is not None:
+            lesion = self._takeOut(candidate)
+            if lesion:
+                taken[candidate] = lesion
+        elif goesIn and willBe is not None and self.opinion(candidate) == change.after:
+            own = self._segmentId(candidate)
+            if was is None and not willBe and self.annotation.GetSegmentation().GetSegment(own):
+                self._accepted[candidate] = {"segment": own}  # this node is an older copy than the annotation
+            else:
+                self._putIn(candidate, self.annotation, willBe)
+
+    def _record(self, taken: _Taken | None = None) -> None:
+        """``taken``: what the last event took out of the annotation."""
+        if taken:
+            self._taken[str(len(self._session.events) - 1)] = taken
         self._keep()
         self._show()
         folder = self._settings.logFolder
@@ -310,8 +339,10 @@ class Review:
             self._log.write()
 
     def _keep(self) -> None:
-        kept = {"session": self._session.to_json(), "accepted": self._accepted, "node": self.node.GetID()}
-        self.node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(kept))
+        coming = self._session.changing  # back, once its event is undone or redone
+        self._taken = {number: taken for number, taken in self._taken.items() if int(number) in coming}
+        kept = {"session": self._session.to_json(), "accepted": self._accepted, "taken": self._taken}
+        self.node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps({**kept, "node": self.node.GetID()}))
 
     def _show(self) -> None:
         """Segment status and display, natively: what qMRMLSegmentsTableView and Segment Editor show too."""
@@ -335,6 +366,11 @@ class Review:
                 display.UnsetSegmentOverrideColor(candidate)
         self.node.EndModify(modifying[1])
         display.EndModify(modifying[0])
+
+
+def _liesIn(opinion: Opinion) -> str | None:
+    """The segment that an accepted lesion was added to, empty for one of its own; None where it is not accepted."""
+    return opinion.add_to if opinion.status is Status.ACCEPTED else None
 
 
 def _own(kept: dict[str, Any], node: Any) -> dict[str, Any]:

@@ -162,10 +162,10 @@ class ReviewPanel:
             self.onDecide(Status.ACCEPTED, addTo=self._touching[0])
 
     def onUndo(self) -> None:
-        self._back(lambda: self._review.undo())
+        self._back(lambda: self._review.undo(self._parameterNode.annotation))
 
     def onRedo(self) -> None:
-        self._back(lambda: self._review.redo())
+        self._back(lambda: self._review.redo(self._parameterNode.annotation))
 
     def onNote(self) -> None:
         self.keepNote()

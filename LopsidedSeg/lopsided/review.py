@@ -72,11 +72,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Change:
-    """The opinion of ``candidate`` went from ``before`` to ``after``."""
+    """The opinion of ``candidate`` goes from ``before`` to ``after``. ``event``: the number of the one by which it last did,
+    either way."""
 
     candidate: str
     before: Opinion
     after: Opinion
+    event: int
+
+    @property
+    def back(self) -> Change:
+        """The same the other way."""
+        return replace(self, before=self.after, after=self.before)
 
 
 class ReviewSession:
@@ -124,6 +131,17 @@ class ReviewSession:
     def can_redo(self) -> bool:
         """Whether something was undone, and nothing decided since."""
         return bool(self._undone)
+
+    def ahead(self, action: str) -> Change | None:
+        """What ``undo`` or ``redo`` would change; None where there is nothing."""
+        if action == "undo":
+            return self._done[-1].back if self._done else None
+        return self._undone[-1] if self._undone else None
+
+    @property
+    def changing(self) -> set[int]:
+        """The numbers of the events that may yet be undone or redone."""
+        return {change.event for change in (*self._done, *self._undone)}
 
     def count(self, status: Status) -> int:
         """How many candidates have this status."""
@@ -183,7 +201,7 @@ class ReviewSession:
         }
 
     def _do(self, action: str, candidate: str, after: Opinion, value: str, threshold: float) -> Change | None:
-        change = Change(candidate, self._opinions[candidate], after)
+        change = Change(candidate, self._opinions[candidate], after, len(self.events))
         if change.before == change.after:
             return None
         self._done.append(change)
@@ -193,10 +211,10 @@ class ReviewSession:
 
     def _move(self, action: str, threshold: float) -> Change:
         source, target = (self._done, self._undone) if action == "undo" else (self._undone, self._done)
-        change = source.pop()
+        change = replace(source.pop(), event=len(self.events))
         target.append(change)
         if action == "undo":
-            change = Change(change.candidate, change.after, change.before)
+            change = change.back
         self._record(action, change, change.after.status, threshold)
         return change
 

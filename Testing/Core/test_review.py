@@ -51,6 +51,21 @@ def test_a_new_decision_ends_what_could_be_redone() -> None:
     assert session.opinion("Suggestion_1") == Opinion()
 
 
+def test_what_undo_and_redo_would_change_is_known_before() -> None:
+    session = new_session()
+    assert session.ahead("undo") is session.ahead("redo") is None
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)
+    session.decide("Suggestion_2", Status.REJECTED, threshold=0.5)
+    for action in ("undo", "redo", "undo", "undo", "redo"):
+        events, expected = list(session.events), session.ahead(action)
+        assert session.events == events
+        moved = getattr(session, action)(threshold=0.5)
+        assert (moved.candidate, moved.before, moved.after) == (expected.candidate, expected.before, expected.after)
+    assert session.changing == {4, 6}, "by which events they are as they are"
+    session.decide("Suggestion_3", Status.REJECTED, threshold=0.5)
+    assert session.changing == {6, 7}
+
+
 def test_deciding_the_same_again_is_no_event() -> None:
     session = new_session()
     session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.5)

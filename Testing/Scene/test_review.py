@@ -175,6 +175,45 @@ def test_a_lesion_read_from_a_file_is_whole_after_undo_and_redo(
     assert (voxels(annotation, own, reference) == before).all()
 
 
+@pytest.fixture
+def bordering(reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Suggestions of which the first two border on each other."""
+    monkeypatch.setattr("suggestions.CENTRES", ((5, 6, 7), (5, 6, 10), (16, 5, 14)))
+    return add_suggestions(reference, tmp_path)
+
+
+def test_undo_does_not_stop_where_a_segment_is_gone_that_was_added_to(
+    review: Review, suggestions: Any, annotation: Any, reference: Any
+) -> None:
+    review.decide(ONE, Status.REJECTED)
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    review.decide(TWO, Status.REJECTED)
+    annotation.GetSegmentation().RemoveSegment("Mine")
+    review.undo()
+    assert review.opinion(TWO).status is Status.ACCEPTED
+    np.testing.assert_array_equal(voxels(*review.place(TWO), reference), voxels(suggestions, TWO, reference))
+    review.undo()
+    assert segments(annotation) == []
+    review.undo()
+    assert review.opinion(ONE).status is Status.PENDING
+    for _ in range(2):
+        review.redo()
+    assert segments(annotation) == [review.place(TWO)[1]]
+
+
+def test_undo_does_not_stop_where_all_of_a_lesion_was_drawn_by_hand(
+    review: Review, annotation: Any, reference: Any
+) -> None:
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    both = voxels(annotation, "Mine", reference).copy()
+    review.decide(TWO, Status.REJECTED)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(both.astype(np.uint8), annotation, "Mine", reference)
+    for status in (Status.ACCEPTED, Status.PENDING):
+        review.undo()
+        assert review.opinion(TWO).status is status
+        np.testing.assert_array_equal(voxels(annotation, "Mine", reference), both, "what the user drew stays")
+
+
 def test_what_cannot_be_accepted_is_not_decided(review: Review, annotation: Any) -> None:
     with pytest.raises(RuntimeError, match="Choose or create the annotation"):
         review.decide(ONE, Status.ACCEPTED, None)
@@ -185,7 +224,9 @@ def test_what_cannot_be_accepted_is_not_decided(review: Review, annotation: Any)
     assert segments(annotation) == ["Mine"]
 
 
-def test_redo_without_the_annotation_changes_nothing(review: Review, annotation: Any) -> None:
+def test_redo_without_the_annotation_changes_nothing_until_another_is_chosen(
+    review: Review, annotation: Any, reference: Any
+) -> None:
     review.decide(ONE, Status.ACCEPTED, annotation)
     review.undo()
     slicer.mrmlScene.RemoveNode(annotation)
@@ -193,6 +234,10 @@ def test_redo_without_the_annotation_changes_nothing(review: Review, annotation:
         review.redo()
     assert review.opinion(ONE).status is Status.PENDING
     assert review.canRedo
+    assert len(review._session.events) == 2, "nothing is recorded of what was not done"
+    other = Scene().newAnnotation(reference)
+    review.redo(other)
+    assert review.place(ONE)[0] is review.annotation is other
 
 
 def test_a_review_goes_on_after_the_scene_was_saved_and_opened(
@@ -308,6 +353,62 @@ def test_what_cannot_come_back_keeps_nothing_else_from_it(
     assert len(segments(annotation)) == 1
 
 
+def test_what_cannot_come_back_elsewhere_is_where_it_was(
+    suggestions: Any, annotation: Any, reference: Any, tmp_path: Path
+) -> None:
+    """A lesion of its own that was added, since the scene was saved, to one that was drawn since."""
+    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    review.decide(TWO, Status.ACCEPTED, annotation)
+    own = review.place(TWO)[1]
+    mask = voxels(annotation, own, reference)
+    mask[0, 0, 0] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), annotation, own, reference)
+    saved, attribute = slicer.vtkSegmentation(), suggestions.GetAttribute("LopsidedSeg.Review")
+    saved.DeepCopy(annotation.GetSegmentation())
+    saved.RemoveSegment("Mine")
+    review.undo()
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    annotation.GetSegmentation().DeepCopy(saved)
+    suggestions.SetAttribute("LopsidedSeg.Review", attribute)
+    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    assert again.opinion(TWO).status is Status.ACCEPTED
+    assert again.place(TWO) == (annotation, own)
+    np.testing.assert_array_equal(voxels(annotation, own, reference), mask)
+    while again.canUndo:
+        again.undo()
+    assert segments(annotation) == []
+
+
+def test_what_was_added_comes_back_after_what_it_was_added_to_and_goes_before(
+    bordering: Any, annotation: Any, reference: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever is listed first."""
+    settings = Settings("ab", tmp_path / "reviews")
+    review = Review(bordering, Scene(), settings)
+    saved = bordering.GetAttribute("LopsidedSeg.Review")
+    review.decide(TWO, Status.ACCEPTED, annotation)
+    own = review.place(TWO)[1]
+    review.decide(ONE, Status.ACCEPTED, annotation, addTo=own)
+    crash(bordering, annotation, saved)
+    again = Review(bordering, Scene(), settings, annotation)
+    assert again.place(ONE) == again.place(TWO) == (annotation, own)
+    both = voxels(annotation, own, reference)
+    both[5, 5, 6] = False
+    slicer.util.updateSegmentBinaryLabelmapFromArray(both.astype(np.uint8), annotation, own, reference)
+    segmentation, saved = slicer.vtkSegmentation(), bordering.GetAttribute("LopsidedSeg.Review")
+    segmentation.DeepCopy(annotation.GetSegmentation())
+    for candidate in (ONE, TWO):
+        again.decide(candidate, Status.REJECTED)
+    annotation.GetSegmentation().DeepCopy(segmentation)
+    bordering.SetAttribute("LopsidedSeg.Review", saved)
+    last = Review(bordering, Scene(), settings)
+    assert segments(annotation) == ["Mine"]
+    assert "cannot be done again" not in caplog.text
+    for _ in range(2):
+        last.undo()
+    np.testing.assert_array_equal(voxels(annotation, own, reference), both)
+
+
 def test_what_was_added_to_a_lesion_comes_back_there(
     suggestions: Any, annotation: Any, reference: Any, tmp_path: Path
 ) -> None:
@@ -381,6 +482,45 @@ def test_what_was_edited_after_accepting_is_there_again_after_undo_and_redo(
     review.undo()
     review.decide(ONE, Status.ACCEPTED, annotation)
     assert voxels(*review.place(ONE), reference).sum() == 27, "a new decision takes the suggestion as it is"
+
+
+@pytest.mark.parametrize("hardened", [False, True])
+def test_what_was_edited_is_there_again_when_a_review_is_opened_again_before_undo(
+    review: Review, suggestions: Any, annotation: Any, reference: Any, hardened: bool
+) -> None:
+    """Where the annotation was moved and hardened since, too, as it is when a case is kept."""
+    if hardened:
+        for node in (reference, suggestions, annotation):
+            node.SetAndObserveTransformNodeID(turned().GetID())
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    own = review.place(ONE)[1]
+    annotation.GetSegmentation().GetSegment(own).SetName("Left frontal")
+    for name, voxel in {own: (0, 0, 0), "Mine": (12, 12, 9)}.items():
+        mask = voxels(annotation, name, reference)
+        mask[voxel] ^= True
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), annotation, name, reference)
+    before = {name: voxels(annotation, name, reference).copy() for name in (own, "Mine")}
+    tags = str(annotation.GetSegmentation().GetSegment(own)).partition("Tags:")[2]
+    for candidate in (ONE, TWO):
+        review.decide(candidate, Status.REJECTED)
+    if hardened:
+        annotation.HardenTransform()
+    again = Review(suggestions, Scene(), Settings("ab"))
+    for _ in range(2):
+        again.undo()
+    for name, mask in before.items():
+        np.testing.assert_array_equal(voxels(annotation, name, reference), mask)
+    assert annotation.GetSegmentation().GetSegment(own).GetName() == "Left frontal"
+    assert str(annotation.GetSegmentation().GetSegment(own)).partition("Tags:")[2] == tags
+
+
+def turned() -> Any:
+    """A transform that is linear."""
+    node, matrix = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode"), np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]], (5, -7, 11)
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    return node
 
 
 def test_where_a_suggestion_is_edited(review: Review, suggestions: Any, annotation: Any) -> None:
