@@ -169,6 +169,7 @@ class Review:
         if status is Status.ACCEPTED:
             self._putIn(candidate, annotation, addTo)
         elif before is Status.ACCEPTED:
+            self._checkIsAlone(candidate)
             taken = self._takeOut(candidate)
         self._asReader().decide(candidate, status, threshold=self._threshold, add_to=addTo or "")
         self._record(taken)
@@ -252,6 +253,16 @@ class Review:
         colour = self.node.GetSegmentation().GetSegment(candidate).GetColor()
         return {"segmentId": self._segmentId(candidate), "name": name, "colour": colour, "tags": tags}
 
+    def _checkIsAlone(self, candidate: str) -> None:
+        """Raises RuntimeError, one sentence, where another lesion would go with this one's segment."""
+        segmentId = self._accepted.get(candidate, {}).get("segment")
+        there = segmentId and self.annotation and self.annotation.GetSegmentation().GetSegment(segmentId)
+        added = [c for c, how in self._accepted.items() if there and how.get("addTo") == segmentId]
+        if added:
+            place = ", ".join(f"{x:.0f}" for x in self.candidates[added[0]]["centroid_ras"])
+            sentence = _("The suggestion at {place} was added to this lesion; reject that one first.")
+            raise RuntimeError(sentence.format(place=place))
+
     def _takeOut(self, candidate: str) -> _Taken | None:
         """Exactly what was put in; None where nothing of it is there any more."""
         how, taken = self._accepted.get(candidate, {}), None
@@ -314,6 +325,7 @@ class Review:
         candidate = change.candidate
         was, willBe = _liesIn(change.before), _liesIn(change.after)
         if not goesIn and was is not None:
+            self._checkIsAlone(candidate)
             lesion = self._takeOut(candidate)
             if lesion:
                 taken[candidate] = lesion

@@ -182,6 +182,45 @@ def bordering(reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return add_suggestions(reference, tmp_path)
 
 
+@pytest.mark.parametrize("status", [Status.REJECTED, Status.UNCERTAIN, Status.PENDING])
+def test_a_lesion_does_not_go_out_with_another_that_was_added_to_it(
+    bordering: Any, annotation: Any, reference: Any, status: Status
+) -> None:
+    review = Review(bordering, Scene(), Settings("ab"))
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    own = review.place(ONE)[1]
+    assert review.touching(TWO, annotation) == [own]
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo=own)
+    with pytest.raises(RuntimeError, match="at -20, -12, 10 was added to this lesion; reject that one first"):
+        review.decide(ONE, status)
+    assert review.opinion(ONE).status is Status.ACCEPTED
+    assert voxels(annotation, own, reference).sum() == 54
+    review.decide(TWO, Status.REJECTED)
+    review.decide(ONE, status)
+    assert segments(annotation) == ["Mine"]
+    for left in (27, 54, 27):
+        review.undo()
+        assert voxels(annotation, own, reference).sum() == left
+    review.undo()
+    assert segments(annotation) == ["Mine"]
+
+
+def test_a_log_takes_no_lesion_out_with_another_either(
+    bordering: Any, annotation: Any, reference: Any, tmp_path: Path
+) -> None:
+    """One that was written when that was possible."""
+    settings = Settings("ab", tmp_path / "reviews")
+    review = Review(bordering, Scene(), settings)
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    own = review.place(ONE)[1]
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo=own)
+    review._session.decide(ONE, Status.REJECTED, threshold=0.5)
+    review._log.write()
+    again = Review(bordering, Scene(), settings)
+    assert [again.place(candidate) for candidate in (ONE, TWO)] == [(annotation, own)] * 2
+    assert voxels(annotation, own, reference).sum() == 54
+
+
 def test_undo_does_not_stop_where_a_segment_is_gone_that_was_added_to(
     review: Review, suggestions: Any, annotation: Any, reference: Any
 ) -> None:
