@@ -164,6 +164,23 @@ def test_a_plain_nnunet_dataset_is_checked_too(dataset: tuple[Path, list[str]]) 
     assert [p.where for p in check_dataset(folder)] == [f"labelsTr/{cases[1]}"]
 
 
+def test_hidden_files_are_none_of_the_datasets(dataset: tuple[Path, list[str]], study: Study) -> None:
+    """As macOS leaves one beside each file on a shared drive."""
+    folder, cases = dataset
+    before = dataset_stats(folder)
+    for path in [path for path in folder.glob("*/*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+        path.with_name(".DS_Store").touch()
+    assert check_dataset(folder) == []
+    assert dataset_stats(folder) == before
+    export(folder, study, Reading("b"))
+    assert check_dataset(folder) == [], "it counts two labels"
+    for case in cases:
+        remove_case(folder, case)
+    (folder / "hashes.json").unlink()
+    assert check_dataset(folder) == [], "no review is left whose hashes could be missing"
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dataset\.json: is missing"):
         check_dataset(tmp_path)

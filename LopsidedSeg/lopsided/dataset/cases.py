@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..naming import guess_sequence
-from .records import DATASET, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, read_record
+from .records import DATASET, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, read_record, seen
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
@@ -104,7 +104,7 @@ def _of_row(row: dict[str, str], path: Path, line: int) -> CaseFiles:
 
 def _from_folders(folder: Path) -> Iterator[CaseFiles]:
     """``NAME-t1c.nii.gz`` and so on, as in BraTS; ``NAME-002`` is a time point of patient ``NAME``."""
-    for path in _seen(folder, "**/*t1c.nii.gz"):
+    for path in seen(folder, "**/*t1c.nii.gz"):
         start = path.name.removesuffix("t1c.nii.gz")
         files = {sequence: path.with_name(f"{start}{ending}.nii.gz") for ending, sequence in _BRATS.items()}
         name = start.rstrip("-_") or path.parent.name
@@ -119,10 +119,10 @@ def _from_folders(folder: Path) -> Iterator[CaseFiles]:
 
 def _from_bids(folder: Path) -> Iterator[CaseFiles]:
     """``sub-*[/ses-*]/anat``; post-contrast T1 has a ``ce-`` entity. Lesions: ``derivatives/**/*_mask`` or ``*_dseg``."""
-    for anat in sorted([*_seen(folder, "sub-*/anat"), *_seen(folder, "sub-*/ses-*/anat")]):
+    for anat in sorted([*seen(folder, "sub-*/anat"), *seen(folder, "sub-*/ses-*/anat")]):
         entities = anat.relative_to(folder).parts[:-1]
         files: dict[str, Path] = {}
-        for path in _seen(anat, "*.nii*"):
+        for path in seen(anat, "*.nii*"):
             suffix = _stem(path).rsplit("_", 1)[-1]
             contrast = "_ce-" in path.name
             sequence = {"T1w": "t1c" if contrast else "t1", "T2w": "t2", "FLAIR": "flair"}.get(suffix)
@@ -130,7 +130,7 @@ def _from_bids(folder: Path) -> Iterator[CaseFiles]:
                 files.setdefault(sequence, path)
         if "t1c" not in files:
             continue
-        derived = _seen(folder, "/".join(("derivatives/*", *entities, "anat", "*.nii*")))
+        derived = seen(folder, "/".join(("derivatives/*", *entities, "anat", "*.nii*")))
         masks = [path for path in derived if _stem(path).endswith(("_mask", "_dseg"))]
         lesions = [path for path in masks if "lesion" in path.name.lower() or "tumor" in path.name.lower()]
         chosen = lesions or [path for path in masks if path.name.rsplit("_", 1)[-1].startswith("dseg")]
@@ -153,16 +153,10 @@ def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
     if "t1c" not in sequences.values():
         named = ", ".join(channels.values())
         raise InputError(f"{folder / DATASET}: none of its channels ({named}) is named as post-contrast T1; rename it")
-    for label in _seen(folder / LABELS, f"*{SUFFIX}"):
+    for label in seen(folder / LABELS, f"*{SUFFIX}"):
         name = label.name.removesuffix(SUFFIX)
         files = {s: folder / image_path(name, n) for n, s in sequences.items() if s}
         yield CaseFiles(name, name, {s: path for s, path in files.items() if path.exists()}, label)
-
-
-def _seen(folder: Path, pattern: str) -> list[Path]:
-    """What of a folder is not hidden; macOS leaves ``._NAME`` beside NAME on drives of others."""
-    found = folder.glob(pattern)
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def _stem(path: Path) -> str:

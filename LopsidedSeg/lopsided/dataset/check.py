@@ -30,6 +30,7 @@ from .records import (
     image_path,
     names_in,
     read_record,
+    seen,
 )
 
 _REMOVE = "remove the case with `lopsided dataset remove`"
@@ -169,7 +170,7 @@ def _hashes(folder: Path) -> list[Problem]:
             problems.append(Problem(name, what, "restore it from a copy, or export its case again"))
     if known:
         ours = (folder / part for part in (IMAGES, LABELS, TRUST, REVIEWS, READINGS))
-        there = {path.relative_to(folder).as_posix() for part in ours for path in part.glob("*")}
+        there = {path.relative_to(folder).as_posix() for part in ours for path in seen(part, "*")}
         strange = sorted(there - set(known))
         problems += [Problem(name, "was not put here by an export", "move it elsewhere") for name in strange]
     return problems

@@ -98,9 +98,15 @@ def image_path(case: str, channel: str) -> str:
     return f"{IMAGES}/{case}_{int(channel):04d}{SUFFIX}"
 
 
+def seen(folder: Path, pattern: str) -> list[Path]:
+    """What of a folder is not hidden; macOS leaves ``._NAME`` beside NAME on drives of others."""
+    found = folder.glob(pattern)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
 def names_in(folder: Path, suffix: str = SUFFIX) -> set[str]:
     """Of the files of a kind in a folder, without the suffix."""
-    return {path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}")}
+    return {path.name.removesuffix(suffix) for path in seen(folder, f"*{suffix}")}
 
 
 def read_record(path: Path, kind: type[_T]) -> _T:

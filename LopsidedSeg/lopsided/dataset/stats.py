@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..reading import read_image
-from .records import DATASET, REVIEWS, CaseRecord, DatasetRecord, ReadingRecord, read_record
+from .records import DATASET, REVIEWS, CaseRecord, DatasetRecord, ReadingRecord, read_record, seen
 
 SIZES_MM = (0.0, 3.0, 6.0, 10.0, float("inf"))
 _Z95 = 1.96
@@ -106,7 +106,7 @@ def dataset_stats(folder: Path) -> Stats:
         InputError: no dataset, or a review that cannot be read.
     """
     read_record(folder / DATASET, DatasetRecord)
-    reviews = [read_record(path, CaseRecord) for path in sorted((folder / REVIEWS).glob("*.json"))]
+    reviews = [read_record(path, CaseRecord) for path in seen(folder / REVIEWS, "*.json")]
     readings = [reading for review in reviews for reading in review.readings]
     lesions = [(reading, lesion) for reading in readings for lesion in reading.lesions]
     pairs = list(_pairs(folder, reviews))

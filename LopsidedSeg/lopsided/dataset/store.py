@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from .records import HASHES, REVIEWS
+from .records import HASHES, REVIEWS, seen
 
 PENDING, COMMIT, LOCK = ".pending", "COMMIT.json", ".lock"
 _BEFORE = ".before"  # within a pending change: what it took out of the dataset
@@ -56,7 +56,7 @@ class Change:
 
 def lacks_hashes(folder: Path) -> bool:
     """Whether it is one of ours, whose hashes are gone."""
-    return any((folder / REVIEWS).glob("*.json")) and not (folder / HASHES).exists()
+    return any(seen(folder / REVIEWS, "*.json")) and not (folder / HASHES).exists()
 
 
 @contextmanager
