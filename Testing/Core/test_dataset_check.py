@@ -142,17 +142,33 @@ def test_a_case_is_removed_as_the_check_says(dataset: tuple[Path, list[str]], st
     assert check_dataset(folder) == []
 
 
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_text("{}")], ids=["missing", "empty"])
 def test_missing_hashes_are_a_problem_and_no_export_makes_new_ones(
-    dataset: tuple[Path, list[str]], study: Study
+    dataset: tuple[Path, list[str]], study: Study, lose: Callable[[Path], object]
 ) -> None:
     """Which would know of its own files alone."""
     folder, _ = dataset
-    (folder / "hashes.json").unlink()
+    lose(folder / "hashes.json")
     [problem] = check_dataset(folder)
     assert (problem.where, problem.mend) == ("hashes.json", "restore it from a copy, or export to a new dataset")
-    with pytest.raises(InputError, match=r"hashes\.json: is missing, and nothing was changed; restore it from a copy"):
+    with pytest.raises(
+        InputError, match=r"hashes\.json: is missing or empty, and nothing was changed; restore it from a copy"
+    ):
         export(folder, study, Reading("b"), "three")
     assert len(list((folder / "labelsTr").iterdir())) == 2
+
+
+@pytest.mark.parametrize("content", ["null", "3", "[]", "[1]", "{"])
+def test_damaged_hashes_are_said_to_be(dataset: tuple[Path, list[str]], study: Study, content: str) -> None:
+    folder, [case, _] = dataset
+    (folder / "hashes.json").write_text(content, encoding="utf-8")
+    for use in (
+        lambda: check_dataset(folder),
+        lambda: export(folder, study, Reading("b")),
+        lambda: remove_case(folder, case),
+    ):
+        with pytest.raises(InputError, match=r"hashes\.json: not readable .*; restore it from a copy"):
+            use()
 
 
 def test_a_plain_nnunet_dataset_is_checked_too(dataset: tuple[Path, list[str]]) -> None:

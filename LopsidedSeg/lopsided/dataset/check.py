@@ -52,7 +52,7 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
     A dataset of others, without reviews and hashes, is checked as far as nnU-Net would need it.
 
     Raises:
-        InputError: no dataset at all.
+        InputError: no dataset at all, or hashes that cannot be read.
     """
     store.recover(folder)
     record = read_record(folder / DATASET, DatasetRecord)
@@ -157,7 +157,7 @@ def _of_images(folder: Path) -> set[str]:
 
 def _hashes(folder: Path) -> list[Problem]:
     if store.lacks_hashes(folder):
-        return [Problem(HASHES, "is missing, so that no file can be checked against it", store.RESTORE)]
+        return [Problem(HASHES, "is missing or empty, so that no file can be checked against it", store.RESTORE)]
     known = store.hashes(folder)
     problems = []
     for name, expected in known.items():

@@ -55,8 +55,8 @@ class Change:
 
 
 def lacks_hashes(folder: Path) -> bool:
-    """Whether it is one of ours, whose hashes are gone."""
-    return any(seen(folder / REVIEWS, "*.json")) and not (folder / HASHES).exists()
+    """Whether it is one of ours, whose hashes are gone; raises as :func:`hashes`."""
+    return any(seen(folder / REVIEWS, "*.json")) and not hashes(folder)
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def change(folder: Path) -> Iterator[Change]:
 
     Raises:
         InputError: no folder, another writer does not let go of it, it cannot be written (no permission, no space), or its
-            hashes are missing.
+            hashes are missing or damaged.
     """
     if folder.is_file():
         raise InputError(f"{folder}: is a file; choose a folder for the dataset")
@@ -101,13 +101,15 @@ def recover(folder: Path) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 by file, as written; empty where there is none."""
+    """SHA-256 by file, as written; empty where there is none. Raises InputError where they cannot be read."""
     path = folder / HASHES
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(content, dict):
+            raise ValueError("not a hash for each file")
     except ValueError as error:
         raise InputError(f"{path}: not readable ({error}); restore it from a copy") from None
-    return dict(content)
+    return content
 
 
 def digest(path: Path) -> str:
@@ -125,7 +127,7 @@ def _commit(folder: Path, pending: Path, draft: Change) -> None:
     if not changed and not draft._removed:
         return
     if lacks_hashes(folder):
-        raise InputError(f"{folder / HASHES}: is missing, and nothing was changed; {RESTORE}")
+        raise InputError(f"{folder / HASHES}: is missing or empty, and nothing was changed; {RESTORE}")
     known = {name: value for name, value in hashes(folder).items() if name not in draft._removed} | changed
     _write(draft.path(HASHES), known)
     for path in pending.rglob("*"):
