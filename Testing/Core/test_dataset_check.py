@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.cli import app
+from lopsided.dataset import store
 from lopsided.dataset.check import check_dataset
 from lopsided.dataset.export import Decision, Lesion, Reading, export_reading, remove_case
 from lopsided.dataset.pseudonyms import Key
@@ -59,6 +61,10 @@ def rewrite(path: Path, change: Callable[[np.ndarray], None], move: float = 0) -
     sitk.WriteImage(changed, str(path))
 
 
+def crop(path: Path) -> None:
+    sitk.WriteImage(sitk.ReadImage(str(path))[1:], str(path))
+
+
 def set_first(value: float) -> Callable[[np.ndarray], None]:
     def change(array: np.ndarray) -> None:
         array.flat[0] = value
@@ -87,6 +93,7 @@ SPOILED = [
         "trust.* differs from what the readings say in 1 voxel",
         "copy",
     ),
+    (lambda d, c: crop(d / "trust" / f"{c}.nii.gz"), "trust.* on another grid", "export"),
     (lambda d, c: (d / "trust" / f"{c}.nii.gz").unlink(), "trust.* is missing", "export"),
     (lambda d, c: (d / "reviews" / f"{c}.json").unlink(), "a label and no review", "export the case"),
     (lambda d, c: (d / "reviews" / f"{c}.json").write_text("{}"), "is not what it should be", "export"),
@@ -219,6 +226,27 @@ def test_lesions_are_counted_by_size_kind_and_reader(tmp_path: Path, study: Stud
     assert (stats.cases, stats.whole_cases) == (1, 0)
     [missed] = stats.missed
     assert (missed.by, missed.first, missed.second, missed.both) == ("reader and model", 2, 2, 1)
+
+
+def test_an_interrupted_export_is_counted(
+    dataset: tuple[Path, list[str]], study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = dataset
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "_carry_out", Mock(side_effect=KeyboardInterrupt))
+        export(folder, study, Reading("a"), "three")
+    assert dataset_stats(folder).cases == 3
+
+
+def test_a_map_of_another_shape_is_damaged(dataset: tuple[Path, list[str]], study: Study) -> None:
+    folder, [case, _] = dataset
+    export(folder, study, Reading("b"))
+    crop(folder / "readings" / f"{case}_{A}.nii.gz")
+    damaged = rf"{A}\.nii\.gz: has 47×56×40 voxels, and its case 48×56×40; restore it"
+    for use in (lambda: dataset_stats(folder), lambda: export(folder, study, Reading("c"))):
+        with pytest.raises(InputError, match=damaged):
+            use()
+    assert any(re.search(damaged, problem.what) for problem in check_dataset(folder))
 
 
 def test_what_was_marked_and_then_accepted_both_found(tmp_path: Path, study: Study) -> None:

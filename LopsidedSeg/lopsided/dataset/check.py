@@ -139,7 +139,7 @@ class _Case:
         self._say(folder, what, "export the case again")
 
     def _agree(self, review: CaseRecord, label: np.ndarray, trust: np.ndarray) -> None:
-        if label.shape != review.grid.shape:
+        if {label.shape, trust.shape} != {review.grid.shape}:
             return  # said above
         expected = merged(lambda name: self.folder / name, review.readings, review.grid)
         for folder, there, wanted in zip((LABELS, TRUST), (label, trust), expected, strict=True):

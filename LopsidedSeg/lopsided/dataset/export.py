@@ -183,7 +183,7 @@ def merged(
     for reading in readings:
         path = find(reading.map)
         path.open("rb").close()  # which says why it cannot be read, as ITK does not
-        regions = sitk.GetArrayFromImage(read_image(path))
+        regions = read_regions(path, geometry)
         label |= np.isin(regions, [lesion.label for lesion in reading.lesions])
         by_status = {s.region.label: s.status for s in reading.suggestions if s.region}
         rejected |= np.isin(regions, [value for value, status in by_status.items() if status == "rejected"])
@@ -192,6 +192,22 @@ def merged(
     negative = rejected | looked_past
     trust = np.where(label, ANNOTATED, np.where(negative, NEGATIVE, NOT_LOOKED_AT))
     return label.astype(np.uint8), trust.astype(np.uint8)
+
+
+def read_regions(path: Path, geometry: Geometry) -> np.ndarray:
+    """The map of a reading, (k, j, i), of a case on the grid ``geometry``.
+
+    Raises:
+        InputError: it cannot be read, or has other voxels than the case.
+    """
+    regions = sitk.GetArrayFromImage(read_image(path))
+    if regions.shape != geometry.shape:
+        there, wanted = ("×".join(map(str, shape[::-1])) for shape in (regions.shape, geometry.shape))
+        raise InputError(
+            f"{path}: has {there} voxels, and its case {wanted}; restore it from a copy, or export this reader's work on "
+            "the case again"
+        )
+    return regions
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import SimpleITK as sitk
 
-from ..reading import read_image
+from . import store
+from .export import read_regions
 from .records import DATASET, REVIEWS, CaseRecord, DatasetRecord, ReadingRecord, read_record, seen
 
 SIZES_MM = (0.0, 3.0, 6.0, 10.0, float("inf"))
@@ -100,11 +100,12 @@ def capture_recapture(by: str, cases: int, first: int, second: int, both: int) -
 
 
 def dataset_stats(folder: Path) -> Stats:
-    """Counts, the lesions still missed, and where readers disagree.
+    """Counts, the lesions still missed, and where readers disagree; an interrupted export is carried out first.
 
     Raises:
-        InputError: no dataset, or a review that cannot be read.
+        InputError: no dataset, or a review or a reading's map that cannot be read.
     """
+    store.recover(folder)
     read_record(folder / DATASET, DatasetRecord)
     reviews = [read_record(path, CaseRecord) for path in seen(folder / REVIEWS, "*.json")]
     readings = [reading for review in reviews for reading in review.readings]
@@ -157,9 +158,9 @@ def _by_readers(pairs: list[_Pair]) -> Iterable[Missed]:
 class _Pair:
     """Two readings of a case. ``found_by_b``: labels of a's lesions that one of b's overlaps; ``found_by_a`` likewise."""
 
-    def __init__(self, folder: Path, case: str, a: ReadingRecord, b: ReadingRecord) -> None:
-        self.case, self.a, self.b = case, a, b
-        self._maps = [sitk.GetArrayFromImage(read_image(folder / reading.map)) for reading in (a, b)]
+    def __init__(self, folder: Path, review: CaseRecord, a: ReadingRecord, b: ReadingRecord) -> None:
+        self.case, self.a, self.b = review.case, a, b
+        self._maps = [read_regions(folder / reading.map, review.grid) for reading in (a, b)]
         lesions = [np.isin(m, [lesion.label for lesion in r.lesions]) for m, r in zip(self._maps, (a, b), strict=True)]
         common = lesions[0] & lesions[1]
         self.found_by_b, self.found_by_a = (set(np.unique(m[common]).tolist()) for m in self._maps)
@@ -193,4 +194,4 @@ def _why(statuses: Set[str], whole_case: bool) -> str:
 def _pairs(folder: Path, reviews: list[CaseRecord]) -> Iterable[_Pair]:
     for review in reviews:
         for a, b in combinations(sorted(review.readings, key=lambda reading: reading.reader), 2):
-            yield _Pair(folder, review.case, a, b)
+            yield _Pair(folder, review, a, b)
