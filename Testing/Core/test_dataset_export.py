@@ -132,6 +132,14 @@ def test_a_lesion_under_another_keeps_its_voxels_and_the_same_twice_is_refused(t
     assert contents(tmp_path) == before
 
 
+def test_an_annotation_of_noise_is_refused(tmp_path: Path, study: Study) -> None:
+    with pytest.raises(
+        InputError, match="65536 separate lesions and suggestions, and a reading has at most 65535; see"
+    ):
+        export(tmp_path, study, Reading(READER, (Lesion(cube(4, 10, 10)),) * 65536))
+    assert contents(tmp_path) == {}
+
+
 def test_readers_are_kept_apart_and_merged(tmp_path: Path, study: Study) -> None:
     """A second reader adds; the first one again replaces what was theirs, and nothing else."""
     name = export(tmp_path, study)

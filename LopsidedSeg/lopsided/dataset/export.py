@@ -108,7 +108,8 @@ def export_reading(
 
     Raises:
         InputError: a sequence that the dataset has is missing, other images than before, a lesion that has no voxel of
-            its own, a dataset that is damaged or cannot be written, or a folder with something else in it.
+            its own, more lesions than a map has values, a dataset that is damaged or cannot be written, or a folder with
+            something else in it.
     """
     _refuse_foreign(dataset)
     name, reader = key.of("C", patient, case), key.of("R", reading.reader)
@@ -257,6 +258,12 @@ def _digest(volume: Volume) -> str:
 
 def _write_reading(draft: Change, name: str, reader: str, reading: Reading, geometry: Geometry) -> ReadingRecord:
     regions = np.zeros(geometry.shape, np.uint16)
+    count, most = len(reading.lesions) + len(reading.decisions), np.iinfo(regions.dtype).max
+    if count > most:
+        raise InputError(
+            f"{count} separate lesions and suggestions, and a reading has at most {most}; see whether this is the annotation, "
+            "choose its labels that are lesions, or clean it of specks"
+        )
     label = 0
     suggestions = []
     for decision in reading.decisions:
