@@ -322,6 +322,20 @@ def test_a_case_without_an_annotation_is_said_to_be(scan: Volume, tmp_path: Path
     assert "A 1: no annotation" not in said
 
 
+def test_no_trust_patient_or_reader_is_lost_by_an_import(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """A coarse-label dataset is none of others; of one with trust alone, --whole-case says as much."""
+    nnunet(tmp_path / "theirs", scan)
+    common = ("--reader", "r", "--key", tmp_path / "key")
+    run("dataset", "import", tmp_path / "theirs", "--to", tmp_path / "ours", *common)
+    again = ("dataset", "import", tmp_path / "ours", "--to", tmp_path / "again", *common)
+    assert "ours: is a coarse-label dataset already, whose patients, readers and trust" in run(*again, fails=True)
+    write(labels(scan, (4, 10, 10, 2)), tmp_path / "theirs" / "trust" / "met_001.nii.gz")
+    trusted = ("dataset", "import", tmp_path / "theirs", "--to", tmp_path / "again", *common)
+    assert "theirs: has trust/, which an import would lose; train on it as it is, or" in run(*trusted, fails=True)
+    assert not (tmp_path / "again").exists()
+    assert "1 of 1 case imported" in run(*trusted, "--whole-case")
+
+
 def test_a_broken_case_is_named_and_the_others_go_on(scan: Volume, tmp_path: Path, run: Run) -> None:
     brats(tmp_path / "theirs", scan)
     broken = tmp_path / "theirs" / "BraTS-MET-00001-000" / "BraTS-MET-00001-000-t1c.nii.gz"

@@ -22,6 +22,7 @@ from .check import check_dataset
 from .export import export_reading, remove_case
 from .inputs import read_markups, read_reading, read_reviewed
 from .pseudonyms import read_key
+from .records import DATASET, REVIEWS, TRUST, names_in
 from .stats import SIZES_MM, Missed, Stats, dataset_stats, size_name
 from .work import reading_of_work
 
@@ -106,6 +107,8 @@ def import_command(
         raise InputError(
             "--labels and --whole-case are of annotations; with --work, each case says what its reader did"
         )
+    if not work:
+        _refuse_coarse(source, whole_case)
     worklist = Worklist.of(source, reader) if work else None
     cases = worklist.reviewed() if worklist else find_cases(source)
     if not cases:
@@ -231,6 +234,22 @@ def _study(files: dict[str, Path]) -> Study:
     if "t1c" not in files:
         raise InputError(f"no {SEQUENCES['t1c']}; each case needs one")
     return read_study(files)
+
+
+def _refuse_coarse(source: Path, whole_case: bool) -> None:
+    """Raises InputError for a dataset that says more than an import takes over: patients, readers, trust."""
+    if not (source / DATASET).exists():
+        return
+    if names_in(source / REVIEWS, ".json"):
+        raise InputError(
+            f"{source}: is a coarse-label dataset already, whose patients, readers and trust an import would lose; train on it "
+            "as it is, or export its readings again"
+        )
+    if names_in(source / TRUST) and not whole_case:
+        raise InputError(
+            f"{source}: has {TRUST}/, which an import would lose; train on it as it is, or, if all of each case was looked "
+            "at, add --whole-case"
+        )
 
 
 def _named(case: CaseFiles) -> str:
