@@ -12,6 +12,7 @@ from .volume import geometry_of
 
 _MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
 _POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
+_CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), up to its length
 UNEVEN = 0.1  # slice distances may differ by this part of their median, places in the slice by this part of a pixel
 _TURNED = 1e-3  # of a cosine: half a pixel across a head
 _OTHER_PIXELS = 1e-4  # of their spacing: a twentieth of a pixel across a head
@@ -50,11 +51,12 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
 
     Raises:
         InputError: no image, several series that ``wanted`` does not tell apart, slices missing, doubled, shifted, at
-            uneven distances or of different orientation, pixels or size, or a header that cannot be read.
+            uneven distances or of different orientation, pixels or size, or a file that cannot be read and may be one.
     """
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
     headers = {uid: _header(files[0]) for uid, files in series.items()}
+    read = {Path(file).name for files in series.values() for file in files}
     # a segmentation often lies beside its images
     series = {uid: files for uid, files in series.items() if headers[uid]["modality"] != "SEG"}
     if not series:
@@ -70,8 +72,23 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
         problem = "holds several series" if wanted is None else f"{len(chosen)} series match {wanted!r}"
         raise InputError(f"{folder}: {problem}; choose one by number or description with --series: {listed}")
     files = series[chosen[0]]
+    _check_others(folder, read, files[0])
     where = f"{folder}, series {names[chosen[0]]}"
     return files if len(files) == 1 else _in_order(files, where), where
+
+
+def storage_class(path: Path) -> str | None:
+    """The SOP class that the head of a DICOM file names; empty if it ends before, None if the file is not DICOM."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return None
+    if head[128:132] != b"DICM":
+        return None
+    rest = head[132:].partition(_CLASS)[2]
+    end = 2 + int.from_bytes(rest[:2], "little")
+    return rest[2:end].rstrip(b"\0 ").decode("ascii", "replace") if end <= len(rest) else ""
 
 
 def check_frames(file: str, image: sitk.Image, where: str) -> None:
@@ -119,6 +136,17 @@ def check_frames(file: str, image: sitk.Image, where: str) -> None:
         )
 
 
+def _check_others(folder: Path, read: set[str], slice_file: str) -> None:
+    """GDCM leaves out in silence what it cannot read: objects that are no image, but damaged slices too. Those are told
+    by their class, which is that of the series' slices; no other object has it."""
+    slices = storage_class(Path(slice_file))
+    if slices is None:  # older than the preamble, as the others are then
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name not in read and path.is_file() and storage_class(path) in ("", slices):
+            _header(str(path))
+
+
 def _files(folder: Path, uid: str) -> list[str]:
     return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid))
 
@@ -137,7 +165,10 @@ def _header(file: str) -> dict[str, str]:
     try:
         reader.ReadImageInformation()
     except RuntimeError:
-        raise InputError(f"{file}: a DICOM file that cannot be read; export the series again") from None
+        raise InputError(
+            f"{file}: a DICOM file that cannot be read (damaged or truncated?); copy or export it again, or move it "
+            "elsewhere if it is of another series"
+        ) from None
 
     def tag(key: str) -> str:
         return reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import __version__
-from .dicom import UNEVEN, find_series, read_files
+from .dicom import UNEVEN, find_series, read_files, storage_class
 from .errors import InputError
 from .volume import Geometry, Labels, Volume, aligned, geometry_of
 from .wording import DISCLAIMER, METASTASIS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from highdicom.seg import Segmentation
     from pydicom import Dataset
 
-_CLASS = b"\x02\x00\x02\x00UI\x1c\x00" + b"1.2.840.10008.5.1.4.1.1.66."  # (0002,0002), up to its last digit
+_CLASSES = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"  # Segmentation, Label Map Segmentation
 _MAY_BE_EMPTY = (  # in a SEG, but some anonymisers take them out
     "PatientName",
     "PatientID",
@@ -38,20 +38,12 @@ _MISSING = 'DICOM Segmentations need highdicom, which is not installed; install 
 
 def is_dicom(path: Path) -> bool:
     """Whether the file's content says that it is DICOM."""
-    return _head(path)[128:132] == b"DICM"
+    return storage_class(path) is not None
 
 
 def is_dicom_seg(path: Path) -> bool:
     """Whether the file's content says that it is a DICOM Segmentation or Label Map Segmentation."""
-    return is_dicom(path) and any(_CLASS + last in _head(path) for last in (b"4", b"7"))
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(512)
-    except OSError:
-        return b""
+    return storage_class(path) in _CLASSES
 
 
 def read_dicom_seg(path: Path) -> Labels:

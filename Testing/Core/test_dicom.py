@@ -99,6 +99,55 @@ def test_a_series_of_integers_stays_one(series: list[Path]) -> None:
     assert np.array_equal(found, PIXELS)
 
 
+@pytest.mark.parametrize("n", [0, 6, 11])
+@pytest.mark.parametrize("kept", [150, 200, 400, 0.5, 0.9, -1])
+def test_a_damaged_slice_is_named(series: list[Path], n: int, kept: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At either end too, where no gap tells of it, and without pydicom."""
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    content = series[n].read_bytes()
+    series[n].write_bytes(content[: int(kept * len(content))] if 0 < kept < 1 else content[: int(kept)])
+    with pytest.raises(InputError, match=rf"{series[n].name}: a DICOM file that cannot be read .*; copy or export"):
+        read_volume(series[0].parent)
+
+
+def beside(images: list[Path], kind: str, modality: str) -> Path:
+    """An object of storage class ``kind`` that refers to the series of the images."""
+    image = dcmread(images[0])
+    found, referenced, meta = Dataset(), Dataset(), FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, kind
+    meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID = generate_uid()
+    found.file_meta, found.SOPClassUID, found.Modality = meta, kind, modality
+    found.PatientID, found.StudyInstanceUID, found.SeriesInstanceUID = "P-1", image.StudyInstanceUID, generate_uid()
+    referenced.SeriesInstanceUID = image.SeriesInstanceUID
+    found.ReferencedSeriesSequence = [referenced]
+    path = images[0].parent / f"{modality}.{kind}"
+    found.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_what_else_lies_beside_the_slices_does_no_harm(series: list[Path]) -> None:
+    for kind, modality in (
+        ("1.2.840.10008.1.3.10", ""),  # DICOMDIR
+        ("1.2.840.10008.5.1.4.1.1.11.1", "PR"),
+        ("1.2.840.10008.5.1.4.1.1.88.33", "SR"),
+        ("1.2.840.10008.5.1.4.1.1.88.59", "KO"),
+        ("1.2.840.10008.5.1.4.1.1.104.1", "DOC"),
+        ("1.2.840.10008.5.1.4.1.1.481.2", "RTDOSE"),
+        ("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT"),
+        ("1.2.840.10008.5.1.4.1.1.66", "MR"),  # raw data
+        ("1.2.840.10008.5.1.4.1.1.66.1", "REG"),
+        ("1.2.840.10008.5.1.4.1.1.66.4", "SEG"),
+        ("1.2.840.10008.5.1.4.1.1.4.2", "MR"),  # spectroscopy
+        ("1.3.12.2.1107.5.9.1", "MR"),  # Siemens' "CSA Non-Image"
+    ):
+        whole = beside(series, kind, modality).read_bytes()
+        series[0].with_name(f"cut {modality}").write_bytes(whole[:-30])
+    series[0].with_name("notes.txt").write_text("of the technician")
+    series[0].with_name("empty").touch()
+    (series[0].parent / "folder").mkdir()
+    assert np.array_equal(read_volume(series[0].parent).array, PIXELS)
+
+
 def enhanced(
     path: Path,
     places: np.ndarray,
