@@ -15,7 +15,7 @@ import numpy as np
 from . import __version__
 from .dicom import UNEVEN, find_series, read_files, storage_class
 from .errors import InputError
-from .volume import Geometry, Labels, Volume, aligned, geometry_of
+from .volume import Geometry, Labels, Volume, aligned, geometry_of, part_of
 from .wording import DISCLAIMER, METASTASIS
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None 
     name. It may replace a SEG, but no other file.
 
     Args:
-        labels: on the series' grid; the order and the direction of its axes may differ.
+        labels: on the series' grid or a part of it; the order and the direction of its axes may differ.
         folder: holds the series, one file for each slice.
         out: the file to write.
         series: which series of a folder with several: its number, or a part of its description or UID.
@@ -227,16 +227,24 @@ def _save(masks: dict[str, np.ndarray], grid: Geometry, files: list[str], where:
 
 
 def _on_grid(labels: Labels, grid: Geometry, where: str) -> dict[str, np.ndarray]:
-    """The masks as bool (k, j, i) on ``grid``, which is theirs up to the order and direction of axes."""
+    """The masks as bool (k, j, i) on ``grid``. Theirs is that, or a part of it as a SEG's is, which ends at its first and
+    last frame; up to the order and direction of axes."""
     masks = {}
     for name, mask in labels.masks.items():
         turned = aligned(Volume(mask.astype(np.uint8), labels.geometry, labels.name), grid)
-        if not turned.geometry.same_grid(grid, UNEVEN):  # tools differ in how they measure an uneven series
+        low = np.round(grid.index(turned.geometry.physical(np.zeros(3)))).astype(int)
+        high = low + turned.array.shape
+        whole = Volume(np.zeros(grid.shape, bool), grid, labels.name)
+        box = slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+        part = part_of(whole, box) if (low >= 0).all() and (high <= grid.shape).all() else None
+        # tools differ in how they measure an uneven series
+        if part is None or not turned.geometry.same_grid(part.geometry, UNEVEN):
             raise InputError(
                 f"{labels.name}: is not on the grid of {where} ({labels.geometry.describe()} against "
                 f"{grid.describe()}); choose the series that it was drawn on with --series, or resample it to this one"
             )
-        masks[name] = turned.array > 0
+        part.array[:] = turned.array > 0  # a view of the whole
+        masks[name] = whole.array
     return masks
 
 

@@ -279,15 +279,50 @@ def test_another_grid_is_refused_with_both_geometries(drawn: Labels, series: Pat
     assert list(tmp_path.iterdir()) == [series]
 
 
+def test_a_segmentation_may_be_written_again(seg: Path, drawn: Labels, series: Path, tmp_path: Path) -> None:
+    """Though it has only the slices from its first frame to its last."""
+    once = read_labels(seg)
+    assert once.geometry.shape[0] < drawn.geometry.shape[0]
+    write_dicom_seg(once, series, tmp_path / "again.dcm")
+    reference = read_volume(series)
+    for value, name in NAMES.items():
+        got = read_annotation(tmp_path / "again.dcm", reference, (name,))
+        assert np.array_equal(got.mask, reference.array == 1000 + value)
+
+
+@pytest.mark.parametrize("stored", [stored_as_it_is, stored_another_way, stored_left_handed])
+def test_labels_may_be_on_a_part_of_the_grid(
+    stored: Callable[[sitk.Image], sitk.Image], drawn: Labels, series: Path, tmp_path: Path
+) -> None:
+    part = stored(to_sitk(two_lesions(drawn.geometry), drawn.geometry)[3:35, 5:, 4:22])
+    write_dicom_seg(as_labels(sitk.GetArrayFromImage(part), geometry_of(part)), series, tmp_path / "seg.dcm")
+    reference = read_volume(series)
+    assert np.array_equal(read_annotation(tmp_path / "seg.dcm", reference).mask, reference.array > 1000)
+
+
+@pytest.mark.parametrize("move", [(0.0, 0.0, 0.5), (0.0, 0.2, 0.0), (-4.0, 0.0, 0.0), (0.0, 0.0, 5.0)])
+def test_a_part_between_voxels_or_beyond_the_series_is_refused(
+    move: tuple[float, float, float], drawn: Labels, series: Path, tmp_path: Path
+) -> None:
+    """``move``: of a part that begins at voxel 3, 5, 4, and ends at 34, 43, 21, in voxels i, j, k."""
+    part = to_sitk(two_lesions(drawn.geometry), drawn.geometry)[3:35, 5:, 4:22]
+    part.SetOrigin(part.TransformContinuousIndexToPhysicalPoint(move))
+    with pytest.raises(
+        InputError, match=r"drawn\.nrrd: is not on the grid of .* \(32×39×18 voxels .* against 40×44×26"
+    ):
+        write_dicom_seg(as_labels(sitk.GetArrayFromImage(part), geometry_of(part)), series, tmp_path / "seg.dcm")
+
+
 def test_slices_may_be_a_little_uneven(drawn: Labels, series: Path, tmp_path: Path) -> None:
     for n, path in enumerate(sorted(series.iterdir())):
         image = dcmread(path)
         image.ImagePositionPatient[2] += 0.06 * (n % 2)
         image.save_as(path)
     write_dicom_seg(drawn, series, tmp_path / "seg.dcm")
-    assert np.array_equal(
-        read_annotation(tmp_path / "seg.dcm", read_volume(series)).mask, read_volume(series).array > 1000
-    )
+    write_dicom_seg(read_labels(tmp_path / "seg.dcm"), series, tmp_path / "again.dcm")
+    for name in ("seg.dcm", "again.dcm"):
+        found = read_annotation(tmp_path / name, read_volume(series))
+        assert np.array_equal(found.mask, read_volume(series).array > 1000)
 
 
 def test_one_of_several_series_is_chosen(
