@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import SimpleITK as sitk
 
+from .errors import InputError
 from .volume import Geometry, to_sitk
 from .wording import METASTASIS
 
@@ -31,18 +32,34 @@ class Header:
     tags: dict[str, str]
 
 
-def headers(image: sitk.Image) -> dict[tuple[int, int], Header]:
-    """The segments of a ``.seg.nrrd`` by layer and value; none for another image."""
+def headers(image: sitk.Image, where: str = "the segmentation") -> dict[tuple[int, int], Header]:
+    """The segments of a ``.seg.nrrd`` by layer and value; none for another image.
+
+    ``where`` says in messages which file it is.
+
+    Raises:
+        InputError: a segment whose layer or value is no whole number.
+    """
 
     def field_of(prefix: str, name: str, default: str = "") -> str:
         return image.GetMetaData(prefix + name) if image.HasMetaDataKey(prefix + name) else default
+
+    def number_of(prefix: str, name: str, default: str = "") -> int:
+        text = field_of(prefix, name, default)
+        try:
+            return int(text)
+        except ValueError:
+            raise InputError(
+                f"{where}: segment {field_of(prefix, 'Name')!r} has {text!r} as {prefix}{name}, which is no whole "
+                "number; open it in Slicer and save it again"
+            ) from None
 
     found = {}
     for key in image.GetMetaDataKeys():
         if key.startswith("Segment") and key.endswith("_LabelValue"):
             prefix = key.removesuffix("LabelValue")
             tags = dict(tag.partition(":")[::2] for tag in field_of(prefix, "Tags").split("|"))
-            place = int(field_of(prefix, "Layer", "0")), int(image.GetMetaData(key))
+            place = number_of(prefix, "Layer", "0"), number_of(prefix, "LabelValue")
             found[place] = Header(field_of(prefix, "ID"), field_of(prefix, "Name"), tags)
     return found
 

@@ -1,0 +1,29 @@
+"""Slicer's ``.seg.nrrd``: what its header says of segments, and what it cannot say."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from lopsided.errors import InputError
+from lopsided.segmentation import Segment, headers, segmentation_image
+from lopsided.volume import Geometry
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("LabelValue", "1.0"), ("LabelValue", ""), ("LabelValue", "one"), ("Layer", "x"), ("Layer", "")]
+)
+def test_a_value_or_layer_that_is_no_number_is_named(
+    name: str, value: str, geometry: Callable[..., Geometry], tmp_path: Path
+) -> None:
+    grid = geometry()
+    image = segmentation_image(np.ones(grid.shape, np.uint8), grid, [Segment("a", "Left frontal", 1, (1, 0, 0))])
+    assert [(place, header.name) for place, header in headers(image).items()] == [((0, 1), "Left frontal")]
+    image.SetMetaData(f"Segment0_{name}", value)
+    sitk.WriteImage(image, str(tmp_path / "s.seg.nrrd"))
+    with pytest.raises(
+        InputError,
+        match=rf"^s\.seg\.nrrd: segment 'Left frontal' has '{value}' as Segment0_{name}, .*; open it in Slicer",
+    ):
+        headers(sitk.ReadImage(str(tmp_path / "s.seg.nrrd")), "s.seg.nrrd")
