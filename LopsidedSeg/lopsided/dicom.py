@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import NO_MEMORY, InputError
-from .volume import geometry_of
+from .volume import check_origin, geometry_of
 
 _MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
 _POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
@@ -35,7 +35,9 @@ def read_files(files: list[str], where: str) -> sitk.Image:
             reader.SetFileNames(files)
             if len({_pixel_type(file) for file in files}) > 1:  # it would take that of the first, and wrap the others
                 reader.SetOutputPixelType(sitk.sitkFloat32)
-            return reader.Execute()
+            image = reader.Execute()
+            check_origin(image.GetOrigin(), where)
+            return image
         image = sitk.ReadImage(files[0])
     except RuntimeError as error:
         if NO_MEMORY in str(error):
@@ -92,13 +94,14 @@ def storage_class(path: Path) -> str | None:
 
 
 def check_frames(file: str, image: sitk.Image, where: str) -> None:
-    """Of an image read from a DICOM file with several frames (enhanced MR), whether each frame is where the file says:
-    SimpleITK stacks them as they come.
+    """Whether an image read from ``file``, of any kind, is where one can be; and of a DICOM file with several frames
+    (enhanced MR), whether each is where the file says: SimpleITK stacks them as they come.
 
     Raises:
-        InputError: frames that are no even stack of one volume, or of which that is not known; pydicom, which reads
-            their places, is not installed.
+        InputError: as :func:`~lopsided.volume.check_origin`; frames that are no even stack of one volume, or of which
+            that is not known; pydicom, which reads their places, is not installed.
     """
+    check_origin(image.GetOrigin()[:3], where)
     if image.GetDepth() == 1 or sitk.ImageFileReader.GetImageIOFromFileName(file) != "GDCMImageIO":
         return
     try:
@@ -194,6 +197,8 @@ def _in_order(files: list[str], where: str) -> list[str]:
             np.array([[float(v) for name in names for v in h[name].split("\\")] for h in headers])
             for names in (["position"], ["orientation"], ["spacing"], ["rows", "columns"])
         )
+        if not all(np.isfinite(found).all() for found in (positions, turned, spacing)):  # they pass what follows
+            raise ValueError
     except ValueError:
         raise InputError(f"{where}: slices without position, orientation or pixel spacing; export it again") from None
     if np.abs(turned - turned[0]).max() > _TURNED:

@@ -15,7 +15,7 @@ import numpy as np
 from . import __version__
 from .dicom import UNEVEN, find_series, read_files, storage_class
 from .errors import InputError
-from .volume import Geometry, Labels, Volume, aligned, geometry_of, part_of
+from .volume import Geometry, Labels, Volume, aligned, check_origin, geometry_of, part_of
 from .wording import DISCLAIMER, METASTASIS
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def read_dicom_seg(path: Path) -> Labels:
 
     Raises:
         InputError: not a SEG; highdicom is not installed; the file is truncated, fractional (probabilities, not
-            masks), or has frames that are no even stack, or of which the distance is not known.
+            masks), or has frames that are no even stack, of which the distance is not known, or where none can be.
     """
     if not is_dicom_seg(path):
         raise InputError(f"{path}: is no DICOM Segmentation (SEG); export the annotation as one, or as NIfTI or NRRD")
@@ -115,7 +115,9 @@ def _labels(found: Segmentation, path: Path) -> Labels:
             while name in masks:
                 name += "'"
             masks[name], values[name] = mask, str(number)
-    return Labels(masks, values, _geometry(stack.affine, stack.spatial_shape), path.name)
+    geometry = _geometry(stack.affine, stack.spatial_shape)
+    check_origin(geometry.origin, str(path))
+    return Labels(masks, values, geometry, path.name)
 
 
 def _geometry(affine: np.ndarray, shape: tuple[int, ...]) -> Geometry:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations, product
 
 import numpy as np
 import SimpleITK as sitk
 
+from .errors import InputError
+
+FURTHEST_MM = 1e6  # that any coordinate reaches: no scanner is a kilometre long
 Vector = tuple[float, float, float]
 
 
@@ -123,6 +127,19 @@ def geometry_of(image: sitk.Image) -> Geometry:
     return Geometry(
         (size[0], size[1], size[2]), _vector(image.GetSpacing()), _vector(image.GetOrigin()), image.GetDirection()
     )
+
+
+def check_origin(origin: Sequence[float], where: str) -> None:
+    """Of a file, which ``where`` says, whether its first voxel is where one can be (LPS, mm).
+
+    Raises:
+        InputError: it is not.
+    """
+    if not all(abs(x) <= FURTHEST_MM for x in origin):  # NaN too
+        raise InputError(
+            f"{where}: an origin of {', '.join(f'{x:g}' for x in origin)} mm is impossible for a head "
+            f"(none is beyond {FURTHEST_MM:.0f} mm); mend its header"
+        )
 
 
 def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:

@@ -50,6 +50,15 @@ def cut(n: int, header: Dataset) -> None:
         header.Rows, header.PixelData = 8, header.PixelData[: 8 * 20 * 2]
 
 
+def one_nowhere(n: int, header: Dataset) -> None:
+    if n == 5:
+        header.ImagePositionPatient[0] = "nan"
+
+
+def a_light_year_away(_: int, header: Dataset) -> None:
+    header.ImagePositionPatient[0] = "1e19"
+
+
 def without_pixel_size(_: int, header: Dataset) -> None:
     del header.PixelSpacing
 
@@ -69,6 +78,8 @@ def without_pixel_size(_: int, header: Dataset) -> None:
         (of_finer_pixels, "slices of different size or pixel spacing"),
         (cut, "slices of different size or pixel spacing"),
         (without_pixel_size, "without position, orientation or pixel spacing"),
+        (one_nowhere, "without position, orientation or pixel spacing"),
+        (a_light_year_away, r"an origin of 1e\+19, 0, 0 mm is impossible for a head"),
     ],
 )
 def test_slices_that_are_no_even_stack_are_refused(series: list[Path], change: Change, sentence: str) -> None:

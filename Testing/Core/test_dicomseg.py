@@ -236,6 +236,17 @@ def test_slices_of_unknown_distance_are_refused(thickness: float, series: Path, 
         read_labels(tmp_path / "seg.dcm")
 
 
+def test_a_segmentation_where_no_head_is_is_refused(seg: Path) -> None:
+    found = dcmread(seg)
+    for frame in found.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence[0].ImagePositionPatient[0] = 2e6
+    found.save_as(seg)
+    with pytest.raises(
+        InputError, match=r"seg\.dcm: an origin of 2e\+06, .* is impossible for a head .*; mend its header"
+    ):
+        read_labels(seg)
+
+
 def test_probabilities_are_refused(series: Path, drawn: Labels, tmp_path: Path) -> None:
     of_highdicom(series, drawn, "FRACTIONAL", ["A", "B"]).save_as(tmp_path / "part.dcm")
     with pytest.raises(InputError, match=r"part\.dcm: holds probabilities .*; export it as BINARY"):

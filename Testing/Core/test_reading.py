@@ -344,3 +344,26 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_volume(tmp_path / "x.nii")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "x"), [("wrong.nii", np.nan), ("wrong.nii", 2e6), ("wrong.nrrd", 1e30), ("wrong.mha", -2e6)]
+)
+def test_an_origin_where_no_head_is(volume: Volume, tmp_path: Path, name: str, x: float) -> None:
+    """Of an image, and of an annotation."""
+    path = tmp_path / name
+    image = to_sitk((volume.array > 100).astype(np.uint8), volume.geometry)
+    if name.endswith("nii"):
+        sitk.WriteImage(image, str(path))
+        content = bytearray(path.read_bytes())
+        for at in (268, 292):  # qoffset_x and srow_x[3] of NIfTI-1; ITK takes the one if they differ
+            struct.pack_into("<f", content, at, x)
+        path.write_bytes(content)
+    else:
+        image.SetOrigin((x, 0.0, 0.0))
+        sitk.WriteImage(image, str(path))
+    for read in (read_volume, lambda path: read_annotation(path, volume)):
+        with pytest.raises(
+            InputError, match=rf"{name}: an origin of .* mm is impossible for a head .*; mend its header"
+        ):
+            read(path)
