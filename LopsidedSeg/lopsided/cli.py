@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from . import __version__, runtime
@@ -275,7 +275,8 @@ def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) 
     if suggestions.unused:
         unused = ", ".join(SEQUENCES[name] for name in suggestions.unused)
         out_console.print(f"Not used by this model: {unused}", highlight=False)
-    table = Table("rank", "confidence", "longest diameter", "volume", "R, A, S (mm)", "to nearest annotated")
+    place = Column("R, A, S (mm)", no_wrap=True)
+    table = Table("rank", "confidence", "longest diameter", "volume", place, "to nearest annotated")
     for c in record(suggestions).candidates:
         right, anterior, superior = c.centroid_ras
         table.add_row(
@@ -286,7 +287,9 @@ def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) 
             f"{right:.1f}, {anterior:.1f}, {superior:.1f}",
             "–" if c.distance_to_annotated_mm is None else f"{c.distance_to_annotated_mm:.0f} mm",
         )
-    found = f"{len(suggestions.shown)} suggested, {len(suggestions.found.annotated)} found in what is annotated already"
+    found = f"{len(suggestions.shown)} suggested"
+    if annotation.labels:
+        found += f", {len(suggestions.found.annotated)} found in what is annotated already"
     nothing = Text.assemble(("Nothing to suggest", "bold"), " at this threshold.")
     out_console.print(table if suggestions.shown else nothing)
     out_console.print(f"{found}; {seconds:.1f} s on {device}. {DISCLAIMER}", highlight=False)
