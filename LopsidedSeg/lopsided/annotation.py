@@ -81,7 +81,7 @@ def read_labels(path: Path) -> Labels:
             return read_dicom_seg(path)
         image = read_image(path)
     layers = _layers(image, path)
-    known = headers(image)
+    known = headers(image, str(path))
     segments = _segments(known, layers, path)
     masks = {name: np.asarray(layers[layer] == value) for name, (layer, value) in segments.items()}
     values = {name: str(value) for name, (_, value) in segments.items()}

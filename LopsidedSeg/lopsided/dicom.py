@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from .errors import NO_MEMORY, InputError
 from .volume import check_origin, geometry_of
+from .wording import counted
 
 _MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
 _POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
@@ -18,16 +19,19 @@ _TURNED = 1e-3  # of a cosine: half a pixel across a head
 _OTHER_PIXELS = 1e-4  # of their spacing: a twentieth of a pixel across a head
 
 
-def read_series(folder: Path, wanted: str | None) -> sitk.Image:
-    """The series that :func:`find_series` finds, which says what can be wrong."""
-    return read_files(*find_series(folder, wanted))
+def read_series(folder: Path, wanted: str | None) -> tuple[sitk.Image, str]:
+    """The series that :func:`find_series` finds, which says what can be wrong, and what to call it."""
+    files, where = find_series(folder, wanted)
+    header = _header(files[0])
+    which = f"series {header['number']} {header['description']}".strip()
+    return read_files(files, where), f"{folder.absolute().name}, {which}"
 
 
 def read_files(files: list[str], where: str) -> sitk.Image:
     """The image in the files that :func:`find_series` gives.
 
     Raises:
-        InputError: a file that cannot be read, or as :func:`check_frames`.
+        InputError: a file that cannot be read, or as :func:`check_frames` and :func:`~lopsided.volume.check_origin`.
     """
     try:
         if len(files) > 1:
@@ -36,14 +40,15 @@ def read_files(files: list[str], where: str) -> sitk.Image:
             if len({_pixel_type(file) for file in files}) > 1:  # it would take that of the first, and wrap the others
                 reader.SetOutputPixelType(sitk.sitkFloat32)
             image = reader.Execute()
-            check_origin(image.GetOrigin(), where)
-            return image
-        image = sitk.ReadImage(files[0])
+        else:
+            image = sitk.ReadImage(files[0])
     except RuntimeError as error:
         if NO_MEMORY in str(error):
             raise InputError(f"{where}: there is no memory for it; close other programs and try again") from None
         raise InputError(f"{where}: cannot be read ({str(error).strip().splitlines()[-1]}); export it again") from None
-    check_frames(files[0], image, where)
+    check_origin(image.GetOrigin(), where)
+    if len(files) == 1:
+        check_frames(files[0], image, where)
     return image
 
 
@@ -63,7 +68,9 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
     series = {uid: files for uid, files in series.items() if headers[uid]["modality"] != "SEG"}
     if not series:
         raise InputError(f"{folder}: no DICOM image in this folder; give the folder that holds the files themselves")
-    names = {u: f"{headers[u]['number']} {headers[u]['description']!r} ({len(series[u])} files)" for u in series}
+    names = {
+        u: f"{headers[u]['number']} {headers[u]['description']!r} ({counted(len(series[u]), 'file')})" for u in series
+    }
     chosen = list(series)
     if wanted is not None:
         exact = [uid for uid in series if wanted in (headers[uid]["number"], headers[uid]["description"], uid)]
@@ -72,7 +79,10 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
     if len(chosen) != 1:
         listed = "; ".join(names.values())
         problem = "holds several series" if wanted is None else f"{len(chosen)} series match {wanted!r}"
-        raise InputError(f"{folder}: {problem}; choose one by number or description with --series: {listed}")
+        raise InputError(
+            f"{folder}: {problem}; choose one with --series, by number or description, or put it into a folder of its own: "
+            f"{listed}"
+        )
     files = series[chosen[0]]
     _check_others(folder, read, files[0])
     where = f"{folder}, series {names[chosen[0]]}"
@@ -94,14 +104,13 @@ def storage_class(path: Path) -> str | None:
 
 
 def check_frames(file: str, image: sitk.Image, where: str) -> None:
-    """Whether an image read from ``file``, of any kind, is where one can be; and of a DICOM file with several frames
-    (enhanced MR), whether each is where the file says: SimpleITK stacks them as they come.
+    """Of an image read from a DICOM file with several frames (enhanced MR), whether each frame is where the file says:
+    SimpleITK stacks them as they come.
 
     Raises:
-        InputError: as :func:`~lopsided.volume.check_origin`; frames that are no even stack of one volume, or of which
-            that is not known; pydicom, which reads their places, is not installed.
+        InputError: frames that are no even stack of one volume, or of which that is not known; pydicom, which reads
+            their places, is not installed.
     """
-    check_origin(image.GetOrigin()[:3], where)
     if image.GetDepth() == 1 or sitk.ImageFileReader.GetImageIOFromFileName(file) != "GDCMImageIO":
         return
     try:

@@ -15,7 +15,7 @@ from .dicom import check_frames, read_series
 from .errors import NO_MEMORY, InputError
 from .nifti import check_nifti
 from .study import Study
-from .volume import Volume, geometry_of
+from .volume import Volume, check_origin, geometry_of
 
 SPACING_MM = (0.05, 20.0)  # finer or coarser than any head was ever imaged: a wrong header
 MIN_VOXELS = 8  # along each axis
@@ -53,7 +53,7 @@ def read_study(files: dict[str, Path], series: dict[str, str] | None = None) -> 
 def read_array(path: Path, series: str | None = None) -> Volume:
     """Any scalar 3D volume, label maps included: :func:`read_volume` without a look at the values."""
     with readable(path):
-        image = read_series(path, series) if path.is_dir() else read_image(path)
+        image, name = read_series(path, series) if path.is_dir() else (read_image(path), path.absolute().name)
     if image.GetNumberOfComponentsPerPixel() != 1:
         parts = image.GetNumberOfComponentsPerPixel()
         raise InputError(f"{path}: has {parts} values a voxel (colour or vector); give a scalar image")
@@ -70,7 +70,7 @@ def read_array(path: Path, series: str | None = None) -> Volume:
         )
     array = sitk.GetArrayFromImage(image)
     array = array.astype(np.float32) if array.dtype == np.float64 else array
-    return Volume(array, geometry, path.absolute().name)
+    return Volume(array, geometry, name)
 
 
 def read_image(path: Path) -> sitk.Image:
@@ -78,12 +78,13 @@ def read_image(path: Path) -> sitk.Image:
 
     Raises:
         InputError: missing, unreadable or truncated, not an image, complex, more than 3D, zero or absurd spacing,
-            or as :func:`~lopsided.dicom.check_frames`.
+            an origin where no head can be, or as :func:`~lopsided.dicom.check_frames`.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
     with _by_itself(path) as file:
         image = _read(file, path)
+    check_origin(image.GetOrigin()[:3], str(path))
     check_frames(str(path), image, str(path))
     return image if image.GetDimension() == 3 else image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
 

@@ -32,7 +32,7 @@ class Header:
     tags: dict[str, str]
 
 
-def headers(image: sitk.Image, where: str = "the segmentation") -> dict[tuple[int, int], Header]:
+def headers(image: sitk.Image, where: str) -> dict[tuple[int, int], Header]:
     """The segments of a ``.seg.nrrd`` by layer and value; none for another image.
 
     ``where`` says in messages which file it is.

@@ -340,7 +340,7 @@ def test_one_of_several_series_is_chosen(
     drawn: Labels, series: Path, grid: Geometry, tmp_path: Path, write_series: WriteSeries
 ) -> None:
     write_series(Volume(np.ones(grid.shape), grid), series, 5, "FLAIR")
-    with pytest.raises(InputError, match=r"several series; .* with --series: .*5 'FLAIR' \(26 files\)"):
+    with pytest.raises(InputError, match=r"several series; .* with --series, .*5 'FLAIR' \(26 files\)"):
         write_dicom_seg(drawn, series, tmp_path / "seg.dcm")
     write_dicom_seg(drawn, series, tmp_path / "seg.dcm", "FLAIR")
     referenced = dcmread(tmp_path / "seg.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID

@@ -324,9 +324,9 @@ def test_an_image_is_never_written_elsewhere(volume: Volume, tmp_path: Path) -> 
 def test_a_folder_is_called_by_its_name(
     volume: Volume, tmp_path: Path, write_series: WriteSeries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_series(volume, tmp_path / "Doe")
+    write_series(volume, tmp_path / "Doe", 3, "T1 post")
     monkeypatch.chdir(tmp_path / "Doe")
-    assert read_volume(Path()).name == "Doe"
+    assert read_volume(Path()).name == "Doe, series 3 T1 post"
 
 
 @pytest.mark.parametrize("spacing", [0.0, 1e-5, 400.0])

@@ -238,7 +238,7 @@ def _segments_by_id(path: Path, reference: Volume) -> dict[str, np.ndarray]:
     array = sitk.GetArrayFromImage(image)
     layers = [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
     moved = [resample(Volume(layer, geometry_of(image)), reference.geometry, nearest=True).array for layer in layers]
-    return {header.identifier: moved[layer] == value for (layer, value), header in headers(image).items()}
+    return {header.identifier: moved[layer] == value for (layer, value), header in headers(image, str(path)).items()}
 
 
 def _pieces(mask: np.ndarray) -> Iterable[Region]:
