@@ -283,6 +283,17 @@ def test_two_readers_of_whole_cases_are_compared(tmp_path: Path, study: Study) -
     ]
 
 
+def test_a_lesion_in_parts_is_one_of_each_reader(tmp_path: Path, study: Study) -> None:
+    """And nothing that the other one lacks."""
+    whole, parts = cube(10, 20, 10, 16), [cube(11, 21, 11, 3), cube(18, 28, 18, 3), cube(11, 28, 11, 3)]
+    export(tmp_path, study, Reading(FIRST, (Lesion(whole),), whole_case=True))
+    export(tmp_path, study, Reading(SECOND, tuple(Lesion(r) for r in parts), whole_case=True))
+    stats = dataset_stats(tmp_path)
+    [missed] = stats.missed
+    assert (missed.first, missed.second, missed.both) == (1, 1, 1)
+    assert stats.disagreements == ()
+
+
 def test_counts_and_places_are_told_as_people_read_them(tmp_path: Path, study: Study) -> None:
     folder = tmp_path / "dataset"
     lesions = (Lesion(cube(10, 20, 20, 2)), Lesion(cube(20, 30, 20, 10)))

@@ -313,7 +313,10 @@ def test_a_case_without_an_annotation_is_said_to_be(scan: Volume, tmp_path: Path
     (tmp_path / "cases.csv").write_text(rows, encoding="utf-8")
     common = ("dataset", "import", tmp_path / "cases.csv", "--reader", "r", "--key", tmp_path / "key", "--to")
     said = run(*common, tmp_path / "some")
-    assert "1/2 A 1 2/2 B 1: 0 lesions (no annotation found) 2 of 2 cases imported into" in said
+    name, other = sorted(
+        (path.name[: -len(".json")] for path in (tmp_path / "some" / "reviews").iterdir()), key=said.find
+    )
+    assert f"1/2 A 1 → {name} 2/2 B 1, 0 lesions (no annotation found) → {other} 2 of 2 cases imported into" in said
     assert "negative" not in said
     said = run(*common, tmp_path / "all", "--whole-case")
     assert (
@@ -372,6 +375,8 @@ def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, content: str, sen
 def test_a_list_may_be_in_excels_utf8_but_not_in_a_code_page(tmp_path: Path) -> None:
     path, content = tmp_path / "cases.csv", "patient,t1c\nMüller,a.nii.gz\n"
     path.write_text(content, encoding="utf-8-sig")
+    assert [case.patient for case in find_cases(path)] == ["Müller"]
+    path.write_text(content.replace(",", ";"), encoding="utf-8-sig")  # where a comma is the decimal point
     assert [case.patient for case in find_cases(path)] == ["Müller"]
     path.write_text(content, encoding="cp1252")
     with pytest.raises(InputError, match=r"cases\.csv: is no text in UTF-8; save it as CSV in UTF-8"):

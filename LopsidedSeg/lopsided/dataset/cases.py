@@ -66,7 +66,10 @@ def find_cases(source: Path) -> list[CaseFiles]:
 def _from_csv(path: Path) -> Iterator[CaseFiles]:
     """Paths are relative to the CSV's own folder. Only ``t1c`` is required; a case is its own patient if none is said."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, strict=True)
+        titles = file.readline()
+        file.seek(0)
+        # as spreadsheets separate columns where a comma is the decimal point
+        rows = csv.DictReader(file, strict=True, delimiter=";" if ";" in titles and "," not in titles else ",")
         read = 0
         try:
             unknown = [name for name in rows.fieldnames or () if name not in COLUMNS]

@@ -117,8 +117,8 @@ def import_command(
     negative: list[str] = []
     for number, case in enumerate(cases, start=1):
         empty = not work and case.annotation is None
-        found = ": 0 lesions (no annotation found)" if empty else ""
-        console.print(f"{number}/{len(cases)} {_named(case)}{found}", highlight=False)
+        found = ", 0 lesions (no annotation found)" if empty else ""
+        console.print(f"{number}/{len(cases)} {_named(case)}{found}", end=" ", highlight=False)
         try:
             study = _study(case.sequences)
             if worklist:
@@ -131,9 +131,11 @@ def import_command(
                     labels=case.labels or _split(labels),
                     whole_case=case.whole_case or whole_case,
                 )
-            export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
+            name = export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
+            console.print(f"→ {name}", highlight=False)
             negative += [_named(case)] if empty and reading.whole_case else []
         except InputError as error:
+            console.print("not imported", highlight=False)
             failed.append((case, str(error)))
     console.print(f"{len(cases) - len(failed)} of {counted(len(cases), 'case')} imported into {to}", highlight=False)
     if negative:
@@ -166,7 +168,9 @@ def check_command(folder: Annotated[Path, typer.Argument(help="The dataset.")]) 
 @dataset.command("remove")
 def remove_command(
     folder: Annotated[Path, typer.Argument(help="The dataset.")],
-    case: Annotated[str, typer.Argument(help="Its name in the dataset, as `lopsided dataset check` says it.")],
+    case: Annotated[
+        str, typer.Argument(help="Its name in the dataset, as `import` and `export` say it, and its files begin.")
+    ],
 ) -> None:
     """Take a case out of a dataset: its images, maps and all readings of it."""
     removed = remove_case(folder, case)

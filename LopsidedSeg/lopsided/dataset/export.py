@@ -168,7 +168,7 @@ def remove_case(dataset: Path, case: str) -> int:
         several = {name for name in there if name.rpartition("_")[0] in (f"{IMAGES}/{case}", f"{READINGS}/{case}")}
         gone = there & known | several
         if not gone:
-            raise InputError(f"{dataset}: has no case {case}; give its name as `lopsided dataset check` does")
+            raise InputError(f"{dataset}: has no case {case}; give its name as the files in {LABELS}/ begin")
         for name in gone:
             draft.remove(name)
         record.numTraining = len(names_in(dataset / LABELS) - {case})

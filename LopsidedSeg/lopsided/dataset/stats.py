@@ -149,14 +149,16 @@ def _by_readers(pairs: list[_Pair]) -> Iterable[Missed]:
     names = sorted({(pair.a.reader, pair.b.reader) for pair in pairs if pair.a.whole_case and pair.b.whole_case})
     for first, second in names:
         same = [p for p in pairs if (p.a.reader, p.b.reader) == (first, second) and p.a.whole_case and p.b.whole_case]
-        # a lesion that one drew in two parts counts once for both
-        both = sum(min(len(p.found_by_b), len(p.found_by_a)) for p in same)
-        found = [sum(len(r.lesions) for r in readings) for readings in ([p.a for p in same], [p.b for p in same])]
-        yield capture_recapture(f"readers {first} and {second}", len(same), found[0], found[1], both)
+        # a lesion that one drew in two parts counts once, for both
+        both = sum(p.common for p in same)
+        found_by_first = sum(p.common + len(p.a.lesions) - len(p.found_by_b) for p in same)
+        found_by_second = sum(p.common + len(p.b.lesions) - len(p.found_by_a) for p in same)
+        yield capture_recapture(f"readers {first} and {second}", len(same), found_by_first, found_by_second, both)
 
 
 class _Pair:
-    """Two readings of a case. ``found_by_b``: labels of a's lesions that one of b's overlaps; ``found_by_a`` likewise."""
+    """Two readings of a case. ``found_by_b``: labels of a's lesions that one of b's overlaps; ``found_by_a`` likewise.
+    ``common``: how many lesions both have."""
 
     def __init__(self, folder: Path, review: CaseRecord, a: ReadingRecord, b: ReadingRecord) -> None:
         self.case, self.a, self.b = review.case, a, b
@@ -164,6 +166,7 @@ class _Pair:
         lesions = [np.isin(m, [lesion.label for lesion in r.lesions]) for m, r in zip(self._maps, (a, b), strict=True)]
         common = lesions[0] & lesions[1]
         self.found_by_b, self.found_by_a = (set(np.unique(m[common]).tolist()) for m in self._maps)
+        self.common = min(len(self.found_by_b), len(self.found_by_a))
 
     def disagreements(self) -> Iterable[Disagreement]:
         for mine, other, found, n in ((self.a, self.b, self.found_by_b, 0), (self.b, self.a, self.found_by_a, 1)):
