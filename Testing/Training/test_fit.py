@@ -598,8 +598,9 @@ def test_thick_slices_are_seen_as_they_are_searched(dataset: Path, tmp_path: Pat
             '[input]\nspacing_mm = [1, 1, 1]\nclip = [-5, 10]\nsequences = [{ name = "t2" }, { name = "t1c" }]',
             "input: .*begin with t1c",
         ),
+        ("[network]\nchannels = [8, 16]", r"network\.encoder_blocks: Field required"),
         ('[network]\nkind = "mixer"', "network: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'"),
-        ('[network]\nkind = "deeplabv3-2.5d"\nslices = 4', r"network\.deeplabv3-2\.5d: .*4 slices have none in"),
+        ('[network]\nkind = "deeplabv3-2.5d"\nslices = 4', "network: .*4 slices have none in"),
         ('patches.size = 40\n[network]\nkind = "deeplabv3-2.5d"\noutput_stride = 16', "40 is not a multiple of 16"),
         ("steps = ", "TOML .*; mend it, or check its path$"),
     ],
@@ -616,6 +617,9 @@ def test_a_flag_goes_over_the_file(tmp_path: Path) -> None:
     assert (config.steps, config.loss.alpha, config.loss.beta, config.precision) == (9, 3.0, 0.25, "bf16-mixed")
     with pytest.raises(InputError, match=r"--set loss\.betta=1: loss\.betta: no such setting"):
         read_config(tmp_path / "c.toml", ["loss.betta=1"])
+    (tmp_path / "wrong.toml").write_text("stepz = 7\n")
+    with pytest.raises(InputError, match=r"wrong\.toml: stepz: no such setting"):
+        read_config(tmp_path / "wrong.toml", ["steps=9"])
     with pytest.raises(InputError, match=r"text needs quotes: --set 'loss\.kind=\"weighted-ce\"'$"):
         read_config(None, ["loss.kind=weighted-ce"])
     for value in ("1,5", "007", "[1,"):

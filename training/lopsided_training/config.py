@@ -125,6 +125,7 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
             name, _, value = change.partition("=")
             quotes = f"; text needs quotes: --set '{name}=\"{value}\"'" if _WORD.fullmatch(value) else ""
             _merge(content, tomllib.loads(change))
+        where = path or "--set"
         config = FitConfig.model_validate(content)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         instead = quotes or ("; mend it, or check its path" if where == path else "; write NAME=VALUE, as steps=20000")
@@ -132,8 +133,10 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
     except ValidationError as error:
         first = error.errors()[0]
         section, *rest = first["loc"]
-        setting = [section, *(rest[1:] if section == "loss" else rest)]  # after loss comes its kind, not in the file
-        raise InputError(f"{where}: {'.'.join(map(str, setting))}: {_said(first)}") from None
+        # after these comes their kind, not in the file
+        setting = ".".join(map(str, [section, *(rest[1:] if section in ("loss", "network") else rest)]))
+        blamed = [f"--set {change}" for change in changes if change.partition("=")[0].strip() == setting]
+        raise InputError(f"{blamed[-1] if blamed else where}: {setting}: {_said(first)}") from None
     if config.patches.small and not config.loss.weighs_lesions:
         if "small" in config.patches.model_fields_set:
             raise InputError(
