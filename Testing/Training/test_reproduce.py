@@ -11,7 +11,7 @@ from lopsided.resources import resource_folder
 from lopsided_training.calibration import fit_calibration
 from lopsided_training.config import bundled, read_config, read_settings
 from lopsided_training.quantise import STUDIES
-from lopsided_training.reproduce import Recipe, reproduce
+from lopsided_training.reproduce import Recipe, Studies, reproduce, simulate_studies
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore::DeprecationWarning"
@@ -62,11 +62,14 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     changes = ["steps=200", "batch=1", "learning_rate=1e-2", "patches.size=32", network]
     said: list[str] = []
 
-    def again() -> Path:
+    def again(recipe: Recipe = recipe) -> Path:
         said.clear()
         return reproduce(
             recipe, anatomies, REAL, tmp_path / "out", changes=changes, studies=3, accelerator="cpu", say=said.append
         )
+
+    def done() -> list[str]:
+        return [line.removesuffix(": there already") for line in said if "there already" in line]
 
     model = load_model(again())
     assert (model.card.name, model.card.licence) == (recipe.name, recipe.licence)
@@ -78,25 +81,67 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     shutil.rmtree(run / "evaluation")
     assert load_model(again()).card.weights_sha256 == model.card.weights_sha256
     parts = ["train", "calibrate", "evaluate", "run"]
-    assert [line for line in said if "there already" in line] == [f"{part}: there already" for part in parts]
+    assert done() == (parts := ["train", "calibrate", "evaluate", "run"])
     assert (run / "model.safetensors").stat().st_mtime_ns == weights
     files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / recipe.name).iterdir()}
     again()
-    parts += ["evaluation", "model"] + ["integers"] * bool(find_spec("nncf"))
-    assert [line for line in said if "there already" in line] == [f"{part}: there already" for part in parts]
+    assert done() == [*parts, "evaluation", "model"] + ["integers"] * bool(find_spec("nncf"))
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / recipe.name).iterdir()} == files
+    told = recipe.model_copy(update={"limitations": "others"})
+    assert load_card(again(told)).provenance.limitations == "others"
+    assert done() == [*parts, "evaluation"]
+    assert load_card(again(told.model_copy(update={"scales": (1.1,)}))).scales == (1.1,)
+    assert done() == parts
+    again(told.model_copy(update={"scales": (1.1,), "false_positives": 5.0}))
+    assert done() == parts
+    shutil.rmtree(tmp_path / "out" / "train")
+    with pytest.raises(InputError, match=r"run: holds a run with other settings, or on other studies; choose another"):
+        again(recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": 9})}))
+    shutil.rmtree(tmp_path / "out" / "train")
     changes.append("seed=2")
-    with pytest.raises(
-        InputError, match=r"run: holds a run with other settings \(config\.json\); choose another --out"
-    ):
+    with pytest.raises(InputError, match=r"run: holds a run with other settings, or on other studies; choose another"):
         again()
-    other = recipe.model_copy(update={"train": recipe.train.model_copy(update={"mean_lesions": 3.0})})
-    with pytest.raises(
-        InputError, match=r"train: holds studies of another recipe \(train\.json\); choose another --out"
-    ):
-        reproduce(other, anatomies, REAL, tmp_path / "out", studies=3)
-    with pytest.raises(InputError, match="holds 3 studies, not the 2"):
-        reproduce(recipe, anatomies, REAL, tmp_path / "out", studies=2)
+
+
+def test_studies_of_anything_else_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backgrounds, out = (tmp_path / "a.nii.gz", tmp_path / "real.nii.gz"), tmp_path / "train"
+    wanted = Studies(backgrounds=("a", "real"), studies=2, seed=1)
+    written = ["records/sim_000001.json"]  # by a simulation that is interrupted
+
+    def simulate(_: list[str], out: Path, **__: object) -> None:
+        for name in written:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text("{}", encoding="utf-8")
+
+    monkeypatch.setattr("lopsided_training.reproduce.simulate", simulate)
+
+    def said(**update: object) -> str:
+        lines: list[str] = []
+        other = wanted.model_copy(update=update)
+        simulate_studies(other, tmp_path, backgrounds[1], out, sequences=("t1c",), say=lines.append)
+        return "".join(lines)
+
+    def refused(**update: object) -> None:
+        with pytest.raises(InputError, match=r"train: holds other studies than these \(train\.json\).*another --out$"):
+            said(**update)
+
+    for background in backgrounds:
+        background.write_bytes(b"0")
+    assert said() == "train: simulating 2 studies"
+    refused(seed=2)
+    written.append("dataset.json")
+    assert said() == "train: simulating 2 studies"
+    assert said() == "train: there already"
+    refused(mean_lesions=3.0)
+    refused(studies=1)
+    for background in backgrounds:
+        background.write_bytes(b"1")
+        refused()
+        background.write_bytes(b"0")
+    (tmp_path / "train.json").unlink()
+    refused()
+    shutil.rmtree(out)
+    assert said(seed=2) == "train: simulating 2 studies"
 
 
 def test_what_cannot_be_reproduced_is_said(tmp_path: Path, recipe: Recipe) -> None:
@@ -124,7 +169,7 @@ def test_what_was_trained_too_little_to_calibrate_is_to_be_trained_elsewhere(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For in this folder steps and studies are what they are."""
-    for name in ("simulate_studies", "fit"):
+    for name in ("simulate_studies", "read_dataset", "hashes", "fit"):
         monkeypatch.setattr(f"lopsided_training.reproduce.{name}", lambda *_, **__: None)
     monkeypatch.setattr("lopsided_training.reproduce.evaluate", lambda *_, **__: fit_calibration([]))
     with pytest.raises(

@@ -6,7 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from lopsided.dataset import store
+from lopsided.dataset.records import DATASET
 from lopsided.errors import InputError
 from lopsided.model import Scale, load_card
 from lopsided.model import Sequence as SequenceName
@@ -15,16 +18,19 @@ from pydantic import Field
 
 from .calibration import NothingToFit
 from .config import Section, bundled, read_config
+from .dataset import digest, hashes, read_dataset
 from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
-from .export import README, export
+from .export import CARD, export
 from .fit import fit
 from .quantise import quantise
 from .records import StudyRecord
-from .runs import CONFIG, RUN, read_run
-from .simulate import simulate
+from .runs import RUN, WEIGHTS, read_run
+from .simulate import refuse_missing, simulate
+from .writing import whole, writable
 
 REAL = "real"  # among the backgrounds: the real image
+_DATASETS = ("train", "calibrate", "evaluate")
 
 
 class Studies(Section):
@@ -68,7 +74,8 @@ def reproduce(
     accelerator: str = "auto",
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Simulate, train, measure, export and quantise. What is done in ``out`` already is not done again.
+    """Simulate, train, measure, export and quantise. What is done in ``out`` already, and from the same things, is not done
+    again; files beside, as ``train.json``, say what each was made from.
 
     Args:
         recipe: what to make.
@@ -89,19 +96,23 @@ def reproduce(
             for a calibration.
     """
     settings = read_config(bundled("configs", recipe.config), changes)
-    for part in ("train", "calibrate", "evaluate"):
+    for part in _DATASETS:
         wanted: Studies = getattr(recipe, part)
         wanted = wanted.model_copy(update={"studies": min(wanted.studies, studies or wanted.studies)})
         simulate_studies(wanted, anatomies, real, out / part, sequences=recipe.sequences, jobs=jobs, say=say)
+    data = {part: digest(hashes(read_dataset(out / part))) for part in _DATASETS}
     run, model = out / "run", out / recipe.name
     if (run / RUN).exists():
-        if read_run(run).config != settings:
-            raise InputError(f"{run}: holds a run with other settings ({CONFIG}); choose another --out")
+        there = read_run(run)
+        if (there.config, there.facts.get("data_sha256"), there.facts["start_from"]) != (settings, data["train"], None):
+            raise InputError(f"{run}: holds a run with other settings, or on other studies; choose another --out")
         say("run: there already")
     else:
         say("run: training")
         fit(out / "train", run, settings, cache=out / "cache", accelerator=accelerator, jobs=jobs, say=say)
-    if (run / FOLDER / EVALUATION).exists():
+    evaluation, card = run / FOLDER / EVALUATION, model / CARD
+    measured = recipe.model_dump(include={"scales", "false_positives"}) | data | {"weights": _hash(run / WEIGHTS)}
+    if _says(out / EVALUATION, measured | {"evaluation": _hash(evaluation)}):
         say("evaluation: there already")
     else:
         try:
@@ -116,19 +127,15 @@ def reproduce(
             )
         except NothingToFit as error:  # here, neither can become more
             raise InputError(f"{run}: {error.why}; choose another --out, with more steps or studies") from None
-        (model / README).unlink(missing_ok=True)  # of another evaluation
-    if (model / README).exists():
+        _say_in(out / EVALUATION, measured | {"evaluation": _hash(evaluation)})
+    texts = recipe.model_dump(include={"title", "data", "evaluated_on", "limitations", "licence"})
+    exported = out / f"{recipe.name}.json"
+    if card.exists() and _says(exported, texts | {"evaluation": _hash(evaluation)}):
         say("model: there already")
     else:
-        export(
-            run,
-            model,
-            title=recipe.title,
-            data=recipe.data,
-            evaluated_on=recipe.evaluated_on,
-            limitations=recipe.limitations,
-            licence=recipe.licence,
-        )
+        exported.unlink(missing_ok=True)
+        export(run, model, **texts)
+        _say_in(exported, texts | {"evaluation": _hash(evaluation)})
     if load_card(model).integers:
         say("integers: there already")
     elif find_spec("nncf"):
@@ -155,16 +162,23 @@ def simulate_studies(
     Raises:
         InputError: a background that is not there, or an ``out`` that holds other studies.
     """
-    section = wanted.model_dump(mode="json") | {"sequences": sequences, "one_protocol": one_protocol}
-    as_text, beside = json.dumps(section, indent=1) + "\n", out.with_name(f"{out.name}.json")
-    if _there(out, wanted.studies):
-        if beside.exists() and beside.read_text(encoding="utf-8") != as_text:
-            raise InputError(f"{out}: holds studies of another recipe ({beside.name}); choose another --out")
+    backgrounds = [real if name == REAL else anatomies / f"{name}.nii.gz" for name in wanted.backgrounds]
+    refuse_missing(list(map(str, backgrounds)))
+    made_from = wanted.model_dump(mode="json") | {"sequences": sequences, "one_protocol": one_protocol}
+    made_from |= {"sha256": list(map(_hash, backgrounds))}
+    beside = out.with_name(f"{out.name}.json")
+    if any(out.glob("[!.]*")) and not _says(beside, made_from):
+        raise InputError(
+            f"{out}: holds other studies than these ({beside.name}): of another recipe, number or background; "
+            "choose another --out"
+        )
+    if (out / DATASET).exists():
         say(f"{out.name}: there already")
         return
     say(f"{out.name}: simulating {counted(wanted.studies, 'study')}")
+    _say_in(beside, made_from)  # before any study, for all that is there must be of it
     simulate(
-        [str(real if name == REAL else anatomies / f"{name}.nii.gz") for name in wanted.backgrounds],
+        list(map(str, backgrounds)),
         out,
         studies=wanted.studies,
         seed=wanted.seed,
@@ -175,17 +189,23 @@ def simulate_studies(
         change=change,
         jobs=jobs,
     )
-    beside.write_text(as_text, encoding="utf-8")
 
 
-def _there(folder: Path, studies: int) -> bool:
-    """Whether a dataset is whole: its description is written last."""
-    try:
-        there = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["numTraining"]
-    except FileNotFoundError:
-        return False
-    if there != studies:
-        raise InputError(
-            f"{folder}: holds {counted(there, 'study')}, not the {studies} of this recipe; choose another --out"
-        )
-    return True
+def _says(record: Path, made_from: dict[str, Any]) -> bool:
+    """Whether a record is there and names just this."""
+    return record.is_file() and record.read_bytes() == _bytes(made_from)
+
+
+def _say_in(record: Path, made_from: dict[str, Any]) -> None:
+    with writable(record):
+        record.parent.mkdir(parents=True, exist_ok=True)
+    with whole(record) as partial:
+        partial.write_bytes(_bytes(made_from))
+
+
+def _bytes(made_from: dict[str, Any]) -> bytes:
+    return (json.dumps(made_from, indent=1) + "\n").encode()
+
+
+def _hash(path: Path) -> str | None:
+    return store.digest(path) if path.is_file() else None

@@ -60,11 +60,7 @@ def simulate(
     Raises:
         InputError: no background, one that is neither a file nor ``mni152``, an unknown sequence, or no space in ``out``.
     """
-    missing = list(dict.fromkeys(b for b in backgrounds if b != MNI152 and not Path(b).is_file()))
-    if missing or not backgrounds:
-        first = missing[0] if missing else "none given"
-        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise InputError(f"no such background: {first}{others}; give label maps, images, or {MNI152}")
+    refuse_missing(backgrounds)
     if "t1c" not in sequences or not set(sequences) <= set(SEQUENCES):
         raise InputError(f"sequences {', '.join(sequences)}: must be of {', '.join(SEQUENCES)}, t1c among them")
     _refuse_others(out, [_case(seed + n) for n in range(studies)], len(sequences))
@@ -97,6 +93,15 @@ def simulate(
 
 def _case(seed: int) -> str:
     return f"sim_{seed:06d}"
+
+
+def refuse_missing(backgrounds: list[str]) -> None:
+    """Raises InputError where there is no background, or one that is neither a file nor ``mni152``."""
+    missing = list(dict.fromkeys(b for b in backgrounds if b != MNI152 and not Path(b).is_file()))
+    if missing or not backgrounds:
+        first = missing[0] if missing else "none given"
+        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(f"no such background: {first}{others}; give label maps, images, or {MNI152}")
 
 
 def _refuse_others(out: Path, cases: list[str], sequences: int) -> None:
