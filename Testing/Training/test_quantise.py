@@ -2,11 +2,12 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lopsided.errors import InputError
-from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, bundled_models, load_card, load_model
+from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, IntegerFiles, bundled_models, load_card, load_model
 from lopsided_training.cli import app
 from lopsided_training.quantise import quantise
 from typer.testing import CliRunner
@@ -113,3 +114,38 @@ def test_where_nothing_can_be_written_the_model_stays_as_it_is(
         quantise(folder, heads, say=lambda line: None)
     assert content(folder) == before
     assert load_model(folder).integers is None
+
+
+def test_interrupted_at_any_step_it_leaves_a_model_and_can_be_done_again(
+    folder: Path, heads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = iter(range(100))
+
+    def integers(*_: object) -> IntegerFiles:
+        return IntegerFiles(b"graph", b"weights %d" % next(made))
+
+    monkeypatch.setattr("lopsided_training.quantise._tiles", lambda *_: iter(()))
+    monkeypatch.setattr("lopsided_training.quantise._integers", integers)
+    replace = Path.replace
+
+    def stopping(after: int) -> Callable[[Path, Path], Path]:
+        left = iter(range(after))
+
+        def stopped(self: Path, target: Path) -> Path:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return replace(self, target)
+
+        return stopped
+
+    for after in range(5):
+        card = quantise(folder, heads, say=lambda line: None)
+        assert load_model(folder).card == card
+        assert f"Digest `{card.digest}`" in (folder / "README.md").read_text(encoding="utf-8")
+        monkeypatch.setattr(Path, "replace", stopping(after))
+        with pytest.raises(KeyboardInterrupt):
+            quantise(folder, heads, say=lambda line: None)
+        monkeypatch.setattr(Path, "replace", replace)
+        assert load_model(folder).integers is None or after == 0
+    quantise(folder, heads, say=lambda line: None)
+    assert not list(folder.glob("*.partial"))

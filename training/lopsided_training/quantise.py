@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -66,7 +67,7 @@ def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callab
         software={package: version(package) for package in ("nncf", "openvino")},
     )
     card = model.card.model_copy(update={"integers": integers}).signed()
-    _write(folder, model.card, card, {INTEGER_GRAPH: files.graph, INTEGER_WEIGHTS: files.weights})
+    _write(folder, card, {INTEGER_GRAPH: files.graph, INTEGER_WEIGHTS: files.weights})
     return card
 
 
@@ -123,22 +124,29 @@ class _AtOnce(torch.nn.Module):
         return self.network.at_once(images)
 
 
-def _write(folder: Path, before: ModelCard, card: ModelCard, files: dict[str, bytes]) -> None:
-    readme = folder / "README.md"  # names the digest
-    files = {**files, "model.json": (card.model_dump_json(indent=2) + "\n").encode()}
+def _write(folder: Path, card: ModelCard, files: dict[str, bytes]) -> None:
+    """The card comes last, and one without integers first: whenever this is interrupted, there is a model."""
+    readme = folder / "README.md"
+    without = card.model_copy(update={"integers": None}).signed()
     try:
         if readme.exists():
-            files["README.md"] = readme.read_bytes().replace(before.digest.encode(), card.digest.encode())
-        for name, content in files.items():
-            (folder / f"{name}.partial").write_bytes(content)
-        for name in files:
-            (folder / f"{name}.partial").replace(folder / name)
+            named = re.sub(rb"(?<=Digest `)[0-9a-f]{64}(?=`)", card.digest.encode(), readme.read_bytes())
+            files = {"README.md": named, **files}
+        steps = [("model.json", _json(without)), *files.items(), ("model.json", _json(card))]
+        for n, (name, content) in enumerate(steps):
+            (folder / f"{name}.{n}.partial").write_bytes(content)
+        for n, (name, _) in enumerate(steps):
+            (folder / f"{name}.{n}.partial").replace(folder / name)
     except OSError as error:
-        for name in files:
-            (folder / f"{name}.partial").unlink(missing_ok=True)
+        for partial in folder.glob("*.[0-9].partial"):
+            partial.unlink()
         raise InputError(
             f"{folder}: cannot be written ({error.strerror}); copy the model elsewhere, and try there"
         ) from None
+
+
+def _json(card: ModelCard) -> bytes:
+    return (card.model_dump_json(indent=2) + "\n").encode()
 
 
 def _hash(content: bytes) -> str:
