@@ -34,6 +34,7 @@ from .dataset import Case
 from .filled import fillings
 from .matching import lesions_of, sphere_diameter
 from .paste import paste, shrunk
+from .processes import end_with_parent
 
 _BRIGHT = 2.0  # of the units that lopsided.intensity gives
 _USUAL_MM, _MOST = 5.5, 4.0  # a lesion of this size weighs as much as any; the smallest at most four times that
@@ -101,7 +102,7 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
     with ExitStack() as stack:
         written: Iterable[int] = map(bring, missing)
         if jobs > 1 and len(missing) > 1:
-            pool = ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,))
+            pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin)
             stack.callback(pool.shutdown, cancel_futures=True)  # an error is said now, not when all others are done
             written = pool.map(bring, missing)
         for left, size in zip(range(len(missing) - 1, -1, -1), written, strict=True):
@@ -112,6 +113,11 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
                     f"{free / 1e9:.1f} GB are free; free some space, or give --cache"
                 )
     return [_read(case.name, folder, config.input) for case, folder, _ in parts]
+
+
+def _begin() -> None:
+    end_with_parent()
+    torch.set_num_threads(1)
 
 
 def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:

@@ -18,6 +18,7 @@ from lopsided.reading import read_array
 from lopsided.volume import Geometry, to_sitk
 
 from . import anatomy as anatomies
+from .processes import end_with_parent
 from .records import SEQUENCES, StudyRecord, sample
 from .rendering import render
 from .writing import writable
@@ -78,7 +79,7 @@ def simulate(
         one_protocol=one_protocol,
         change=change,
     )
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent) as pool:
         for done, _ in enumerate(pool.map(write, work, chunksize=2), start=1):
             progress(done, studies)
     description = {
