@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from lopsided.errors import InputError
 from lopsided_training.anatomy import AIR, OUTSIDE, read_label_map
 from lopsided_training.cli import app
 from lopsided_training.heads import draw_head, train
@@ -57,3 +58,35 @@ def test_the_command_writes_the_weights(label_map: Path, tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     assert f"weights in {out}" in done.output
     assert "stem.0.weight" in load_file(out)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10])
+def test_few_steps_are_steps(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lopsided_training.heads.draw_head", lambda *_: (np.zeros([16] * 3, np.float32),) * 2)
+    seen: list[int] = []
+    train([(np.zeros(1), np.zeros(1))], steps, 1, lambda step, value: seen.append(step))
+    assert seen == list(range(steps))
+
+
+def test_a_folder_for_a_file_is_refused_before_any_work(
+    label_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lopsided_training.heads.train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("lopsided_training.dataset.read_dataset", lambda *_: pytest.fail("read"))
+    (tmp_path / "file").touch()
+    for command in ("brain", "contact-sheet"):
+        done = CliRunner().invoke(app, [command, str(label_map), "--out", str(tmp_path)])
+        assert isinstance(done.exception, InputError)
+        assert "is a folder; give the name of a file" in str(done.exception)
+        done = CliRunner().invoke(app, [command, str(label_map), "--out", str(tmp_path / "file" / "out")])
+        assert isinstance(done.exception, InputError)
+        assert "cannot be written" in str(done.exception)
+
+
+def test_progress_is_for_terminals(label_map: Path, tmp_path: Path) -> None:
+    brain = ["brain", str(label_map), "--steps", "1", "--out", str(tmp_path / "brain.safetensors")]
+    simulated = ["simulate", str(label_map), "--studies", "1", "--sequences", "t1c", "--out", str(tmp_path / "studies")]
+    for command in (brain, simulated):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        assert "\r" not in done.output

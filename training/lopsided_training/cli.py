@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 from lopsided.cli import run_app
+from lopsided.errors import InputError
 from lopsided.model import LARGEST_SCALE, SMALLEST_SCALE
 from lopsided.wording import counted
 from rich.console import Console
+
+from .writing import writable
 
 app = typer.Typer(
     help="Simulate studies, train, measure and export models for LopsidedSeg.",
@@ -26,6 +29,19 @@ app.add_typer(experiments, name="experiment")
 
 def _say(line: str) -> None:
     console.print(line, highlight=False, soft_wrap=True)  # as one line, to be copied
+
+
+def _progress(line: str) -> None:
+    if console.is_terminal:  # in a file, one line after the other would be one
+        console.print(line, end="\r")
+
+
+def _make_way(out: Path) -> None:
+    """For a file that takes long to make. Raises InputError where it could not be written in the end."""
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; give the name of a file")
+    with writable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
 
 
 _Set = Annotated[
@@ -59,7 +75,7 @@ def simulate(
         sequences=tuple(name.strip() for name in sequences.split(",")),
         one_protocol=one_protocol,
         jobs=jobs,
-        progress=lambda done, of: console.print(f"{done}/{of}", end="\r"),
+        progress=lambda done, of: _progress(f"{done}/{of}"),
     )
     console.print(f"{counted(studies, 'study')} in {out}", soft_wrap=True)
 
@@ -76,13 +92,13 @@ def brain(
     from .heads import train
     from .train import save_weights
 
+    _make_way(out)
     network = train(
         [read_label_map(path)[:2] for path in anatomies],
         steps,
         seed,
-        lambda step, dice: console.print(f"{step}/{steps} Dice {dice:.2f}  ", end="\r"),
+        lambda step, dice: _progress(f"{step}/{steps} Dice {dice:.2f}  "),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     save_weights(network, out)
     console.print(f"weights in {out}", soft_wrap=True)
 
@@ -98,6 +114,7 @@ def contact_sheet(
     from .contact import contact_sheet as draw
     from .dataset import read_dataset
 
+    _make_way(out)
     draw(read_dataset(dataset)[:cases], out, outlines=outlines)
     console.print(f"contact sheet in {out}", soft_wrap=True)
 

@@ -101,7 +101,8 @@ def train(
     torch.manual_seed(seed)
     network = build_network(1, SIZES).train()
     optimiser = torch.optim.AdamW(network.parameters(), 4e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps + 1, pct_start=0.1)
+    rise = max(0.1, 2 / (steps + 1))  # at least one step
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps + 1, pct_start=rise)
     for step in range(steps):
         rng = np.random.default_rng((seed, step))
         image, brain = draw_head(*heads[rng.integers(len(heads))], rng)
