@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from lopsided.wording import counted
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -49,9 +50,10 @@ def froc_figure(curves: Mapping[str, Sequence[CaseResult]], *, bands: int, seed:
     """Sensitivity against false positives a scan, a curve for each name; the first ``bands`` of them with 95 % bands."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure("Free-response ROC")
-        for n, (colour, (name, results)) in enumerate(zip(cycle(COLOURS), curves.items(), strict=False)):
+        lines: list[Artist] = []
+        for n, (colour, results) in enumerate(zip(cycle(COLOURS), curves.values(), strict=False)):
             line = "-" if n < bands else "--"
-            axes.plot(_GRID, sensitivities(results, _GRID.tolist())[0], line, color=colour, label=name, linewidth=1.7)
+            lines += axes.plot(_GRID, sensitivities(results, _GRID.tolist())[0], line, color=colour, linewidth=1.7)
             if n < bands and len({r.patient or r.name for r in results}) > 1:
                 weights = patient_weights(results, RESAMPLES, seed)
                 low, high = interval(sensitivities(results, _GRID.tolist(), weights=weights))
@@ -64,7 +66,8 @@ def froc_figure(curves: Mapping[str, Sequence[CaseResult]], *, bands: int, seed:
         axes.set_xlabel("false positives a scan")
         axes.set_ylabel("sensitivity")
         _percent(axes)
-        _legend(figure, axes)
+        # as they are: a label that begins with _ would be left out, and what is between two $ be a formula
+        _legend(figure, lines, [name.replace("$", r"\$") for name in curves])
         return _svg(figure)
 
 
@@ -87,7 +90,7 @@ def size_figure(evaluation: Evaluation) -> str:
         axes.grid(visible=False, axis="x")
         axes.set_ylabel("sensitivity")
         _percent(axes)
-        _legend(figure, axes)
+        _legend(figure, *axes.get_legend_handles_labels())
         return _svg(figure)
 
 
@@ -105,7 +108,7 @@ def precision_figure(evaluation: Evaluation) -> str:
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         _percent(axes)
-        _legend(figure, axes)
+        _legend(figure, *axes.get_legend_handles_labels())
         return _svg(figure)
 
 
@@ -153,9 +156,8 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def _legend(figure: Figure, handles: list[Artist], labels: list[str]) -> None:
     """Below the axes, where it hides nothing."""
-    handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2))
 
 
