@@ -162,6 +162,10 @@ def models_info(name: Annotated[str, typer.Argument(help="A model's name, or its
     for key, value in card.provenance.model_dump().items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         out_console.print(Text.assemble((key, "bold"), f": {shown}"))
+    if card.integers:
+        out_console.print(
+            Text.assemble(("integers", "bold"), f": of 8 bits, on CPUs; ranges from {card.integers.data}")
+        )
 
 
 def _series(options: list[str], files: dict[str, Path]) -> dict[str, str]:

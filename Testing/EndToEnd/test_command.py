@@ -226,6 +226,7 @@ def test_models_are_listed_and_described() -> None:
     assert "not for clinical use" in described
     assert "limitations" in described
     assert "(default)" in described
+    assert "integers: of 8 bits, on CPUs" in described
 
 
 def test_a_copy_of_a_model_can_be_used_by_its_path(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from .dataset import Case, digest, hashes, read_dataset
 from .runs import model_folder
 
 _TILE = 96  # voxels; where a network is looked into, all that it computes is kept
+_TOLD = b"On CPUs it may run in 8-bit integers (`model-int8.xml`); the figures above are of the network without them.\n"
 STUDIES = 8  # four minutes on two cores, with the bundled network
 
 
@@ -131,7 +132,7 @@ def _write(folder: Path, card: ModelCard, files: dict[str, bytes]) -> None:
     try:
         if readme.exists():
             named = re.sub(rb"(?<=Digest `)[0-9a-f]{64}(?=`)", card.digest.encode(), readme.read_bytes())
-            files = {"README.md": named, **files}
+            files = {"README.md": named if _TOLD in named else named + b"\n" + _TOLD, **files}
         steps = [("model.json", _json(without)), *files.items(), ("model.json", _json(card))]
         for n, (name, content) in enumerate(steps):
             (folder / f"{name}.{n}.partial").write_bytes(content)
