@@ -34,12 +34,17 @@ def labelmap(node: Any, segmentId: str) -> Any:
     return image
 
 
-def transformBetween(source: Any, target: Any) -> vtk.vtkGeneralTransform:
+def transformBetween(source: Any, target: Any) -> vtk.vtkAbstractTransform:
     """From the coordinates of node ``source`` to those of ``target``; None is the world."""
+    parents = [node and node.GetParentTransformNode() for node in (source, target)]
+    if all(parent is None or parent.IsTransformToWorldLinear() for parent in parents):
+        # as one matrix: of several in a general transform, vtkOrientedImageDataResample takes the product the other way round
+        matrix, linear = vtk.vtkMatrix4x4(), vtk.vtkTransform()
+        slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(*parents, matrix)
+        linear.SetMatrix(matrix)
+        return linear
     transform = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
-        source and source.GetParentTransformNode(), target and target.GetParentTransformNode(), transform
-    )
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(*parents, transform)
     return transform
 
 

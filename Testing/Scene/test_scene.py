@@ -67,6 +67,19 @@ def _transform(kind: str) -> Any:
     return node
 
 
+def _nested(inverted: bool) -> Any:
+    """Two turns, one in the other, of which the order counts."""
+    inner, outer = _transform("moved"), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    turn = vtk.vtkTransform()
+    turn.RotateY(50)
+    turn.Translate(3, -8, 13)
+    outer.SetMatrixTransformToParent(turn.GetMatrix())
+    if inverted:
+        inner.Inverse()
+    inner.SetAndObserveTransformNodeID(outer.GetID())
+    return inner
+
+
 def _volume(axes: np.ndarray, transform: Any = None) -> tuple[Any, np.ndarray]:
     """A volume with a bright blob, and where the blob's centre is in the world (RAS)."""
     array = np.zeros(SHAPE, np.float32)
@@ -149,6 +162,28 @@ def test_an_annotation_is_written_where_it_is_and_not_changed(
     assert _state(node) == before
     near = HALF_A_VOXEL if transform in ("sheared", "warped") else 1e-3
     np.testing.assert_allclose(_centre(tmp_path / "annotation.nrrd"), expected, atol=near)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_transforms_under_transforms_are_followed(scene: Any, tmp_path: Path, inverted: bool) -> None:
+    """Of the volume, of the annotation both ways, of the grid that marks become voxels of, and of an accepted lesion."""
+    from LopsidedSegLib.Annotation import Annotation
+    from LopsidedSegLib.Labelmaps import labelmap, transformed
+
+    nested = _nested(inverted)
+    volume, expected = _volume(GRIDS["oblique"], nested)
+    node = _segmentation(volume, nested)
+    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    assert scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
+    assert scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
+    for file in ("t1c.nrrd", "annotation.nrrd", "annotation.seg.nrrd"):
+        np.testing.assert_allclose(_centre(tmp_path / file), expected, atol=1e-3)
+    np.testing.assert_allclose(scene.geometry(volume).physical(BLOB_IJK[::-1]) * (-1, -1, 1), expected, atol=1e-3)
+    plain = _segmentation(_volume(GRIDS["LPS"])[0])
+    lesion = transformed(labelmap(plain, "Known"), plain, None)
+    accepted = Annotation(node).insert("new", lesion, "Metastasis", (1.0, 0.5, 0.0), {})
+    there = plain.GetSegmentCenterRAS("Known")
+    np.testing.assert_allclose(node.GetSegmentCenterRAS(accepted), there, atol=2 * HALF_A_VOXEL)
 
 
 def test_nothing_is_cut_off_where_a_tilted_volume_is_sheared(scene: Any, tmp_path: Path) -> None:
