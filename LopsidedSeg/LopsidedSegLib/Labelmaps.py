@@ -21,10 +21,13 @@ def labelmapName() -> str:
 
 
 def asLabelmaps(node: Any) -> Any:
-    """A copy of a segmentation node with label maps, which one drawn as surfaces lacks; None where it cannot be."""
+    """A copy of a segmentation node as label maps, which one drawn as surfaces lacks; None where it cannot be."""
     copy = slicer.vtkMRMLSegmentationNode()
     copy.GetSegmentation().DeepCopy(node.GetSegmentation())
-    return copy if copy.CreateBinaryLabelmapRepresentation() else None
+    if not copy.CreateBinaryLabelmapRepresentation():
+        return None
+    copy.GetSegmentation().SetSourceRepresentationName(labelmapName())  # which is what Slicer writes to a file
+    return copy
 
 
 def labelmap(node: Any, segmentId: str) -> Any:

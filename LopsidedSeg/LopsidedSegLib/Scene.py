@@ -55,7 +55,7 @@ class Scene:
         copy.ApplyTransform(transformBetween(node, None))
         storage = slicer.vtkMRMLSegmentationStorageNode()
         storage.SetFileName(str(path))
-        if not storage.WriteData(copy):
+        if not (storage.WriteData(copy) and self._isWhole(path)):  # before it takes the place of an earlier one
             raise RuntimeError(_("{name} could not be written.").format(name=node.GetName()))
         return True
 
@@ -202,6 +202,18 @@ class Scene:
         moved = slicer.vtkOrientedImageData()
         Resample.ResampleOrientedImageToReferenceOrientedImage(image, grid, moved, linear, False, toWorld)
         return moved
+
+    @staticmethod
+    def _isWhole(path: Path) -> bool:
+        """Whether an image was written that can be read again."""
+        import SimpleITK as sitk
+
+        try:
+            sitk.ReadImage(str(path))
+        except RuntimeError:
+            logging.exception("LopsidedSeg: %s", path)
+            return False
+        return True
 
     def _write(self, image: Any, node: Any, path: Path) -> None:
         import SimpleITK as sitk

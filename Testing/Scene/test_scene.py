@@ -210,8 +210,27 @@ def test_an_annotation_drawn_as_a_surface_stays_a_surface(scene: Any, tmp_path: 
     node.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "Known", (1.0, 0.0, 0.0))
     before = _state(node)
     assert scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
+    assert scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
     assert _state(node) == before
-    np.testing.assert_allclose(_centre(tmp_path / "annotation.nrrd"), expected, atol=0.6)
+    for file in ("annotation.nrrd", "annotation.seg.nrrd"):
+        np.testing.assert_allclose(_centre(tmp_path / file), expected, atol=0.6)
+    scene.readSegments(scene.newAnnotation(volume), tmp_path / "annotation.seg.nrrd")
+
+
+def test_segments_that_cannot_be_read_back_are_an_error(
+    scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before they take the place of a case's earlier copy."""
+    node = _segmentation(_volume(GRIDS["straight"])[0])
+
+    class Full(slicer.vtkMRMLSegmentationStorageNode):
+        def WriteData(self, _: Any) -> bool:
+            Path(self.GetFileName()).write_bytes(b"NRRD0004\n")
+            return True
+
+    monkeypatch.setattr(slicer, "vtkMRMLSegmentationStorageNode", Full)
+    with pytest.raises(RuntimeError, match="Annotation could not be written"):
+        scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
 
 
 def test_a_lesion_of_one_fine_voxel_is_not_lost(scene: Any, tmp_path: Path) -> None:
