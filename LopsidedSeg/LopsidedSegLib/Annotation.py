@@ -16,6 +16,7 @@ from .Labelmaps import (
     isEmpty,
     labelmap,
     labelmapName,
+    latticeOf,
     matrixOf,
     onLattice,
     packed,
@@ -82,7 +83,7 @@ class Annotation:
         segment.SetColor(*colour)
         for key, value in tags.items():
             segment.SetTag(key, value)
-        here, lattice = self._here(lesion), self._lattice()
+        here, lattice = self._here(lesion), latticeOf(self.node)
         segment.AddRepresentation(labelmapName(), onLattice(here, lattice) if lattice else here)
         self._checkIsLabelmap()
         segmentId = self.node.GetSegmentation().GenerateUniqueSegmentID(segmentId)
@@ -148,17 +149,6 @@ class Annotation:
         if isEmpty(here):  # a small one falls between two voxels of a bent grid
             raise RuntimeError(_("{name} is bent by a transform; harden it first.").format(name=self.node.GetName()))
         return here
-
-    def _lattice(self) -> Any:
-        """Of the voxels that it is saved on; None where it is empty and has none."""
-        segmentation, lattice = self.node.GetSegmentation(), slicer.vtkOrientedImageData()
-        geometry = segmentation.DetermineCommonLabelmapGeometry(
-            segmentation.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS, None
-        ) or segmentation.GetConversionParameter(
-            slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-        )
-        found = slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, lattice, False)
-        return lattice if found else None
 
     def _checkIsLabelmap(self) -> None:
         segmentation = self.node.GetSegmentation()

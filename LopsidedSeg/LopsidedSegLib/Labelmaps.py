@@ -9,6 +9,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+_REFERENCE = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+
 
 def drawnOn(segmentation: Any) -> Any:
     """The volume whose grid a segmentation node is on."""
@@ -20,13 +22,41 @@ def labelmapName() -> str:
     return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 
+def latticeOf(node: Any) -> Any:
+    """An image without voxels, on the lattice that a segmentation node is saved on: its reference's, or a segment's where that
+    is finer by its longest side, for small lesions would be lost in the other. None where it has neither."""
+    segmentation = node.GetSegmentation()
+    reference = _latticeFrom(segmentation.GetConversionParameter(_REFERENCE))
+    if reference is None:  # Slicer takes the segment of the smallest voxels
+        return _latticeFrom(
+            segmentation.DetermineCommonLabelmapGeometry(segmentation.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS, None)
+        )
+    segments = (segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs())
+    images = (segment.GetRepresentation(labelmapName()) for segment in segments)
+    lattices = [reference, *(image for image in images if image and min(image.GetDimensions()) > 0)]
+    finest = min(lattices, key=lambda image: sorted(np.round(image.GetSpacing(), 3), reverse=True))
+    if finest is reference:
+        return reference
+    there, extent = vtk.vtkTransform(), [0] * 6  # as far as the reference, for beyond it nothing can be drawn
+    there.SetMatrix(slicer.util.vtkMatrixFromArray(np.linalg.inv(matrixOf(finest)) @ matrixOf(reference)))
+    slicer.vtkOrientedImageDataResample.TransformExtent(reference.GetExtent(), there, extent)
+    lattice = slicer.vtkOrientedImageData()
+    lattice.SetGeometryFromImageToWorldMatrix(imageToWorld(finest))
+    lattice.SetExtent(extent)
+    return lattice
+
+
 def asLabelmaps(node: Any) -> Any:
-    """A copy of a segmentation node as label maps, which one drawn as surfaces lacks; None where it cannot be."""
+    """A copy of a segmentation node as label maps, which one drawn as surfaces lacks, to be saved on :func:`latticeOf`; None
+    where it cannot be."""
     copy = slicer.vtkMRMLSegmentationNode()
     copy.GetSegmentation().DeepCopy(node.GetSegmentation())
     if not copy.CreateBinaryLabelmapRepresentation():
         return None
     copy.GetSegmentation().SetSourceRepresentationName(labelmapName())  # which is what Slicer writes to a file
+    if copy.GetSegmentation().GetConversionParameter(_REFERENCE):
+        geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(latticeOf(copy))
+        copy.GetSegmentation().SetConversionParameter(_REFERENCE, geometry)
     return copy
 
 
@@ -166,3 +196,9 @@ def onLattice(image: Any, lattice: Any) -> Any:
     covered = (voxelsOf(sampled(image, fine)) > 0).reshape(k, c, j, b, i, a).sum(axis=(1, 3, 5))
     extent = [int(n) for pair in zip(low, high, strict=True) for n in pair]
     return cropped(imageOf(2 * covered > covered.max(), lattice, extent))
+
+
+def _latticeFrom(geometry: str) -> Any:
+    """What MRML has written of a lattice; None for nothing."""
+    lattice = slicer.vtkOrientedImageData()
+    return lattice if slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, lattice, False) else None

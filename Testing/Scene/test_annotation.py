@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import slicer
 import slicer.util
 import vtk
 from lopsided.review import SUGGESTION_TAG
 from LopsidedSegLib.Annotation import Annotation
-from LopsidedSegLib.Labelmaps import imageOf, labelmapName, matrixOf, transformed, voxelsOf
+from LopsidedSegLib.Labelmaps import imageOf, labelmapName, latticeOf, matrixOf, transformed, voxelsOf
 from LopsidedSegLib.Scene import Scene
 from vtk.util.numpy_support import numpy_to_vtk
 
@@ -136,6 +137,49 @@ def test_own_lesions_are_saved_as_they_were_with_one_of_smaller_voxels(annotated
     assert after.pop(added)[2] == pytest.approx(LESION.sum() * 1.5**3, rel=0.2)
     for segment, (name, _colour, volume) in before.items():
         assert (after[segment][0], after[segment][2]) == (name, pytest.approx(volume))
+
+
+@pytest.mark.parametrize("flair", [(1.0, 1.0, 5.0), (0.4, 0.4, 5.0)], ids=["smaller", "longer but smaller by volume"])
+@pytest.mark.parametrize("on", ["FLAIR", "T1c"])
+def test_lesions_of_finer_voxels_than_the_annotations_own_are_saved(
+    tmp_path: Path, flair: tuple[float, float, float], on: str
+) -> None:
+    """Wherever they lie between thick slices: drawn on another volume, or imported; and overlapping ones each."""
+    spacings = {"FLAIR": flair, "T1c": (1.0, 1.0, 1.0)}
+    size = np.ceil(60 / np.array(spacings[on])).astype(int)[::-1]
+    reference = slicer.util.addVolumeFromArray(np.zeros(size, np.int16), np.diag([*spacings[on], 1]), on)
+    node = Scene().newAnnotation(reference)
+
+    def lattice(spacing: tuple[float, float, float]) -> Any:
+        made = slicer.vtkOrientedImageData()
+        made.SetSpacing(spacing)
+        return made
+
+    for n, k in enumerate(range(10, 15)):
+        tiny = imageOf(np.ones((1, 1, 1)), lattice(spacings["T1c"]), [20 + 2 * n, 20 + 2 * n, 20, 20, k, k])
+        node.AddSegmentFromBinaryLabelmapRepresentation(tiny, f"Tiny {n}", [1.0, 0.0, 0.0])
+    around = imageOf(np.ones((5, 5, 5)), lattice(spacings["T1c"]), [18, 22, 18, 22, 8, 12])
+    node.AddSegmentFromBinaryLabelmapRepresentation(around, "Around", [1.0, 0.0, 0.0])
+    large = imageOf(np.ones((1, 60, 60)), lattice(flair), [10, 69, 10, 69, 5, 5])
+    node.AddSegmentFromBinaryLabelmapRepresentation(large, "Large", [1.0, 0.0, 0.0])
+    accepted = imageOf(np.ones((2, 2, 2)), lattice(spacings["T1c"]), [40, 41, 40, 41, 33, 34])
+    Annotation(node).insert("new", accepted, "Accepted", (1.0, 0.5, 0.0), {})
+    before = state(node)
+    again = Scene().newAnnotation(reference)
+    assert Scene().writeSegments(node, tmp_path / "saved.seg.nrrd")
+    Scene().readSegments(again, tmp_path / "saved.seg.nrrd")
+    assert state(node) == before
+    after = {name: volume for name, _colour, volume in state(again).values()}
+    assert after.pop("Large") == pytest.approx(3600 * np.prod(flair), rel=0.1)
+    assert after == {**{f"Tiny {n}": 1.0 for n in range(5)}, "Around": 125.0, "Accepted": 8.0}
+    # and as one label map, for the search, but for those within another
+    assert Scene().writeAnnotation(node, tmp_path / "annotation.nrrd")
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "annotation.nrrd")))
+    assert {3, 4, 5, 6, 7, 8} <= set(np.unique(labels))
+    # what is drawn next may be anywhere in the volume
+    geometry = latticeOf(again)
+    reach = np.array(geometry.GetDimensions()) * geometry.GetSpacing()
+    assert (reach >= 59).all()
 
 
 def test_a_lesion_that_a_bent_annotation_has_no_voxel_for_is_refused_in_words(annotated: Any) -> None:
