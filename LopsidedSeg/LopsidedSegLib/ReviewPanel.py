@@ -13,6 +13,7 @@ from .Labelmaps import drawnOn
 from .Logic import Logic
 from .Parameters import Parameters
 from .Review import Review
+from .Scene import whereNow
 from .Widgets import setCell, setQuietly
 
 DECISIONS = (
@@ -213,7 +214,7 @@ class ReviewPanel:
         self._selected = candidate
         self._look()
         self._fillTable()
-        self.logic.jumpTo(self._review.candidates[candidate])
+        self.logic.jumpTo(whereNow(self._review.candidates[candidate], self._review.node, candidate))
         if self.ui.onlySelectedCheckBox.checked:
             self._review.showOnly(self._selected)  # None where it is not listed at this threshold
 

@@ -242,6 +242,14 @@ def removeNode(node: Any) -> None:
             slicer.mrmlScene.RemoveNode(each)
 
 
+def whereNow(candidate: dict[str, Any], node: Any, segmentId: str) -> dict[str, Any]:
+    """A candidate of :meth:`Scene.result`, at the place of its segment, which may be moved since; as it was found where that
+    is gone."""
+    segment = node.GetSegmentation().GetSegment(segmentId)
+    ras = node.GetSegmentCenterRAS(segmentId) if segment else None
+    return {**candidate, "centroid_lps": lpsOf(ras)} if ras else candidate
+
+
 def ijkToRasOf(geometry: Any) -> np.ndarray:
     """The IJK-to-RAS matrix of a :class:`lopsided.volume.Geometry`."""
     matrix = np.eye(4)

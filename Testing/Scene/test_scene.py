@@ -100,6 +100,12 @@ def _placed(node: Any, matrix: np.ndarray, transform: Any) -> np.ndarray:
     return point
 
 
+def _ijkToRas(volume: Any) -> vtk.vtkMatrix4x4:
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
 def _segmentation(volume: Any, transform: Any = None) -> Any:
     """The blob as the user's annotation, under the same transform."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Annotation")
@@ -288,6 +294,25 @@ def test_a_suggestion_comes_back_where_the_lesion_is(scene: Any, tmp_path: Path,
         centre = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3]
         np.testing.assert_allclose(centre, expected, atol=near)
         assert min(view.GetFieldOfView()[:2]) == pytest.approx(80), "four times its diameter"
+
+
+def test_a_suggestion_is_looked_at_where_it_is_now(scene: Any, tmp_path: Path) -> None:
+    """Moved with its volume since it was found; or where it was found, once its voxels or its segment are gone."""
+    from LopsidedSegLib.Scene import whereNow
+
+    volume, found = _volume(GRIDS["oblique"])
+    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    [candidate] = _result(tmp_path / "result", tmp_path / "t1c.nrrd")["candidates"]
+    node = scene.loadSuggestions(tmp_path / "result", volume)
+    moved = _placed(node, slicer.util.arrayFromVTKMatrix(_ijkToRas(volume)), _nested(False))
+    assert np.linalg.norm(moved - found) > 10
+    scene.jumpTo(whereNow(candidate, node, "Suggestion_1"))
+    view = slicer.util.getNodesByClass("vtkMRMLSliceNode")[0]
+    np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3], moved, atol=HALF_A_VOXEL)
+    node.GetSegmentation().RemoveSegment("Suggestion_1")
+    assert whereNow(candidate, node, "Suggestion_1") == candidate
+    node.GetSegmentation().AddEmptySegment("Suggestion_1")
+    assert whereNow(candidate, node, "Suggestion_1") == candidate
 
 
 def test_nothing_is_an_error_of_mrml(scene: Any, tmp_path: Path) -> None:
