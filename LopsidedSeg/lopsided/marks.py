@@ -85,8 +85,8 @@ def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
         raise ValueError(f"a {mark.kind} of {2 * radii} mm at {centre} is none; its size must be above 0")
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
         raise ValueError(f"the axes of a {mark.kind} must be unit vectors at right angles")
-    # how far it reaches along each axis of the volume, mm
-    across = geometry.axes.T @ (axes * radii)
+    # how far it reaches along each axis of the volume, mm, which may be sheared
+    across = np.linalg.inv(geometry.axes) @ (axes * radii)
     reach = np.abs(across).sum(axis=1) if mark.kind == "box" else np.sqrt((across**2).sum(axis=1))
     middle = geometry.index(centre)
     step = (reach / geometry.spacing)[::-1]

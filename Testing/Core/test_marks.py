@@ -112,6 +112,16 @@ def test_a_turned_ellipsoid_lies_along_its_axes() -> None:
     np.testing.assert_array_equal(crossed.whole(geometry.shape), region.whole(geometry.shape))
 
 
+@pytest.mark.parametrize("kind", [BoxMark, Ellipsoid])
+def test_a_mark_is_whole_on_a_sheared_volume(kind: type[BoxMark] | type[Ellipsoid]) -> None:
+    axes = np.array([[1, 0.6, 0], [0, 0.8, 0], [0, 0, 1]])
+    geometry = Geometry((40, 40, 40), (1, 1, 1), (0, 0, 0), tuple(axes.ravel().tolist()))  # type: ignore[arg-type]
+    region = rasterise(kind(tuple(geometry.physical(np.full(3, 20)).tolist()), (15, 15, 15)), geometry)
+    assert region is not None
+    volume = 15**3 if kind is BoxMark else np.pi / 6 * 15**3
+    assert np.count_nonzero(region.mask) * np.linalg.det(axes) == pytest.approx(volume, rel=0.05)
+
+
 def test_a_large_mark_on_a_fine_grid_needs_little_memory() -> None:
     """A mark is drawn anew while it is moved."""
     geometry = Geometry((96, 96, 96), (0.25, 0.25, 0.25), (-12, -12, -12), IDENTITY)
