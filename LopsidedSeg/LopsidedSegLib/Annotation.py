@@ -12,7 +12,9 @@ from slicer.i18n import tr as _
 from .Labelmaps import (
     asLabelmaps,
     cropped,
+    extentOn,
     imageOf,
+    imageToWorld,
     isEmpty,
     labelmap,
     labelmapName,
@@ -68,7 +70,7 @@ class Annotation:
                 continue
             # on the lesion's grid, which is small: a surface's own may be very fine
             here = sampled(existing, around)
-            if (_voxels(here, extent) & _voxels(around, extent)).any():
+            if (_voxels(here, extent) & _voxels(around, extent)).any() or _isWithin(existing, around):
                 found.append(segmentId)
         return found
 
@@ -167,6 +169,19 @@ class Annotation:
 def _tag(segment: Any, name: str) -> str:
     value = vtk.reference("")
     return str(value) if segment.GetTag(name, value) else ""
+
+
+def _isWithin(image: Any, other: Any) -> bool:
+    """Whether the middle of a voxel of a label map lies in another, of which those of larger voxels may all lie beside it."""
+    own, reach = np.reshape(image.GetExtent(), (3, 2)), np.reshape(extentOn(image, other), (3, 2))
+    low, high = np.maximum(own[:, 0], reach[:, 0]), np.minimum(own[:, 1], reach[:, 1])
+    if (low > high).any():
+        return False
+    extent = np.stack([low, high], axis=1).ravel().tolist()
+    part = slicer.vtkOrientedImageData()
+    part.SetGeometryFromImageToWorldMatrix(imageToWorld(image))
+    part.SetExtent(extent)
+    return bool((_voxels(sampled(other, part), extent) & _voxels(image, extent)).any())
 
 
 def _union(a: Any, b: Any) -> list[int]:

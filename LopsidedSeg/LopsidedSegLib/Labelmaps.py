@@ -37,12 +37,9 @@ def latticeOf(node: Any) -> Any:
     finest = min(lattices, key=lambda image: sorted(np.round(image.GetSpacing(), 3), reverse=True))
     if finest is reference:
         return reference
-    there, extent = vtk.vtkTransform(), [0] * 6  # as far as the reference, for beyond it nothing can be drawn
-    there.SetMatrix(slicer.util.vtkMatrixFromArray(np.linalg.inv(matrixOf(finest)) @ matrixOf(reference)))
-    slicer.vtkOrientedImageDataResample.TransformExtent(reference.GetExtent(), there, extent)
     lattice = slicer.vtkOrientedImageData()
     lattice.SetGeometryFromImageToWorldMatrix(imageToWorld(finest))
-    lattice.SetExtent(extent)
+    lattice.SetExtent(extentOn(finest, reference))  # beyond it nothing can be drawn
     return lattice
 
 
@@ -174,6 +171,14 @@ def sampled(image: Any, reference: Any) -> Any:
         image, reference, moved, False, False
     )
     return moved
+
+
+def extentOn(lattice: Any, image: Any) -> list[int]:
+    """Of the voxels of ``lattice`` that an image covers."""
+    there, extent = vtk.vtkTransform(), [0] * 6
+    there.SetMatrix(slicer.util.vtkMatrixFromArray(np.linalg.inv(matrixOf(lattice)) @ matrixOf(image)))
+    slicer.vtkOrientedImageDataResample.TransformExtent(image.GetExtent(), there, extent)
+    return extent
 
 
 def onLattice(image: Any, lattice: Any) -> Any:

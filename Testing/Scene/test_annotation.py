@@ -223,6 +223,19 @@ def test_what_touches_is_found(annotated: Any) -> None:
     assert here.touching(image(KNOWN, origin=(200, 200, 200))) == []
 
 
+def test_a_small_lesion_within_large_voxels_touches_too(annotated: Any) -> None:
+    """It lies between their middles; and beyond their neighbours it does not."""
+
+    def tiny(along: float) -> str:
+        x, y, z = (matrixOf(image(LESION)) @ [6.5, 9.5, along, 1])[:3]
+        mask = image(np.ones((1, 1, 1)), spacing=0.5, origin=(x, y, z))
+        return annotated.AddSegmentFromBinaryLabelmapRepresentation(mask, "Tiny", [1.0, 0.0, 0.0])
+
+    within, beside, _beyond = tiny(4.5), tiny(7.4), tiny(8.6)
+    known = annotated.GetSegmentation().GetSegmentIdBySegmentName("Known")
+    assert Annotation(annotated).touching(image(LESION)) == [known, within, beside]
+
+
 def test_growing_changes_one_segment_and_shrinking_keeps_what_was_drawn_since(annotated: Any) -> None:
     before = state(annotated)
     known = annotated.GetSegmentation().GetSegmentIdBySegmentName("Known")
