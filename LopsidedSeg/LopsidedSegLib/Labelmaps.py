@@ -52,8 +52,10 @@ def asLabelmaps(node: Any) -> Any:
         return None
     copy.GetSegmentation().SetSourceRepresentationName(labelmapName())  # which is what Slicer writes to a file
     if copy.GetSegmentation().GetConversionParameter(_REFERENCE):
-        geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(latticeOf(copy))
+        lattice = latticeOf(copy)
+        geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(lattice)
         copy.GetSegmentation().SetConversionParameter(_REFERENCE, geometry)
+        _putOn(copy, lattice)
     return copy
 
 
@@ -207,3 +209,17 @@ def _latticeFrom(geometry: str) -> Any:
     """What MRML has written of a lattice; None for nothing."""
     lattice = slicer.vtkOrientedImageData()
     return lattice if slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, lattice, False) else None
+
+
+def _putOn(node: Any, lattice: Any) -> None:
+    """Have all segments on one lattice: of two on different ones, Slicer overlooks that they overlap, and saves one alone."""
+    for segmentId in node.GetSegmentation().GetSegmentIDs():
+        segment = node.GetSegmentation().GetSegment(segmentId)
+        own = matrixOf(segment.GetRepresentation(labelmapName()))
+        if np.allclose(own, matrixOf(lattice), atol=1e-4) or isEmpty(image := labelmap(node, segmentId)):
+            continue
+        part = slicer.vtkOrientedImageData()
+        part.SetGeometryFromImageToWorldMatrix(imageToWorld(lattice))
+        part.SetExtent(extentOn(lattice, image))
+        segment.SetLabelValue(1)
+        segment.AddRepresentation(labelmapName(), sampled(image, part))
