@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -69,16 +68,19 @@ class Predictor:
 
     def _use(self, device: torch.device, integers: bool = True) -> None:
         """Build the network there: from the weights, for a device that failed may not give its own back."""
-        network = network_of(self.model)
-        self.network: Network | IntegerNetwork = network.to(device)
-        self.device, self._integers = device, integers
-        if device.type != "cpu":
-            return
-        if integers and self.model.integers:
-            with suppress(ImportError, RuntimeError):  # OpenVINO is not here, or cannot use them
-                self.network = IntegerNetwork(self.model.integers, network.stride, network.halo)
-        if not self.in_integers:
-            fuse(network, half_precision(device) or torch.float32)
+        plain = network_of(self.model).to(device)
+        network: Network | IntegerNetwork = plain
+        if device.type == "cpu":
+            if integers and self.model.integers:
+                try:
+                    network = IntegerNetwork(self.model.integers, plain.stride, plain.halo)
+                except ImportError:  # OpenVINO is not here
+                    pass
+                except (RuntimeError, MemoryError) as error:  # or cannot use them, maybe for now alone
+                    integers = not is_shortage(error)
+            if network is plain:
+                fuse(plain, half_precision(device) or torch.float32)
+        self.network, self.device, self._integers = network, device, integers  # last: what was half done is tried again
 
     @property
     def in_integers(self) -> bool:

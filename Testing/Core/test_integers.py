@@ -89,6 +89,23 @@ def test_integers_that_fail_are_done_without_and_tried_again(
     assert np.array_equal(predictor.probability_map(study).array, expected)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("std::bad_alloc"), MemoryError("std::bad_alloc")], ids=repr)
+@pytest.mark.parametrize("first", [True, False], ids=["at once", "after a search without"])
+def test_integers_that_there_is_no_memory_to_build_are_built_at_the_next_search(
+    integers: Model, study: Study, floating: np.ndarray, monkeypatch: pytest.MonkeyPatch, first: bool, error: Exception
+) -> None:
+    with monkeypatch.context() as failing:
+        if not first:
+            predictor = Predictor(integers, "cpu")
+            predictor._use(predictor.device, integers=False)
+        failing.setattr(IntegerNetwork, "__init__", Mock(side_effect=error))
+        if first:
+            predictor = Predictor(integers, "cpu")
+        assert np.array_equal(predictor.probability_map(study).array, floating)
+    predictor.probability_map(study)
+    assert predictor.in_integers
+
+
 def test_what_openvino_leaves_unwritten_is_want_of_memory(
     integers: Model, study: Study, floating: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
