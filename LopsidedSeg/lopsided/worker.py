@@ -25,7 +25,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from queue import Queue
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -179,23 +179,22 @@ def main() -> None:
 def _requests() -> Iterator[str]:
     """Lines of stdin; when it ends, a search that runs is interrupted, and has a moment to leave nothing behind."""
     lines: Queue[str | None] = Queue()
-    searching = Event()
 
     def read() -> None:
         with open(0, encoding="utf-8", errors="replace", closefd=False) as requests:
             for line in requests:
                 lines.put(line)
+        searching = lines.unfinished_tasks  # or about to: this may come with the request
         lines.put(None)
-        if searching.is_set():
+        if searching:
             _thread.interrupt_main()
             time.sleep(_GRACE_S)
             os._exit(1)
 
     Thread(target=read, daemon=True).start()
     while (line := lines.get()) is not None:
-        searching.set()
         yield line
-        searching.clear()
+        lines.task_done()
 
 
 if __name__ == "__main__":

@@ -99,6 +99,31 @@ def test_the_process_ends_after_a_line_that_is_no_utf_8() -> None:
     assert done.returncode == 0
 
 
+def test_a_search_whose_asker_is_gone_as_soon_as_it_asked_is_interrupted() -> None:
+    """As one that Slicer asked for, and died, while the model was loaded: the request and the end are read at once."""
+    script = """
+import os, signal, time
+from lopsided import worker
+signal.signal(signal.SIGINT, signal.default_int_handler)
+worker._GRACE_S = 60
+ends = []
+for _ in range(50):
+    end, start = os.pipe()
+    os.dup2(end, 0)
+    os.write(start, b"{}")
+    os.close(start)
+    try:
+        for line in worker._requests():
+            time.sleep(0.1)
+        ends.append("searched")
+    except KeyboardInterrupt:
+        ends.append("interrupted")
+print(*sorted(set(ends)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["interrupted"]
+
+
 def test_what_is_marked_is_not_suggested(ask: Ask, request_of: Callable[..., Any], model_folder: Path) -> None:
     def search(out: str, marks: list[dict[str, Any]]) -> dict[str, Any]:
         request = request_of(model_folder, out)
