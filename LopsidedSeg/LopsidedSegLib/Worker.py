@@ -47,7 +47,8 @@ class Worker:
         self._ready: dict[str, Any] | None = None
         self._request: dict[str, Any] | None = None
         self._callbacks: Callbacks | None = None
-        self._partialLine = b""
+        self._untouched = False  # nothing was heard of the request yet, and it was sent once at most
+        self._unread = b""
         self._lastWords = ""
         self._absent = False
         environment = qt.QProcessEnvironment.systemEnvironment()
@@ -71,7 +72,7 @@ class Worker:
         """Start the process if there is none, and give it the request. Returns at once."""
         if self.busy:
             raise RuntimeError("the worker answers one request at a time")
-        self._request, self._callbacks = request, callbacks
+        self._request, self._callbacks, self._untouched = request, callbacks, True
         self._watch.start()
         self.start()
         if self._ready:
@@ -80,7 +81,7 @@ class Worker:
     def start(self) -> None:
         """Start the process if there is none, so that its model is loaded by the first request. Returns at once."""
         if self._process.state() == qt.QProcess.NotRunning:
-            self._ready, self._partialLine, self._lastWords, self._absent = None, b"", "", False
+            self._ready, self._unread, self._lastWords, self._absent = None, b"", "", False
             self._process.start(self.command[0], self.command[1:])
 
     def wait(self) -> None:
@@ -103,12 +104,13 @@ class Worker:
         self._process.waitForFinished(3000)
 
     def _sendRequest(self) -> None:
-        self._heard = time.monotonic()
+        self._heard, self._lastWords = time.monotonic(), ""
         self._process.write(json.dumps(self._request).encode() + b"\n")
 
     def _onOutput(self) -> None:
-        *lines, self._partialLine = (self._partialLine + self._process.readAllStandardOutput().data()).split(b"\n")
-        for line in lines:
+        self._unread += self._process.readAllStandardOutput().data()
+        while b"\n" in self._unread:  # not kept here: a callback may start another process
+            line, self._unread = self._unread.split(b"\n", 1)
             try:
                 [(kind, content)] = json.loads(line).items()
             except (ValueError, AttributeError):
@@ -126,6 +128,7 @@ class Worker:
             elif self.busy:
                 self._sendRequest()
         elif self.busy and kind == "progress":
+            self._untouched = False
             self._callbacks.progress(content["what"], content["part"])
         elif self.busy and kind in ("done", "error"):
             self._end(kind, content)
@@ -139,6 +142,12 @@ class Worker:
     def _onFinished(self, *_exit: Any) -> None:
         self._onOutput()
         self._onLog()
+        if self._process.state() != qt.QProcess.NotRunning:
+            return  # whoever heard the answer just now has asked for more, of another process
+        if self.busy and self._ready and self._untouched:  # it had ended before it was asked, and nobody knew yet
+            self._untouched = False
+            self.start()
+            return
         self._fail(_("The computing process ended unexpectedly. {details}").format(details=self._lastWords).strip())
 
     def _onProcessError(self, error: Any) -> None:

@@ -45,6 +45,18 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def _process(answer: str) -> list[str]:
+    """The command of one that runs ``answer`` for each request ``n``, with ``say`` and ``die`` at hand."""
+    script = (
+        "import json, os, sys, time\n"
+        "def say(*messages): os.write(1, b''.join(json.dumps(m).encode() + b'\\n' for m in messages))\n"
+        "def die(): os._exit(3)\n"
+        f"say({{'ready': {{'version': {__version__!r}, 'pid': os.getpid()}}}})\n"
+        f"for line in sys.stdin: n = json.loads(line); {answer}"
+    )
+    return [sys.executable, "-c", script]
+
+
 def test_two_requests_are_answered_by_one_process(worker: Any, volume: Any, tmp_path: Path) -> None:
     """Progress, then one answer, for each; the process stays."""
     heard, pids = Heard(), set()
@@ -81,6 +93,73 @@ def test_a_failure_is_one_sentence_and_the_next_request_succeeds(
     worker.send(request, later.callbacks)
     worker.wait()
     assert later.done == [{"out": str(tmp_path / "result")}]
+
+
+def test_an_answer_is_never_taken_for_that_to_the_next_request(worker: Any) -> None:
+    """Cancel and another request from within a callback, when the first one's answer is read already."""
+    worker.command = _process("say({'progress': {'what': '', 'part': 0}}, {'done': n})")
+    second = Heard()
+
+    def again(*_: Any) -> None:
+        worker.stop()
+        worker.send("second", second.callbacks)
+
+    worker.send("first", Heard().callbacks._replace(progress=again))
+    until(lambda: not worker.busy)
+    assert (second.done, second.errors) == (["second"], [])
+
+
+def test_a_callback_that_fails_loses_no_answer(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read with the next that the process says."""
+    worker.command = _process(
+        "say({'progress': {'what': '', 'part': 0}}, {'done': n}); time.sleep(0.5); say({'alive': {}})"
+    )
+    monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+    heard = Heard()
+    worker.send("first", heard.callbacks._replace(progress=lambda *_: 1 / 0))
+    until(lambda: not worker.busy)
+    assert heard.done == ["first"]
+
+
+def test_the_last_words_are_of_this_request(worker: Any) -> None:
+    """Another's may be of another patient."""
+    worker.command = _process(
+        "say({'progress': {'what': '', 'part': 0}}); n == 2 and die(); os.write(2, b'DOE^JANE'); say({'done': n})"
+    )
+    heard = Heard()
+    for n in (1, 2):
+        worker.send(n, heard.callbacks)
+        until(lambda: not worker.busy)
+    assert (heard.done, heard.errors) == ([1], ["The computing process ended unexpectedly."])
+
+
+@pytest.mark.parametrize("loop", [True, False], ids=["in an event loop", "waited for"])
+def test_a_process_that_ended_while_idle_is_replaced(worker: Any, loop: bool) -> None:
+    """Though nobody knows yet, for no event loop runs; or the next request is sent by who hears the answer."""
+    worker.command = _process("say({'done': n}); die()")
+    heard = Heard()
+
+    def next_one(n: int) -> None:
+        heard.done.append(n)
+        if n < 5:
+            worker.send(n + 1, heard.callbacks._replace(done=next_one))
+
+    if loop:
+        next_one(0)
+        until(lambda: not worker.busy)
+    for n in range(6 if not loop else 0):
+        worker.send(n, heard.callbacks)
+        worker.wait()
+        time.sleep(0.1)
+    assert (heard.done, heard.errors) == (list(range(6)), [])
+
+
+def test_a_request_that_ends_each_process_is_sent_twice_at_most(worker: Any) -> None:
+    worker.command = _process("die()")
+    heard = Heard()
+    worker.send(1, heard.callbacks)
+    worker.wait()
+    assert heard.errors == ["The computing process ended unexpectedly."]
 
 
 def test_a_command_that_does_not_exist_is_named(worker: Any) -> None:
