@@ -27,6 +27,7 @@ from .writing import write_image
 MASK, MAP, REPORT = "suggestions.nii.gz", "probability.nii.gz", "report.html"
 RESULTS = frozenset({CANDIDATES, MASK, SEGMENTS, MAP, REPORT})
 _PARTIAL = ".lopsided-partial-"  # a process that was killed outright leaves its folder behind
+_unfinished: set[Path] = set()
 _COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.49, 0.13), (0.91, 0.30, 0.24), (0.61, 0.35, 0.71), (0.20, 0.60, 0.86))
 
 
@@ -177,6 +178,7 @@ def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = RESULTS
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=out if out.exists() else out.parent))
+        _unfinished.add(partial)
         yield partial
         there = _content(out) & ours
         if there and not overwrite:
@@ -195,6 +197,13 @@ def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = RESULTS
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+            _unfinished.discard(partial)
+
+
+def remove_unfinished() -> None:
+    """Leave nothing of the blocks of :func:`all_or_nothing` that run, whose process is about to end without an end of theirs."""
+    for partial in tuple(_unfinished):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _content(out: Path) -> set[str]:

@@ -41,7 +41,7 @@ from .marks import Mark, crossed, rasterise
 from .model import find_model, load_card, load_model
 from .predict import Predictor, RememberingPredictor
 from .reading import read_study
-from .results import all_or_nothing, write_candidates
+from .results import all_or_nothing, remove_unfinished, write_candidates
 from .study import Study
 from .suggest import suggest
 
@@ -188,7 +188,8 @@ def _requests() -> Iterator[str]:
         lines.put(None)
         if searching:
             _thread.interrupt_main()
-            time.sleep(_GRACE_S)
+            time.sleep(_GRACE_S)  # what runs for longer without a look at interrupts is one pass of the network
+            remove_unfinished()
             os._exit(1)
 
     Thread(target=read, daemon=True).start()

@@ -124,6 +124,33 @@ print(*sorted(set(ends)))
     assert done.stdout.split() == ["interrupted"]
 
 
+def test_a_search_that_does_not_hear_the_interrupt_leaves_nothing_either(tmp_path: Path) -> None:
+    """As one in the middle of a long pass of the network."""
+    script = f"""
+import signal, time
+from pathlib import Path
+from lopsided import worker
+signal.signal(signal.SIGINT, lambda *_: None)
+worker._GRACE_S = 0.1
+for line in worker._requests():
+    with worker.all_or_nothing(Path({str(tmp_path / "out")!r}), overwrite=False) as folder:
+        (folder / "candidates.json").touch()
+        print("begun", flush=True)
+        time.sleep(60)
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write("{}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "begun\n"
+        assert list(tmp_path.iterdir())
+        process.stdin.close()
+        assert process.wait(30) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_marked_is_not_suggested(ask: Ask, request_of: Callable[..., Any], model_folder: Path) -> None:
     def search(out: str, marks: list[dict[str, Any]]) -> dict[str, Any]:
         request = request_of(model_folder, out)
