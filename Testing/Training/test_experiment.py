@@ -1,6 +1,7 @@
 """The censoring experiment: what is hidden, what is chosen, that it resumes, and tables worked out by hand."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,6 +68,13 @@ def test_what_is_hidden() -> None:
     assert sizes([c.hidden for c in censor(cases, "smallest-30", 3)]) == [1, 1, 1, 1, 8]
     with pytest.raises(ValueError, match="unknown condition 'largest-50'"):
         censor(cases, "largest-50", 1)
+
+
+def test_the_smallest_are_so_by_volume_whatever_the_voxels() -> None:
+    thin, thick = make_cases(2)
+    thick = replace(thick, spacing_mm=(1.0, 1.0, 5.0))  # its lesions: 5, 40, 135 and 320 mm³
+    censored = censor([thin, thick], "smallest-50", 1)
+    assert [sizes([case.hidden]) for case in censored] == [[1, 8, 27], [1]]
 
 
 def test_readers_miss_the_small_ones_more_often_but_not_only_those() -> None:

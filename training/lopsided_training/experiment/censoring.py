@@ -37,9 +37,12 @@ def censor(cases: list[PreparedCase], condition: str, seed: int) -> list[Prepare
     if condition == "none":
         return cases
     components = [lesions_of(case.lesion)[0] for case in cases]
-    volumes = [np.bincount(labels.ravel())[1:] for labels in components]
-    lesions = [(n, value) for n, counts in enumerate(volumes) for value in range(1, len(counts) + 1)]
-    volume = np.concatenate(volumes).astype(float)
+    volumes = [
+        np.bincount(labels.ravel())[1:] * np.prod(case.spacing_mm)  # in mm³: cases may differ in their voxels
+        for case, labels in zip(cases, components, strict=True)
+    ]
+    lesions = [(n, value) for n, found in enumerate(volumes) for value in range(1, len(found) + 1)]
+    volume = np.concatenate(volumes)
     number = round(int(named[3]) / 100 * len(lesions))
     rng = np.random.default_rng((seed, len(lesions)))
     if named[2] == "smallest":
