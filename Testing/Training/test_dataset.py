@@ -82,6 +82,19 @@ def test_folders_and_lists_are_datasets_too(copy: Path, tmp_path: Path) -> None:
     assert read_dataset(tmp_path / "brats")[0].patient == "P"
 
 
+def test_labels_as_dicom_seg_are_to_be_imported(copy: Path, tmp_path: Path) -> None:
+    (case,) = read_dataset(copy)
+    kind = b"1.2.840.10008.5.1.4.1.1.66.4"
+    head = b"\2\0\2\0UI" + len(kind).to_bytes(2, "little") + kind  # (0002,0002): what the file is
+    (tmp_path / "seg.dcm").write_bytes(bytes(128) + b"DICM" + head)
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("patient", "case", "t1c", "annotation"), ("A", "1", case.images["t1c"], "seg.dcm")]
+        )
+    with pytest.raises(InputError, match=r"seg\.dcm: a DICOM SEG, .* `lopsided dataset import`"):
+        read_dataset(tmp_path / "list.csv")
+
+
 def test_cases_of_one_name_stay_apart_by_their_patients(copy: Path, tmp_path: Path) -> None:
     (case,) = read_dataset(copy)
     with (tmp_path / "list.csv").open("w", newline="") as file:

@@ -27,6 +27,7 @@ from lopsided.dataset.records import (
     image_path,
     read_record,
 )
+from lopsided.dicomseg import is_dicom_seg
 from lopsided.errors import InputError
 from lopsided.model import SEQUENCES
 from lopsided.reading import read_array, read_study
@@ -110,7 +111,7 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
 
     Raises:
         InputError: nothing that is known there, no case, a case without post-contrast T1, without labels or, where others
-            have it, without ``trust``, or a label value that the dataset does not declare.
+            have it, without ``trust``, labels as DICOM SEG, or a label value that the dataset does not declare.
     """
     declared: set[int] = set()
     if source.is_dir() and (source / DATASET).exists():
@@ -139,6 +140,10 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
         raise InputError(f"{source / wanted}: missing, and case {files.case} cannot be used without post-contrast T1")
     if files.annotation is None:
         raise InputError(f"{source}: case {files.case} has no labels; add them, or take the case out")
+    if is_dicom_seg(files.annotation):
+        raise InputError(
+            f"{files.annotation}: a DICOM SEG, which is not read here; bring {source} into a dataset with `lopsided dataset import`"
+        )
     review, trust = source / REVIEWS / f"{files.case}.json", source / TRUST / f"{files.case}.nii.gz"
     if (review.exists() or trust.parent.is_dir()) and not trust.exists():
         raise InputError(
