@@ -1,6 +1,7 @@
 """A network is evaluated: on planted probability maps, of which every number is known."""
 
 import csv
+import dataclasses
 import hashlib
 import json
 import re
@@ -374,6 +375,24 @@ def test_bad_input_is_refused_in_words(
     assert not out.exists()
 
 
+def test_every_case_is_read_before_the_first_is_searched(
+    run: Path, three: Path, further: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Planted, "probability_map", lambda *_: pytest.fail("nothing is computed in vain"))
+    last = max((three / "labelsTr").iterdir())
+    other = dataclasses.replace(GRID, spacing=(2.0, 2.0, 2.0))
+    sitk.WriteImage(to_sitk(np.zeros(GRID.shape, np.uint8), other), str(last))
+    with pytest.raises(InputError, match=r"case c: .* bring both onto one grid"):
+        measure(run, further, None, calibrate=three)
+    sitk.WriteImage(to_sitk(np.zeros(GRID.shape, np.uint8), GRID), str(last))
+    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    (flair,) = [sequence for sequence in settings["input"]["sequences"] if sequence["name"] == "flair"]
+    flair["required"] = True
+    (run / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(InputError, match="case a: has no flair, which the model needs"):
+        measure(run, three, None)
+
+
 def test_a_network_of_nan_is_refused(run: Path, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluating, "Predictor", Predictor)
     weights = load_file(run / "model.safetensors")
@@ -505,11 +524,13 @@ def test_the_commands(run: Path, three: Path, tmp_path: Path) -> None:
     assert runner.invoke(app, ["evaluate", str(run), str(three), "--scale", "0"]).exit_code == 2
     done = runner.invoke(app, ["evaluate", str(run), str(three)])
     assert done.exit_code == 0, done.output
-    assert "FROC mean 0.571" in done.output
+    assert "FROC mean 0.571 (95 % interval over patients 0." in done.output
+    assert "2/3 b: 1 candidate, 1 lesion\n" in done.output
     assert "sensitivity 0.67, 0.33 false positives a scan" in done.output
     compared = runner.invoke(app, ["compare", str(run), str(run / "evaluation"), "--out", str(tmp_path / "c.json")])
     assert compared.exit_code == 0, compared.output
     assert "FROC mean, < 6 mm" in compared.output
+    assert "With 95 % intervals over patients" in compared.output
     assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["dataset"]["cases"] == 3
 
 

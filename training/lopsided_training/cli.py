@@ -202,7 +202,8 @@ def evaluate(
     if not evaluation.dataset.lesions:
         _say(f"no lesion in {dataset}: sensitivity is not defined, false positives are counted")
     mean, default = evaluation.overlap.froc_mean, next(p for p in evaluation.operating_points if p.default)
-    _say(f"FROC mean {mean.text(3)}  {mean.bounds(3)}")
+    interval = f" (95 % interval over patients {mean.bounds(3)})" if mean.bounds(3) else ""
+    _say(f"FROC mean {mean.text(3)}{interval}")
     _say(
         f"at the default threshold {evaluation.threshold:g}: sensitivity {default.sensitivity.text()}, "
         f"{default.false_positives.text()} false positives a scan"

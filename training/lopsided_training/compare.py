@@ -99,7 +99,7 @@ def compare(paths: Sequence[Path], *, seed: int = 1, resamples: int = RESAMPLES)
 
 def tables(comparison: Comparison) -> Iterable[Table]:
     """For the terminal: a table of the numbers, and one of the differences from the first."""
-    yield _table("", _values(comparison))
+    yield _table("With 95 % intervals over patients" if comparison.dataset.patients > 1 else "", _values(comparison))
     yield _table(f"Difference from {comparison.evaluations[0].name}", _differences(comparison))
 
 

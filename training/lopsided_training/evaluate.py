@@ -22,7 +22,7 @@ from lopsided.results import all_or_nothing
 from .calibration import brier_score, calibration_error, fit_calibration
 from .dataset import Case, digest, read_dataset
 from .evaluation import EVALUATION, FOLDER, DatasetFacts, EvaluatedCase, Evaluation, Subject
-from .examine import Examined, examine
+from .examine import Examined, check, examine
 from .froc import RESAMPLES, CaseResult, threshold_at
 from .machine import machine
 from .measure import IOU_WORDS, OVERLAP_WORDS, Measurer, case_extents, measure_reliability
@@ -138,6 +138,8 @@ def evaluate(
         trained = [Seen(name, facts["patient"], facts["t1c"]) for name, facts in run.trained_on()]
         for used in filter(None, (measured, further)):
             _refuse_common(used, trained, f"what {subject} was trained on; a network is measured on others")
+    for used in filter(None, (measured, further)):
+        check(predictor, used.cases)
     with all_or_nothing(out, overwrite=True, ours=_OURS) as folder:
         if further:
             known = examine(predictor, further.cases, say)

@@ -12,6 +12,7 @@ from lopsided.model import Calibration
 from lopsided.predict import Predictor
 from lopsided.regions import Region, Size, measure
 from lopsided.volume import Geometry
+from lopsided.wording import counted
 
 from .dataset import Case
 from .froc import CaseResult
@@ -103,21 +104,34 @@ def examine_case(predictor: Predictor, case: Case) -> Examined:
     return Examined(case, geometry, tuple(lesions), tuple(detections))
 
 
-def examine(predictor: Predictor, cases: list[Case], say: Callable[[str], None]) -> list[Examined]:
-    """Every case in turn.
+def check(predictor: Predictor, cases: list[Case]) -> None:
+    """Read every case, so that a bad one is found before any is searched, which takes much longer.
 
     Raises:
-        InputError: as :func:`examine_case`; or a case of which somebody looked at only a part.
+        InputError: a case without a sequence that the network needs, of which somebody looked at only a part, or that
+            cannot be read.
     """
+    needed = [sequence.name for sequence in predictor.model.card.input.sequences if sequence.required]
     for case in cases:
+        for name in needed:
+            if name not in case.images:
+                raise InputError(
+                    f"case {case.name}: has no {name}, which the model needs; add it, or take the case out"
+                )
         if not case.looked_at_as_a_whole():
             raise InputError(
                 f"{case.trust}: nobody looked at a part of case {case.name}, so what is found there cannot be called "
                 "false; evaluate on cases that were looked at as a whole"
             )
+        case.truth(case.study().reference)
+
+
+def examine(predictor: Predictor, cases: list[Case], say: Callable[[str], None]) -> list[Examined]:
+    """Every case in turn; raises as :func:`examine_case`."""
     examined = []
     for number, case in enumerate(cases, start=1):
         examined.append(examine_case(predictor, case))
         last = examined[-1]
-        say(f"{number}/{len(cases)} {case.name}: {len(last.candidates)} candidates, {len(last.lesions)} lesions")
+        found = f"{counted(len(last.candidates), 'candidate')}, {counted(len(last.lesions), 'lesion')}"
+        say(f"{number}/{len(cases)} {case.name}: {found}")
     return examined
