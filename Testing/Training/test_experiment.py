@@ -1,20 +1,26 @@
 """The censoring experiment: what is hidden, what is chosen, that it resumes, and tables worked out by hand."""
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import torch
 from lopsided.errors import InputError
 from lopsided_training.config import FitConfig, PatchConfig, read_settings
+from lopsided_training.dataset import read_dataset
 from lopsided_training.experiment import results
 from lopsided_training.experiment.censor import compared, experiment, read_results
 from lopsided_training.experiment.censoring import censor
 from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing
-from lopsided_training.experiment.run import CaseRecord, RunRecord
+from lopsided_training.experiment.run import CaseRecord, Data, RunRecord, check, memory_of, searched, shortened
 from lopsided_training.experiment.tables import rows, write_tables
+from lopsided_training.froc import CaseResult
 from lopsided_training.losses.settings import LopsidedConfig, WeightedCrossEntropyConfig
 from lopsided_training.patches import PreparedCase, centres_of
 from scipy import ndimage
@@ -150,6 +156,10 @@ def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
         assert not experiment(plan, data, pieces, minutes=1, accelerator="cpu", say=lambda line: None)
     assert (pieces / "work" / "readers-27_standard_0_seed1" / "checkpoint.ckpt").exists()
     lines: list[str] = []
+    longer = plan.model_copy(update={"fit": plan.fit.model_copy(update={"steps": 9})})
+    with pytest.raises(InputError, match=r"readers-27_standard_0_seed1: was begun with other settings or other data"):
+        experiment(longer, data, pieces, accelerator="cpu", say=lines.append)
+    lines.clear()
     assert experiment(plan, data, pieces, accelerator="cpu", say=lines.append)
     assert len(lines) == 2 * 5, "three runs to choose, two to compare"
     for path in (whole / "results").glob("*.json"):
@@ -169,6 +179,50 @@ def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
     other = config(small, losses={"standard": (STANDARD,), "lopsided-hard": (LopsidedConfig(beta=0.3),)})
     with pytest.raises(InputError, match="was made with other settings of lopsided-hard"):
         read_results(other, whole)
+    with pytest.raises(InputError, match="was made with other settings of fit"):
+        compared(longer, whole)
+    (data / "test").unlink()
+    shutil.copytree(data / "train", data / "test")
+    label = str(read_dataset(data / "test")[0].label)
+    sitk.WriteImage(sitk.Cast(sitk.ReadImage(label), sitk.sitkInt32), label)
+    with pytest.raises(InputError, match="was made with other data"):
+        experiment(plan, data, whole, accelerator="cpu")
+    one = next((pieces / "results").glob("none*.json"))
+    mixed = RunRecord.model_validate_json(one.read_text()).model_copy(update={"data_sha256": "0"})
+    one.write_text(mixed.model_dump_json())
+    with pytest.raises(InputError, match="was made with other data"):
+        compared(plan, pieces)
+    one.write_text(mixed.model_copy(update={"data_sha256": None, "fit": None}).model_dump_json())
+    assert len(compared(plan, pieces)) == 2, "older results do not say, and are not compared"
+
+
+def test_a_condition_that_leaves_no_lesion_is_refused_before_anything_is_trained() -> None:
+    (one,) = make_cases(1)  # four lesions
+    many = make_cases(3)
+    check(Data(many, [one], [one], ""), Path("data"), ("random-50", "none"))
+    with pytest.raises(InputError, match="validation: random-90 leaves none of its 4 lesions; use more studies"):
+        check(Data(many, [one], [one], ""), Path("data"), ("random-50", "random-90"))
+    assert not any(len(case.centres) for case in censor([one], "random-90", 1)), "as it is then done"
+
+
+def test_studies_smaller_than_a_patch_are_watched() -> None:
+    cases = censor(make_cases(2), "random-50", 1)  # 12 voxels high and deep
+    network: Any = torch.nn.Conv3d(1, 1, 1)
+    torch.nn.init.ones_(network.weight)
+    torch.nn.init.constant_(network.bias, -1.0)
+    assert memory_of(cases, 16, "32-true")(network) == {"annotated": 0.0, "hidden": 0.0}
+    bright = [replace(case, image=np.where(case.hidden, 2, 0)[None].astype(np.float16)) for case in cases]
+    assert memory_of(bright, 16, "32-true")(network) == {"annotated": 0.0, "hidden": 1.0}
+
+
+def test_intervals_are_over_patients() -> None:
+    result = CaseResult("a", np.array([0.5]), ((0,),), np.array([4.0]), "p")
+    assert shortened(result).result().patient == "p"
+    (case,) = make_cases(1)
+    network: Any = torch.nn.Conv3d(1, 1, 1)
+    network.stride = network.halo = 1
+    (found,) = searched(network.eval(), [replace(case, patient="p")], FitConfig())
+    assert found.patient == "p"
 
 
 def record(condition: str, loss: str, seed: int, scores: tuple[float, ...]) -> RunRecord:

@@ -104,6 +104,12 @@ def test_rounds_go_on_where_they_were_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(results, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         assert not experiment.rounds(config, data, pieces, minutes=1, accelerator="cpu", say=lines.append)
+    other = config.model_copy(update={"condition": "random-10"})
+    with pytest.raises(InputError, match=r"trusted_seed1\.json: was made with other settings"):
+        experiment.rounds(other, data, pieces, accelerator="cpu", say=lines.append)
+    shutil.copytree(pieces / "work" / "untrusted_seed1", tmp_path / "begun" / "work" / "trusted_seed1")
+    with pytest.raises(InputError, match="trusted_seed1: was begun with other settings or other data"):
+        experiment.rounds(other, data, tmp_path / "begun", accelerator="cpu", say=lines.append)
     assert experiment.rounds(config, data, pieces, accelerator="cpu", say=lines.append)
     records = read_results(config, whole)
     assert records == read_results(config, pieces)
@@ -118,6 +124,8 @@ def test_rounds_go_on_where_they_were_stopped(
     assert (whole / "table.md").read_text(encoding="utf-8").count("\n") == 6
     with pytest.raises(InputError, match="was made with other settings"):
         read_results(config.model_copy(update={"rounds": 2}), whole)
+    with pytest.raises(InputError, match="was made with other data"):
+        read_results(config, whole, "0")
 
 
 def test_table_and_figure_need_the_results_alone(tmp_path: Path) -> None:
@@ -131,7 +139,7 @@ def test_table_and_figure_need_the_results_alone(tmp_path: Path) -> None:
     assert (tmp_path / "table.md").read_bytes() == (folder / "table.md").read_bytes()
 
 
-def test_counts_by_hand() -> None:
+def test_counts_by_hand(tmp_path: Path) -> None:
     decided = [None, {"accepted_lesions": 3, "rejected_others": 7, "recovered": 2}, {"rejected_others": 10}]
     test = [{"name": "a", "diameters": (4.0,), "scores": (0.9,), "hits": ((0,),)}]
     record = experiment.RoundsRecord.model_validate(
@@ -150,6 +158,9 @@ def test_counts_by_hand() -> None:
     assert [row["recovered_per_100"] for row in table[1:]] == [20, 10]
     assert [row["missing"] for row in table] == [1, 0.75, 0.75]
     assert table[0]["froc"] == 1
+    nothing = record.model_copy(update={"rounds": (record.rounds[0].model_copy(update={"missing": 0}),)})
+    write_table([nothing], tmp_path)
+    assert "nan" not in (tmp_path / "table.md").read_text(encoding="utf-8"), "none was missing"
 
 
 def test_the_rounds_that_ship_are_valid() -> None:

@@ -48,7 +48,7 @@ class PreparedCase:
     """On the network's grid: ``image`` float16 (sequence, k, j, i), ``lesion`` and ``trusted`` bool (k, j, i),
     ``centres`` (lesion, 3) k, j, i, and ``present`` and ``optional`` bool by sequence. ``hidden`` bool (k, j, i): lesions
     that an experiment took out of the labels. ``spacing_mm`` along i, j, k. ``left_out``: how many lesions are not in
-    ``lesion``, for they lie where the network sees nothing."""
+    ``lesion``, for they lie where the network sees nothing. ``patient``: where an experiment needs it."""
 
     name: str
     image: np.ndarray
@@ -60,6 +60,7 @@ class PreparedCase:
     optional: np.ndarray
     spacing_mm: tuple[float, float, float]
     left_out: int = 0
+    patient: str = ""
 
     @cached_property
     def bright(self) -> np.ndarray:

@@ -41,8 +41,10 @@ def experiment(
         InputError: a dataset that cannot be used, or a result file that is not of this experiment.
     """
     over = deadline(minutes)
-    cases = Data(*(prepared(data, part, config.fit) for part in PARTS))
-    check(cases, data)
+    (training, validation, test), sha256 = prepared(data, PARTS, config.fit)
+    cases = Data(training, validation, test, sha256)
+    check(cases, data, (config.choose_at, *config.seeds, *config.main.seeds))
+    read_results(config, out, sha256)
     (out / "results").mkdir(parents=True, exist_ok=True)
     (out / "work").mkdir(exist_ok=True)
     while not over():
@@ -63,20 +65,22 @@ def experiment(
     return all(path_of(out, run.name).exists() for run in _wanted(config, out))
 
 
-def read_results(config: ExperimentConfig, out: Path) -> list[RunRecord]:
+def read_results(config: ExperimentConfig, out: Path, data_sha256: str | None = None) -> list[RunRecord]:
     """The results in ``out``.
 
     Raises:
-        InputError: a file that is no result, or that was made with other settings than ``config`` says.
+        InputError: a file that is no result, or that was made with other settings than ``config`` says or other data.
     """
     found = []
-    for path, record in kept(out, RunRecord):
+    for path, record in kept(out, RunRecord, data_sha256):
         offered = config.losses.get(record.loss, ())
         same = record.setting < len(offered) and offered[record.setting] == record.settings
         if not same or config.patches_of(record.loss) != record.patches:
             raise InputError(
                 f"{path}: was made with other settings of {record.loss}; move it away, or use another --out"
             )
+        if record.fit not in (None, config.fit_of(record.loss, record.setting, record.seed)):
+            raise InputError(f"{path}: was made with other settings of fit; move it away, or use another --out")
         found.append(record)
     return found
 

@@ -43,7 +43,7 @@ def censor(cases: list[PreparedCase], condition: str, seed: int) -> list[Prepare
     ]
     lesions = [(n, value) for n, found in enumerate(volumes) for value in range(1, len(found) + 1)]
     volume = np.concatenate(volumes)
-    number = round(int(named[3]) / 100 * len(lesions))
+    number = taken_out(condition, len(lesions))
     rng = np.random.default_rng((seed, len(lesions)))
     if named[2] == "smallest":
         hidden = np.lexsort((rng.random(len(lesions)), volume))[:number]
@@ -55,6 +55,11 @@ def censor(cases: list[PreparedCase], condition: str, seed: int) -> list[Prepare
         case, value = lesions[which]
         by_case.setdefault(case, []).append(value)
     return [_hide(case, components[n], by_case.get(n, [])) for n, case in enumerate(cases)]
+
+
+def taken_out(condition: str, lesions: int) -> int:
+    """How many of so many lesions a condition takes out of the labels."""
+    return 0 if condition == "none" else round(int(condition.split("-")[1]) / 100 * lesions)
 
 
 def _hide(case: PreparedCase, components: np.ndarray, values: list[int]) -> PreparedCase:

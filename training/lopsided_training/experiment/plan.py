@@ -50,6 +50,11 @@ class ExperimentConfig(Record):
         """How patches are drawn for a loss."""
         return PatchConfig.model_validate(self.fit.patches.model_dump() | self.patches.get(loss, {}))
 
+    def fit_of(self, loss: str, setting: int, seed: int) -> FitConfig:
+        """All that a run is trained with."""
+        own = {"seed": seed, "loss": self.losses[loss][setting], "patches": self.patches_of(loss)}
+        return self.fit.model_copy(update=own)
+
     def number(self, condition: str, loss: str) -> int:
         """How many seeds."""
         more = self.main.seeds.get(condition, 0) if loss in self.main.losses else 0

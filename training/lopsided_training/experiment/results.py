@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,10 +12,11 @@ from lopsided.errors import InputError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config import FitConfig
-from ..dataset import read_dataset
+from ..dataset import digest, hashes, read_dataset
 from ..patches import PreparedCase, prepare
+from ..writing import whole
 
-_FOLDER = "results"
+_FOLDER, _BEGUN = "results", "begun.json"
 
 
 class Record(BaseModel):
@@ -23,12 +25,40 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_R = TypeVar("_R", bound=Record)
+class Result(Record):
+    """A result file. ``data_sha256``: as :func:`prepared` gives it; older files have none, and are not compared."""
+
+    data_sha256: str | None = None
 
 
-def prepared(data: Path, part: str, fit: FitConfig) -> list[PreparedCase]:
-    """The cases of one of the datasets in ``data``; raises as :func:`read_dataset` and :func:`prepare`."""
-    return prepare(read_dataset(data / part, fit.lesion_labels), fit, data / "cache")
+_R = TypeVar("_R", bound=Result)
+
+
+def prepared(data: Path, parts: Sequence[str], fit: FitConfig) -> tuple[list[list[PreparedCase]], str]:
+    """The cases of each of the datasets ``parts`` of ``data``, and SHA-256 of all of their files; raises as
+    :func:`read_dataset` and :func:`prepare`."""
+    every: list[list[PreparedCase]] = []
+    hashed: dict[str, dict[str, str]] = {}
+    for part in parts:
+        cases = read_dataset(data / part, fit.lesion_labels)
+        hashed |= {f"{part}/{name}": files for name, files in hashes(cases).items()}
+        ready = prepare(cases, fit, data / "cache")
+        every.append([replace(one, patient=case.patient) for one, case in zip(ready, cases, strict=True)])
+    return every, digest(hashed)
+
+
+def begin_work(folder: Path, settings: BaseModel, data_sha256: str) -> None:
+    """Make the folder of a run's checkpoints, which says what they are of.
+
+    Raises:
+        InputError: it holds those of other settings or other data.
+    """
+    written, content = folder / _BEGUN, f"{settings.model_dump_json()}\n{data_sha256}\n"
+    if written.exists() and written.read_text(encoding="utf-8") != content:
+        raise InputError(f"{folder}: was begun with other settings or other data; remove it, or use another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole(written) as partial:
+        partial.write_text(content, encoding="utf-8")
 
 
 def deadline(minutes: float | None) -> Callable[[], bool]:
@@ -50,16 +80,20 @@ def keep(record: Record, path: Path) -> None:
     partial.replace(path)
 
 
-def kept(out: Path, kind: type[_R]) -> Iterator[tuple[Path, _R]]:
-    """The results in ``out``, by name, each with its file.
+def kept(out: Path, kind: type[_R], data_sha256: str | None = None) -> Iterator[tuple[Path, _R]]:
+    """The results in ``out``, by name, each with its file; all of the same data, of this where it is given.
 
     Raises:
-        InputError: a file that is no result.
+        InputError: a file that is no result, or one of other data.
     """
     for path in sorted((out / _FOLDER).glob("*.json")):
         try:
-            yield path, kind.model_validate_json(path.read_text(encoding="utf-8"))
+            record = kind.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
             raise InputError(
                 f"{path}: is no result of this version ({error.errors()[0]['msg']}); move it away"
             ) from None
+        data_sha256 = data_sha256 or record.data_sha256
+        if record.data_sha256 not in (None, data_sha256):
+            raise InputError(f"{path}: was made with other data; move it away, or use another --out")
+        yield path, record

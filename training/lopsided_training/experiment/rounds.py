@@ -19,7 +19,7 @@ from ..patches import PreparedCase, centres_of
 from ..train import LAST
 from ..validation import find
 from .censoring import CONDITION, censor
-from .results import Record, deadline, keep, kept, path_of, prepared
+from .results import Record, Result, begin_work, deadline, keep, kept, path_of, prepared
 from .run import CaseRecord, begin, go_on, searched, shortened
 
 
@@ -67,7 +67,7 @@ class RoundRecord(Record):
     test: tuple[CaseRecord, ...]
 
 
-class RoundsRecord(Record):
+class RoundsRecord(Result):
     """One result file. ``trusted``: whether rejected suggestions became trusted negatives."""
 
     config: RoundsConfig
@@ -99,18 +99,23 @@ def rounds(
         Whether all is done.
 
     Raises:
-        InputError: a dataset that cannot be used.
+        InputError: a dataset that cannot be used, or results or checkpoints of other settings or other data.
     """
     over = deadline(minutes)
     runs = {_name(seed, trusted): (seed, trusted) for seed in range(1, config.seeds + 1) for trusted in (True, False)}
     left = [name for name in runs if not path_of(out, name).exists()]
-    training, test = (prepared(data, part, config.fit) for part in ("train", "test")) if left else ([], [])
+    if not left:
+        return True
+    (training, test), sha256 = prepared(data, ("train", "test"), config.fit)
+    read_results(config, out, sha256)
     for name in left:
-        record = _perform(config, *runs[name], training, test, out / "work" / name, accelerator, over, say)
+        work = out / "work" / name
+        begin_work(work, config.model_copy(update={"seeds": 1}), sha256)  # of which there may be more another time
+        record = _perform(config, *runs[name], training, test, work, accelerator, over, say)
         if record is None:
             return False
-        keep(record, path_of(out, name))
-        shutil.rmtree(out / "work" / name)
+        keep(record.model_copy(update={"data_sha256": sha256}), path_of(out, name))
+        shutil.rmtree(work)
     return True
 
 
@@ -119,14 +124,14 @@ def _name(seed: int, trusted: bool) -> str:
     return f"{'trusted' if trusted else 'untrusted'}_seed{seed}"
 
 
-def read_results(config: RoundsConfig, out: Path) -> list[RoundsRecord]:
+def read_results(config: RoundsConfig, out: Path, data_sha256: str | None = None) -> list[RoundsRecord]:
     """The results in ``out``.
 
     Raises:
-        InputError: a file that is no result, or that was made with other settings.
+        InputError: a file that is no result, or that was made with other settings or other data.
     """
     found = []
-    for path, record in kept(out, RoundsRecord):
+    for path, record in kept(out, RoundsRecord, data_sha256):
         if record.config.model_copy(update={"seeds": config.seeds}) != config:
             raise InputError(f"{path}: was made with other settings; move it away, or use another --out")
         found.append(record)

@@ -56,10 +56,11 @@ def write_table(records: Sequence[RoundsRecord], out: Path) -> None:
         "| --- |" + " ---: |" * 8,
     ]
     for row in found:
+        missing = "" if np.isnan(row["missing"]) else f"{100 * float(row['missing']):.0f} %"  # where none was
         rate = f"{row['recovered_per_100']:.1f}" if row["decisions"] else ""
         lines.append(
             f"| {row['rejected']} | {row['round']} | {row['seeds']} | {row['decisions']:.0f} | {row['recovered']:.0f} "
-            f"| {rate} | {row['wrongly_accepted']:.0f} | {100 * float(row['missing']):.0f} % "
+            f"| {rate} | {row['wrongly_accepted']:.0f} | {missing} "
             f"| {row['froc']:.3f} ({row['froc_low']:.3f} to {row['froc_high']:.3f}) |"
         )
     (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

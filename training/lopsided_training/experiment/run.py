@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from lopsided.errors import InputError
 from lopsided.networks import Network, build_network, fold
+from lopsided.wording import counted
 
 from ..config import FitConfig, PatchConfig
 from ..froc import CaseResult, froc_mean
@@ -20,36 +21,40 @@ from ..matching import lesions_of
 from ..patches import PreparedCase
 from ..train import Look, Trained, make_fabric, train
 from ..validation import search
-from .censoring import censor
+from .censoring import censor, taken_out
 from .plan import ExperimentConfig, Run
-from .results import Record
+from .results import Record, Result, begin_work
 
 _KEPT_FALSE = 60  # false candidates kept a case, the most confident, and all with p ≥ ½: enough for 8 a scan on average
 _WATCHED = 60  # lesions, annotated and hidden each, that memory is watched on
 
 
 class CaseRecord(Record):
-    """``diameters`` mm by lesion. By candidate: ``scores``, and ``hits``, the lesions that it hits, from 0."""
+    """``diameters`` mm by lesion. By candidate: ``scores``, and ``hits``, the lesions that it hits, from 0.
+    ``patient``: the case's name where empty."""
 
     name: str
+    patient: str = ""
     diameters: tuple[float, ...]
     scores: tuple[float, ...]
     hits: tuple[tuple[int, ...], ...]
 
     def result(self) -> CaseResult:
         """As the numbers of the FROC take it."""
-        return CaseResult(self.name, np.array(self.scores), self.hits, np.array(self.diameters))
+        return CaseResult(self.name, np.array(self.scores), self.hits, np.array(self.diameters), self.patient)
 
 
-class RunRecord(Record):
-    """One result file. ``memory``: over steps, the share of training lesions, annotated and hidden, with p ≥ ½
-    somewhere. ``validation_froc``: against labels that are censored as those of training. ``test``: against the truth."""
+class RunRecord(Result):
+    """One result file. ``fit``: all that it was trained with; older files have none. ``memory``: over steps, the share of
+    training lesions, annotated and hidden, with p ≥ ½ somewhere. ``validation_froc``: against labels that are censored as
+    those of training. ``test``: against the truth."""
 
     condition: str
     loss: str
     setting: int
     settings: LossConfig
     patches: PatchConfig
+    fit: FitConfig | None = None
     seed: int
     steps: int
     seconds: float
@@ -61,11 +66,12 @@ class RunRecord(Record):
 
 @dataclass(frozen=True)
 class Data:
-    """Prepared cases to train, validate, and test on, each with true labels."""
+    """Prepared cases to train, validate, and test on, each with true labels. ``sha256``: of all their files."""
 
     training: list[PreparedCase]
     validation: list[PreparedCase]
     test: list[PreparedCase]
+    sha256: str
 
 
 def perform(
@@ -82,10 +88,12 @@ def perform(
 
     Returns:
         None where ``stop`` ended it early.
+
+    Raises:
+        InputError: ``folder`` is of other settings or other data.
     """
-    settings = config.losses[run.loss][run.setting]
-    patches = config.patches_of(run.loss)
-    fit = config.fit.model_copy(update={"seed": run.seed, "loss": settings, "patches": patches})
+    fit = config.fit_of(run.loss, run.setting, run.seed)
+    begin_work(folder, fit, data.sha256)
     cases = censor(data.training, run.condition, run.seed)
     watch = memory_of(cases, fit.patches.size, fit.precision)
     network = begin(fit)
@@ -100,8 +108,10 @@ def perform(
         condition=run.condition,
         loss=run.loss,
         setting=run.setting,
-        settings=settings,
-        patches=patches,
+        settings=fit.loss,
+        patches=fit.patches,
+        fit=fit,
+        data_sha256=data.sha256,
         seed=run.seed,
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
@@ -144,7 +154,7 @@ def go_on(
 def searched(network: Network, cases: list[PreparedCase], fit: FitConfig) -> list[CaseResult]:
     """What a network finds, against the cases' labels, at the precision that it was trained with."""
     with _autocast(network, fit.precision):
-        return [search(network, case, case.lesion) for case in cases]
+        return [replace(search(network, case, case.lesion), patient=case.patient) for case in cases]
 
 
 def _device(network: Network) -> torch.device:
@@ -167,9 +177,11 @@ def memory_of(cases: list[PreparedCase], size: int, precision: str) -> Look:
             numbered, lesions = lesions_of(mask)
             for value, lesion in enumerate(lesions, start=1):
                 middle = np.array([(side.start + side.stop) // 2 for side in lesion.box])
-                low = np.clip(middle - size // 2, 0, np.array(mask.shape) - size)
+                low = np.clip(middle - size // 2, 0, np.maximum(np.array(mask.shape) - size, 0))
                 around = tuple(slice(int(a), int(a) + size) for a in low)
-                patches[kind].append((case.image[(slice(None), *around)], numbered[around] == value))
+                short = [(0, max(0, size - n)) for n in mask.shape]  # a study smaller than a patch
+                image = np.pad(case.image[(slice(None), *around)], [(0, 0), *short], mode="edge")
+                patches[kind].append((image, np.pad(numbered[around] == value, short)))
     every = {kind: found[:: max(1, len(found) // _WATCHED)] for kind, found in patches.items() if found}
     images = {k: torch.from_numpy(np.stack([i for i, _ in found]).astype(np.float32)) for k, found in every.items()}
 
@@ -200,14 +212,21 @@ def shortened(result: CaseResult) -> CaseRecord:
             kept.append(int(n))
     return CaseRecord(
         name=result.name,
+        patient=result.patient,
         diameters=tuple(round(float(d), 2) for d in result.diameters),
         scores=tuple(float(f"{result.scores[n]:.8g}") for n in kept),  # all that float32 has: near 1 it matters
         hits=tuple(result.hits[n] for n in kept),
     )
 
 
-def check(data: Data, dataset: Path) -> None:
-    """Raises InputError where there is no lesion to train, validate, or test on."""
+def check(data: Data, dataset: Path, conditions: Iterable[str]) -> None:
+    """Raises InputError where there is no lesion to train, validate, or test on, or where a condition leaves none."""
     for name, cases in (("train", data.training), ("validation", data.validation), ("test", data.test)):
-        if not sum(len(case.centres) for case in cases):
+        lesions = sum(len(lesions_of(case.lesion)[1]) for case in cases)
+        if not lesions:
             raise InputError(f"{dataset / name}: no lesion in these cases; an experiment needs them")
+        for condition in conditions if name != "test" else ():
+            if taken_out(condition, lesions) == lesions:
+                raise InputError(
+                    f"{dataset / name}: {condition} leaves none of its {counted(lesions, 'lesion')}; use more studies"
+                )
