@@ -15,9 +15,18 @@ import vtk
 from lopsided.review import CANDIDATES, RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, segment_id
 from slicer.i18n import tr as _
 
-from .Labelmaps import copied, drawnOn, imageOfRegion, isEmpty, labelmap, labelmapName, voxelsOf
+from .Labelmaps import (
+    copied,
+    drawnOn,
+    imageOfRegion,
+    isEmpty,
+    labelmap,
+    labelmapName,
+    transformBetween,
+    voxelsOf,
+)
 from .Review import ANNOTATION_REFERENCE, renewed
-from .Scene import Scene, ijkToRasOf, removeNode
+from .Scene import Scene, ijkToRasOf, lpsOf, removeNode
 from .Settings import Settings
 from .Surfaces import addSurfaces
 
@@ -29,6 +38,7 @@ APART = "apart-"  # folders of segmentations that are the case's, but not chosen
 CASE_ATTRIBUTE = "LopsidedSeg.Case"  # of a volume that a worklist put into the scene
 _PARAMETERS = {"t1c": "reference", "t1": "t1", "t2": "t2", "flair": "flair"}
 _COLOUR = (0.2, 0.8, 0.45)
+_SAME_MM = 0.01
 
 
 class CaseWork:
@@ -374,6 +384,25 @@ def _overlapping(earlier: Any, decided: set[str], found: Any) -> set[str]:
     return {names[n - 1] for n in np.unique(voxelsOf(now)[voxelsOf(before) > 0]) if n}
 
 
+def checkPlace(folder: Path, volume: Any) -> None:
+    """Work is kept by places in the world: raises RuntimeError, one sentence, where the volume is at another by now."""
+    from lopsided.dataset.work import read_work
+
+    place = read_work(folder).place
+    if place and not np.allclose(place, _place(volume), rtol=0, atol=_SAME_MM):
+        sentence = _("{name} was moved since your work on it was kept; move it back, or remove {folder} to begin anew.")
+        raise RuntimeError(sentence.format(name=volume.GetName(), folder=folder))
+
+
+def _place(volume: Any) -> list[tuple[float, float, float]]:
+    """Points all over a volume, where they are in the world (LPS), also where a transform bends it."""
+    toWorld, ijkToRAS = transformBetween(volume, None), vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijkToRAS)
+    sides = [np.linspace(0, n - 1, 3) for n in volume.GetImageData().GetDimensions()]
+    ijk = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 3)
+    return [lpsOf(toWorld.TransformPoint(ijkToRAS.MultiplyPoint((*point, 1))[:3])) for point in ijk]
+
+
 def writeWork(
     folder: Path,
     scene: Scene,
@@ -405,4 +434,5 @@ def writeWork(
         scene.writeSegments(suggestions, folder / SEGMENTS)
     if marks:
         content["marks"] = [(asdict(item.mark), marks.time(item)) for item in marks.items()]
+        content["place"] = _place(marks.reference)
     write_whole(folder / WORK_FILE, WorkRecord.model_validate(content).model_dump_json(indent=1))

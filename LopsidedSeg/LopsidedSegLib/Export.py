@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from .CaseWork import writeWork
+from .CaseWork import checkPlace, writeWork
 from .Labelmaps import drawnOn
 from .Review import Review
 from .Scene import Scene
@@ -60,11 +60,17 @@ class Export:
         return ""
 
     def write(self, scene: Scene, settings: Settings, folder: Path) -> tuple[dict[str, Any], dict[Path, str]]:
-        """The request, and the node's name by file. Raises RuntimeError or OSError where a file cannot be written."""
+        """The request, and the node's name by file.
+
+        Raises:
+            RuntimeError, OSError: a file cannot be written, or the volume was moved since the work on it was kept.
+        """
         files, names = scene.writeVolumes({s: image for s, image in self.sequences.items() if image}, folder)
         if not self.work:
             suggestions = self.review and self.review.node
             writeWork(folder, scene, self.annotation, suggestions, self.marks, self.snapped, self.wholeCase)
+        elif not isinstance(self.sequences["t1c"], Path):  # which is where it was
+            checkPlace(self.work, self.sequences["t1c"])
         request = {
             "sequences": files,
             "work": str(self.work or folder),

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .CaseWork import CaseWork
+from .CaseWork import CaseWork, checkPlace
 from .Marks import KIND_ATTRIBUTE, PREVIEW_ATTRIBUTE
 from .Scene import Scene
 from .Settings import Settings
@@ -67,6 +67,10 @@ class SceneWork(CaseWork):
         if parameters.annotation:
             parameters.annotation.SetName(_("{reference} lesions").format(reference=parameters.reference.GetName()))
         parameters.suggestions = parameters.suggestions or ahead
+
+    def _restore(self, asCopy: bool = False) -> None:
+        checkPlace(self.folder, self.case.sequences["t1c"])
+        super()._restore(asCopy)
 
 
 def _drawn() -> list[Any]:

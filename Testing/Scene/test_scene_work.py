@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import slicer.util
 import vtk
 from lopsided.marks import Line, Point
 from lopsided.review import Status
+from LopsidedSegLib.Export import Export
 from LopsidedSegLib.Labelmaps import imageToWorld
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
@@ -238,3 +240,29 @@ def test_a_case_that_a_transform_bends_can_be_opened_and_left(own: dict[str, Any
     opened.open(chosen)
     assert opened.save() == ""
     opened.close()
+
+
+def test_work_on_a_volume_that_was_moved_since_is_neither_opened_nor_exported(
+    case: SceneCase, own: dict[str, Any], tmp_path: Path
+) -> None:
+    """It is kept by places in the world, where there is other tissue by now."""
+    opened = work(case, tmp_path)
+    opened.open(parameters())
+    opened.save()
+    opened.close()
+    export = Export(case.sequences, tmp_path / "dataset", "p", "c", work=opened.folder, reader="ab")
+    settings = SimpleNamespace(keyFile=tmp_path / "key.json")
+    export.write(Scene(), settings, tmp_path)
+    move, before = own["t1c"].GetParentTransformNode(), there()
+    place = slicer.util.arrayFromTransformMatrix(move)
+    moved = place.copy()
+    moved[0, 3] += 0.5
+    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
+    with pytest.raises(RuntimeError, match="Doe T1c was moved since"):
+        export.write(Scene(), settings, tmp_path)
+    with pytest.raises(RuntimeError, match="Doe T1c was moved since"):
+        work(case, tmp_path).open(parameters())
+    assert there() == before
+    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(place))
+    export.write(Scene(), settings, tmp_path)
+    opened.open(parameters())

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..marks import Mark, timed
 from ..results import SuggestionsRecord
 from ..review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, ReviewSession
-from ..volume import Volume
+from ..volume import Vector, Volume
 from .export import Reading
 from .inputs import Reviewed, read_reading
 from .records import briefly, read_record
@@ -38,6 +38,10 @@ class WorkRecord(BaseModel):
         description="the folder in this one whose annotation suggestions were accepted into; empty for this one's own",
     )
     whole_case: bool = Field(default=False, description="the reader says that they looked at all of the case")
+    place: list[Vector] | None = Field(
+        default=None,
+        description="points all over the volume, where they were in the world (LPS, mm); null if not known",
+    )
 
 
 def read_work(folder: Path) -> WorkRecord:
