@@ -23,6 +23,7 @@ from .Labelmaps import (
     labelmap,
     labelmapName,
     transformBetween,
+    transformed,
     voxelsOf,
 )
 from .Review import ANNOTATION_REFERENCE, renewed
@@ -231,7 +232,7 @@ class CaseWork:
         node.SetName(earlier.GetName())
         for candidate, rank, source in sources:
             segment = source.GetSegmentation().GetSegment(segment_id(candidate["rank"]))
-            image = segment and labelmap(source, segment_id(candidate["rank"]))
+            image = segment and transformed(labelmap(source, segment_id(candidate["rank"])), source, node)
             if image and not isEmpty(image):
                 copy = copied(segment, image)
                 copy.SetName(segment.GetName().replace(f"Suggestion {candidate['rank']}", f"Suggestion {rank}", 1))
@@ -380,6 +381,7 @@ def _overlapping(earlier: Any, decided: set[str], found: Any) -> set[str]:
     earlier.GenerateMergedLabelmapForAllSegments(before, extents.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS, None, kept)
     if isEmpty(before):
         return set()
+    before = transformed(before, earlier, found)
     found.GenerateMergedLabelmapForAllSegments(now, extents.EXTENT_REFERENCE_GEOMETRY, before)
     return {names[n - 1] for n in np.unique(voxelsOf(now)[voxelsOf(before) > 0]) if n}
 

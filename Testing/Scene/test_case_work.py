@@ -20,6 +20,7 @@ from lopsided.marks import BoxMark, Line, Point
 from lopsided.review import RESULT_ATTRIBUTE, Status
 from lopsided.wording import METASTASIS
 from LopsidedSegLib.CaseWork import CaseWork
+from LopsidedSegLib.Labelmaps import cropped, labelmap
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
@@ -209,6 +210,26 @@ def test_what_was_decided_on_another_models_suggestions_is_exported_as_that_mode
     model = vtk.reference("")
     segment.GetTag("LopsidedSeg.Model", model)
     assert str(model) == "e" * 64
+
+
+def test_what_was_decided_on_is_known_again_where_a_transform_has_moved_it(work: CaseWork, tmp_path: Path) -> None:
+    """Neither does it move, nor is it suggested as new."""
+    chosen, place = parameters(), np.eye(4) + np.eye(4, k=3) * 20
+    work.open(chosen)
+    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(place))
+    found = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        found.append(add_suggestions(chosen.reference, tmp_path / str(number)))
+        found[-1].SetAndObserveTransformNodeID(move.GetID())
+    work.goOn(found[0])
+    Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
+    found[1].HardenTransform()  # a search finds in the world
+    before = cropped(labelmap(found[1], ONE)).GetBounds()
+    work.goOn(found[1])
+    assert chosen.suggestions.GetSegmentation().GetNumberOfSegments() == 3
+    np.testing.assert_allclose(cropped(labelmap(chosen.suggestions, ONE)).GetBounds(), before)
 
 
 def test_undo_after_opening_again_takes_out_of_the_annotation_that_was_accepted_into(
