@@ -62,6 +62,7 @@ class CaseWork:
         self._parameters: Any = None
         self._reference: Any = None
         self._place: Any = None
+        self._toWorld = vtk.vtkTransform()  # of the volume, where it was opened
         self._made: list[Any] = []
         self._ownedByUser: set[str] = set()
 
@@ -84,6 +85,7 @@ class CaseWork:
             self._reference = parameterNode.reference
             with suppress(RuntimeError):  # a transform bends it: no grid of its own to compare
                 self._place = self._scene.geometry(self._reference)
+                self._toWorld.SetMatrix(_toWorld(self._reference))
             self._scene.show(self._reference)
             if self._isKept():
                 self._restore()
@@ -112,13 +114,21 @@ class CaseWork:
         return moved
 
     def _putBack(self) -> str:
-        """The volume to where it was opened, for work is kept by places there; a sentence where it was moved."""
+        """The volume to where it was opened, for work is kept by places there, and what else of the case its transform moved;
+        a sentence where it was moved."""
         with suppress(RuntimeError):
             if self._place is None or self._scene.geometry(self._reference).same_grid(self._place):
                 return ""
-        self._reference.SetAndObserveTransformNodeID(None)
+        parent = self._reference.GetTransformNodeID()
+        for node in self._nodes() if parent else ():
+            if node.GetTransformNodeID() == parent:
+                node.SetAndObserveTransformNodeID(None)
+                node.ApplyTransform(self._toWorld)
         self._reference.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRasOf(self._place)))
-        sentence = _("{name} was moved, and is put back where its file has it: look at what you drew in the meantime.")
+        sentence = _(
+            "{name} was moved, and is put back where its file has it, with all of the case that the same transform moved: "
+            "look at what you drew in the meantime."
+        )
         return sentence.format(name=self._reference.GetName())
 
     def goOn(self, found: Any) -> None:
@@ -145,9 +155,7 @@ class CaseWork:
 
     def hold(self) -> None:
         """Know the case's marks even when the volume is gone that they are on."""
-        from .Marks import Marks
-
-        self._made += [mark for node in self._made for mark in Marks.nodesOf(node)]
+        self._made += self._marks()
 
     def close(self) -> None:
         """Take the case's nodes, and what was made for it, out of the scene."""
@@ -201,6 +209,17 @@ class CaseWork:
             for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
             if node in self._made or (node.GetID() not in self._ownedByUser and drawnOn(node) in self._made)
         ]
+
+    def _marks(self) -> list[Any]:
+        from .Marks import Marks
+
+        return [mark for node in self._made for mark in Marks.nodesOf(node)]
+
+    def _nodes(self) -> list[Any]:
+        """All that is kept, and the images."""
+        chosen = (self._parameters.annotation, self._suggestions())
+        there = [*self._made, *self._segmentations(), *self._marks(), *chosen]
+        return [node for node in dict.fromkeys(there) if node and slicer.mrmlScene.IsNodePresent(node)]
 
     def _apart(self) -> list[Any]:
         """Of those, what is not chosen and has something of the reader's."""
@@ -394,6 +413,13 @@ def checkPlace(folder: Path, volume: Any) -> None:
     if place and not np.allclose(place, _place(volume), rtol=0, atol=_SAME_MM):
         sentence = _("{name} was moved since your work on it was kept; move it back, or remove {folder} to begin anew.")
         raise RuntimeError(sentence.format(name=volume.GetName(), folder=folder))
+
+
+def _toWorld(node: Any) -> vtk.vtkMatrix4x4:
+    """Of a node that no transform bends, as it is now."""
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)
+    return matrix
 
 
 def _place(volume: Any) -> list[tuple[float, float, float]]:

@@ -304,6 +304,30 @@ def test_a_case_that_was_moved_is_kept_and_put_back(work: CaseWork) -> None:
     assert work.save() == ""
 
 
+def test_what_was_moved_with_the_volume_is_put_back_with_it(work: CaseWork, tmp_path: Path) -> None:
+    """Else the image would be at its place, and the work not."""
+    chosen = parameters()
+    work.open(chosen)
+    work.goOn(add_suggestions(chosen.reference, tmp_path))
+    marks = Marks(chosen.reference, Scene(), Settings())
+    marks.add(Point((10, 12, 14), 6))
+    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 6))
+    drawn = (chosen.annotation, chosen.suggestions)
+    before = [masks(node, chosen.reference) for node in drawn]
+    for node in (chosen.reference, chosen.flair, *drawn, marks.items()[0].node):
+        node.SetAndObserveTransformNodeID(move.GetID())
+    chosen.t1 = slicer.util.addVolumeFromArray(np.zeros((9, 9, 9), np.int16), np.eye(4), "the user's")
+    chosen.t1.SetAndObserveTransformNodeID(move.GetID())
+    assert "was moved, and is put back" in work.save()
+    assert Scene().geometry(chosen.flair).same_grid(Scene().geometry(chosen.reference))
+    np.testing.assert_equal([masks(node, chosen.reference) for node in drawn], before)
+    assert all(node.GetTransformNodeID() is None for node in drawn)
+    assert marks.items()[0].mark == Point((10, 12, 14), 6)
+    assert chosen.t1.GetTransformNodeID() == move.GetID()
+    marks.close()
+
+
 def test_what_else_is_in_the_scene_stays(work: CaseWork) -> None:
     own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     chosen = parameters()

@@ -266,3 +266,25 @@ def test_work_on_a_volume_that_was_moved_since_is_neither_opened_nor_exported(
     move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(place))
     export.write(Scene(), settings, tmp_path)
     opened.open(parameters())
+
+
+def test_a_case_whose_transform_is_changed_meanwhile_is_put_back(
+    case: SceneCase, own: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also what the reader has put under it, which had moved with the volume."""
+    opened, chosen = work(case, tmp_path), parameters()
+    opened.open(chosen)
+    place, flair, lesions = toWorld(chosen.reference), toWorld(chosen.flair), centres(chosen.annotation, own["t1c"])
+    move = own["t1c"].GetParentTransformNode()
+    inverse = vtk.vtkTransform()
+    inverse.SetMatrix(np.linalg.inv(slicer.util.arrayFromTransformMatrix(move)).ravel())
+    chosen.annotation.ApplyTransform(inverse)
+    chosen.annotation.SetAndObserveTransformNodeID(move.GetID())
+    matrix = np.array([[0, -1, 0, 30], [1, 0, 0, 5], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    assert "was moved, and is put back" in opened.save()
+    np.testing.assert_allclose(toWorld(chosen.reference), place)
+    np.testing.assert_allclose(toWorld(chosen.flair), flair)
+    assert centres(chosen.annotation, chosen.reference) == lesions
+    np.testing.assert_allclose(slicer.util.arrayFromTransformMatrix(move), matrix, err_msg="is the user's")
+    assert opened.save() == ""
