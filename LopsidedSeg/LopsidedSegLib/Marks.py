@@ -28,7 +28,8 @@ TIMES_ATTRIBUTE = "LopsidedSeg.Times"
 REFERENCE_ROLE = "LopsidedSeg.Reference"
 PREVIEW_ATTRIBUTE = "LopsidedSeg.Preview"
 _COLOUR = (0.18, 0.83, 0.9)
-_CHANGES = ("PointPositionDefinedEvent", "PointEndInteractionEvent", "PointRemovedEvent")
+_MOVED = "PointEndInteractionEvent"
+_CHANGES = ("PointPositionDefinedEvent", _MOVED, "PointRemovedEvent")
 
 
 class Item(NamedTuple):
@@ -37,6 +38,17 @@ class Item(NamedTuple):
     node: Any
     point: str
     mark: Mark
+
+
+class _Was(NamedTuple):
+    """A mark, in its node's own coordinates, where no transform moves it; which transform the node was under; its time."""
+
+    mark: Mark
+    transform: str | None
+    time: str | None
+
+
+_Key = tuple[str, str]  # a mark's node, and its point
 
 
 class Marks:
@@ -69,20 +81,23 @@ class Marks:
 
     def items(self) -> list[Item]:
         """What is marked, complete marks alone."""
+        return self._items("World")
+
+    def _items(self, space: str) -> list[Item]:
+        """``space``: "World", or nothing for each node's own coordinates."""
         found = []
         for node in self._nodes():
-            kind = node.GetAttribute(KIND_ATTRIBUTE)
+            kind, position = node.GetAttribute(KIND_ATTRIBUTE), getattr(node, f"GetNthControlPointPosition{space}")
             placed = [n for n in range(node.GetNumberOfControlPoints()) if self._isPlaced(node, n)]
             if kind == "point":
                 for n in placed:
                     diameter = self._diameter(node.GetNthControlPointDescription(n))
-                    mark: Mark = Point(lpsOf(node.GetNthControlPointPositionWorld(n)), diameter)
+                    mark: Mark = Point(lpsOf(position(n)), diameter)
                     found.append(Item(node, node.GetNthControlPointID(n), mark))
             elif kind == "line" and len(placed) == 2:
-                ends = (lpsOf(node.GetNthControlPointPositionWorld(n)) for n in placed)
-                found.append(Item(node, "", Line(tuple(ends))))
+                found.append(Item(node, "", Line(tuple(lpsOf(position(n)) for n in placed))))
             elif kind in ("box", "ellipsoid") and placed and min(_got(node.GetSizeWorld)) > 0:
-                found.append(Item(node, "", self._solid(node, kind)))
+                found.append(Item(node, "", self._solid(node, kind, space)))
         return found
 
     def lesions(self) -> list[Mark]:
@@ -91,7 +106,7 @@ class Marks:
 
     def timed(self) -> list[tuple[Mark, str | None]]:
         """Each lesion with the time that it was marked: of crossed lines, the longer one's."""
-        return timed(self._state())
+        return timed((item.mark, self.time(item)) for item in self.items())
 
     def time(self, item: Item) -> str | None:
         """When it was made, ISO 8601, UTC."""
@@ -107,36 +122,40 @@ class Marks:
 
     def add(self, mark: Mark, time: str | None = None) -> Item:
         """Make a mark without drawing it; ``time`` is when it was made, now where it is not given."""
-        item = self._make(mark, time)
-        self._onChange()
-        return item
-
-    def _make(self, mark: Mark, time: str | None) -> Item:
-        before, self._busy = self._busy, True
+        self._busy = True
         node = self._newNode(mark.kind) if not isinstance(mark, Point) else self._pointsNode()
         if isinstance(mark, Point):
             n = node.AddControlPointWorld(vtk.vtkVector3d(*rasOf(mark.centre_lps)))
             node.SetNthControlPointDescription(n, f"{mark.diameter_mm:g}")
-        elif isinstance(mark, Line):
-            for end in mark.ends_lps:
-                node.AddControlPointWorld(vtk.vtkVector3d(*rasOf(end)))
+        else:
+            self._put(node, mark)
+        self._busy = False
+        item = [item for item in self.items() if item.node is node][-1]
+        if time:
+            self._setTime(item, time)
+        self._onChange()
+        return item
+
+    @staticmethod
+    def _put(node: Any, mark: Mark) -> None:
+        """A line, box or ellipsoid to where it is to be in its node's own coordinates."""
+        if isinstance(mark, Line):
+            for n, end in enumerate(mark.ends_lps):
+                if n == node.GetNumberOfControlPoints():
+                    node.AddControlPoint(*rasOf(end))
+                node.SetNthControlPointPosition(n, *rasOf(end))
         else:
             matrix = np.eye(4)
             matrix[:3, :3] = np.stack([rasOf(axis) for axis in mark.axes], axis=1)
             matrix[:3, 3] = rasOf(mark.centre_lps)
             node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(matrix))
             node.SetSize(*mark.size_mm)
-        self._busy = before
-        item = [item for item in self.items() if item.node is node][-1]
-        if time:
-            self._setTime(item, time)
-        return item
 
     def resize(self, item: Item, diameter: float) -> None:
         """Another diameter (mm) for a point."""
         n = item.node.GetNthControlPointIndexByID(item.point)
         item.node.SetNthControlPointDescription(n, f"{diameter:g}")
-        self._onChange()
+        self._onChange(item.node)
 
     def remove(self, item: Item) -> None:
         if item.point:
@@ -149,18 +168,49 @@ class Marks:
         return len(self._states) > 1
 
     def undo(self) -> None:
-        """As it was before the last mark that was made, moved, resized or removed."""
+        """As it was before the last mark that was made, moved, resized or removed; what that left alone stays as it is."""
         if not self.canUndo:
             return
+        self._followUnheard(self._state())
         self._busy = True
         self._states.pop()
-        for node in self._nodes():
-            removeNode(node)
-        for mark, time in self._states[-1]:
-            self._make(mark, time)
+        before, there = self._states[-1], {_key(item): item for item in self._items("")}
+        for key, item in there.items():
+            if key not in before:
+                self.remove(item)
+        made: dict[str, Any] = {}
+        wanted = [key for key, was in before.items() if key not in there or there[key].mark != was.mark]
+        while wanted:
+            key = wanted.pop(0)
+            now = self._again(key, self._states[-1][key], made)
+            swapped = {key: now, now: key}  # the key that it has now may be that of another mark in an older state
+            wanted = [swapped.get(other, other) for other in wanted]
+            self._states = [{swapped.get(k, k): was for k, was in state.items()} for state in self._states]
         self._busy = False
-        self._states[-1] = self._state()  # an axis that was made anew may differ in its last digit
+        self._states[-1] = self._state()  # an axis that was set anew may differ in its last digit
         self._changed()
+
+    def _again(self, key: _Key, was: _Was, made: dict[str, Any]) -> _Key:
+        """Have a mark as it was; returns its key, which is another where it was gone. ``made``: nodes by the ID of the one
+        that each is in the place of."""
+        node = slicer.mrmlScene.GetNodeByID(key[0]) or made.get(key[0])
+        if node is None:
+            node = made[key[0]] = self._newNode(was.mark.kind)
+            if was.transform and slicer.mrmlScene.GetNodeByID(was.transform):
+                node.SetAndObserveTransformNodeID(was.transform)
+        point = key[1]
+        if isinstance(was.mark, Point):
+            n, place = node.GetNthControlPointIndexByID(point), rasOf(was.mark.centre_lps)
+            if n < 0:
+                n = node.AddControlPoint(*place)
+            node.SetNthControlPointPosition(n, *place)
+            node.SetNthControlPointDescription(n, f"{was.mark.diameter_mm:g}")
+            point = node.GetNthControlPointID(n)
+        else:
+            self._put(node, was.mark)
+        if was.time:
+            self._setTime(Item(node, point, was.mark), was.time)
+        return node.GetID(), point
 
     def regions(self, snapped: bool) -> list[tuple[Mark, Region]]:
         """The voxels of each lesion on the volume's grid; without those that lie outside of it."""
@@ -243,11 +293,13 @@ class Marks:
 
     def _follow(self, node: Any) -> None:
         for event in _CHANGES:
-            tag = node.AddObserver(getattr(node, event), lambda *_event: self._onChange())
+            moved = node if event == _MOVED else None
+            tag = node.AddObserver(getattr(node, event), lambda *_event, moved=moved: self._onChange(moved))
             self._observed.append((node, tag))
 
-    def _onChange(self) -> None:
-        """Remember when it was, and how it is now."""
+    def _onChange(self, moved: Any = None) -> None:
+        """Remember when it was, and how it is now. ``moved``: the node of a mark that was moved or resized, none where one was
+        made or removed."""
         if self._busy:
             return
         self._busy = True
@@ -260,7 +312,8 @@ class Marks:
                     item.node.SetNthControlPointDescription(n, f"{self._settings.diameter:g}")
         self._busy = False
         state = self._state()
-        if [mark for mark, _time in state] != [mark for mark, _time in self._states[-1]]:
+        self._followUnheard(state, moved)
+        if {key: was.mark for key, was in state.items()} != {key: was.mark for key, was in self._states[-1].items()}:
             self._states.append(state)
             self._changed()
 
@@ -277,19 +330,34 @@ class Marks:
             diameter = 0.0
         return diameter if 0 < diameter < inf else self._settings.diameter
 
-    def _state(self) -> list[tuple[Mark, str | None]]:
-        """Each mark with its time."""
-        return [(item.mark, self.time(item)) for item in self.items()]
+    def _state(self) -> dict[_Key, _Was]:
+        return {
+            _key(item): _Was(item.mark, item.node.GetTransformNodeID(), self.time(item)) for item in self._items("")
+        }
+
+    def _followUnheard(self, state: dict[_Key, _Was], moved: Any = None) -> None:
+        """What changed elsewhere than in the node ``moved``, as where a transform is hardened, is nothing to undo: marks are
+        remembered as they are by now."""
+        for key, was in list(self._states[-1].items()):
+            if key in state and (moved is None or key[0] != moved.GetID()):
+                for earlier in self._states:
+                    if earlier.get(key) == was:
+                        earlier[key] = state[key]
 
     @staticmethod
     def _isPlaced(node: Any, n: int) -> bool:
         return node.GetNthControlPointPositionStatus(n) == node.PositionDefined
 
     @staticmethod
-    def _solid(node: Any, kind: str) -> Mark:
-        axes = [lpsOf(_got(getattr(node, f"Get{name}AxisWorld"))) for name in "XYZ"]
+    def _solid(node: Any, kind: str, space: str) -> Mark:
+        axes = [lpsOf(_got(getattr(node, f"Get{name}Axis{space}"))) for name in "XYZ"]
         make = Ellipsoid if kind == "ellipsoid" else BoxMark
-        return make(lpsOf(_got(node.GetCenterWorld)), tuple(_got(node.GetSizeWorld)), tuple(axes))
+        size = _got(node.GetSizeWorld) if space else node.GetSize()
+        return make(lpsOf(_got(getattr(node, f"GetCenter{space}"))), tuple(size), tuple(axes))
+
+
+def _key(item: Item) -> _Key:
+    return item.node.GetID(), item.point
 
 
 def _got(get: Any) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -167,6 +167,91 @@ def test_undo_goes_past_turned_boxes_and_ellipsoids(marks: Marks, kind: type[Mar
     for left in (6, 5, 4, 3, 2, 1, 0):
         marks.undo()
         assert [marks.time(item) for item in marks.items()] == times[:left]
+    assert not marks.canUndo
+
+
+def move(nodes: list[Any], x: float) -> Any:
+    """Put nodes under a transform that moves them, RAS."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * x))
+    for each in nodes:
+        each.SetAndObserveTransformNodeID(node.GetID())
+    return node
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+@pytest.mark.parametrize("hardened", [False, True])
+def test_undo_leaves_older_marks_with_the_tissue_that_a_transform_has_moved(
+    marks: Marks, reference: Any, hardened: bool
+) -> None:
+    """Moving and hardening are no changes of marks; what was moved or deleted comes back to its tissue too."""
+    for mark in MARKS:
+        marks.add(mark)
+    nodes = list(dict.fromkeys([reference, *(item.node for item in marks.items())]))
+    move(nodes, 50.0)
+    if hardened:
+        for node in nodes:
+            node.HardenTransform()
+    moved = _sorted(marks)
+    for change in ("add", "move", "delete"):
+        if change == "add":
+            marks.add(Point((LPS[0] - 50, *LPS[1:]), 3))
+        for item in marks.items():
+            if change == "move":
+                item.node.SetNthControlPointPositionWorld(0, *CENTRE_RAS)
+                item.node.InvokeEvent(item.node.PointEndInteractionEvent)
+            elif change == "delete":
+                marks.remove(item)
+        assert _sorted(marks) != moved
+        while len(marks._states) > len(MARKS) + 1:
+            marks.undo()
+        for found, mark in zip(_sorted(marks), moved, strict=True):
+            np.testing.assert_allclose(_values(found), _values(mark), atol=1e-9)
+    while marks.canUndo:
+        marks.undo()
+    assert marks.items() == []
+
+
+def _sorted(marks: Marks) -> list[Mark]:
+    return sorted((item.mark for item in marks.items()), key=lambda mark: mark.kind)
+
+
+def _values(mark: Mark) -> np.ndarray:
+    values = [value for value in astuple(mark) if value is not None and not isinstance(value, str)]
+    return np.concatenate([np.ravel(value) for value in values])
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+def test_undo_leaves_what_it_does_not_take_back_as_the_user_has_it(marks: Marks) -> None:
+    items = [marks.add(mark) for mark in MARKS]
+    for item in items:
+        item.node.SetName("mine")
+        item.node.SetLocked(True)
+        item.node.GetDisplayNode().SetSelectedColor(1, 0, 0)
+        item.node.SetNthControlPointLabel(0, "vessel?")
+    marks.add(Point(LPS, 3))
+    marks.undo()
+    assert [item.node for item in marks.items()] == [item.node for item in items]
+    for item in items:
+        assert (item.node.GetName(), bool(item.node.GetLocked())) == ("mine", True)
+        assert item.node.GetDisplayNode().GetSelectedColor() == (1, 0, 0)
+        assert item.node.GetNthControlPointLabel(0) == "vessel?"
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_points_come_back_whose_ids_others_have_by_now(marks: Marks, order: tuple[int, ...]) -> None:
+    """Slicer numbers the points of a node anew once it has none."""
+    points = [Point((LPS[0] + n, *LPS[1:]), 5 + n) for n in range(3)]
+    items = [marks.add(point) for point in points]
+    states = [points[:n] for n in range(4)]
+    for n in order:
+        marks.remove(items[n])
+        states.append([mark for mark in states[-1] if mark != points[n]])
+    for state in states[-2::-1]:
+        marks.undo()
+        assert len(marks.items()) == len(state)
+        assert {item.mark for item in marks.items()} == set(state)
     assert not marks.canUndo
 
 
