@@ -243,11 +243,16 @@ def removeNode(node: Any) -> None:
 
 
 def whereNow(candidate: dict[str, Any], node: Any, segmentId: str) -> dict[str, Any]:
-    """A candidate of :meth:`Scene.result`, at the place of its segment, which may be moved since; as it was found where that
-    is gone."""
+    """A candidate of :meth:`Scene.result`, where a transform has put it since; in the middle of its segment where a hardened one
+    has."""
     segment = node.GetSegmentation().GetSegment(segmentId)
-    ras = node.GetSegmentCenterRAS(segmentId) if segment else None
-    return {**candidate, "centroid_lps": lpsOf(ras)} if ras else candidate
+    middle = node.GetSegmentCenterRAS(segmentId) if segment else None
+    if middle is None:
+        return candidate
+    ras = transformBetween(node, None).TransformPoint(rasOf(candidate["centroid_lps"]))
+    if np.linalg.norm(np.subtract(ras, middle)) > candidate["longest_diameter_mm"]:
+        ras = middle
+    return {**candidate, "centroid_lps": lpsOf(ras)}
 
 
 def ijkToRasOf(geometry: Any) -> np.ndarray:

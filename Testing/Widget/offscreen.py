@@ -61,9 +61,11 @@ def open_panel(logic: Any, size: tuple[int, int] = (440, 980)) -> Iterator[Any]:
     """As :func:`new_panel`, entered; nothing of it is left afterwards."""
     panel = new_panel(logic, size)
     enter(panel)
-    yield panel
-    panel.cleanup()
-    panel.parent.close()
+    try:
+        yield panel
+    finally:
+        panel.cleanup()
+        panel.parent.close()
 
 
 def new_logic() -> Any:
