@@ -62,7 +62,7 @@ class CaseWork:
         self._parameters: Any = None
         self._reference: Any = None
         self._place: Any = None
-        self._toWorld = vtk.vtkTransform()  # of the volume, where it was opened
+        self._toWorld: Any = None  # of the volume, where it was opened; as that
         self._made: list[Any] = []
         self._ownedByUser: set[str] = set()
 
@@ -85,7 +85,7 @@ class CaseWork:
             self._reference = parameterNode.reference
             with suppress(RuntimeError):  # a transform bends it: no grid of its own to compare
                 self._place = self._scene.geometry(self._reference)
-                self._toWorld.SetMatrix(_toWorld(self._reference))
+                self._toWorld = transformBetween(self._reference, None)
             self._scene.show(self._reference)
             if self._isKept():
                 self._restore()
@@ -413,13 +413,6 @@ def checkPlace(folder: Path, volume: Any) -> None:
     if place and not np.allclose(place, _place(volume), rtol=0, atol=_SAME_MM):
         sentence = _("{name} was moved since your work on it was kept; move it back, or remove {folder} to begin anew.")
         raise RuntimeError(sentence.format(name=volume.GetName(), folder=folder))
-
-
-def _toWorld(node: Any) -> vtk.vtkMatrix4x4:
-    """Of a node that no transform bends, as it is now."""
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)
-    return matrix
 
 
 def _place(volume: Any) -> list[tuple[float, float, float]]:

@@ -75,9 +75,8 @@ def path_of(out: Path, name: str) -> Path:
 def keep(record: Record, path: Path) -> None:
     """Write a result, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(record.model_dump_json() + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
 def kept(out: Path, kind: type[_R], data_sha256: str | None = None) -> Iterator[tuple[Path, _R]]:
