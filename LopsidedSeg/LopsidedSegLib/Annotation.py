@@ -14,7 +14,6 @@ from .Labelmaps import (
     cropped,
     extentOn,
     imageOf,
-    imageToWorld,
     isEmpty,
     labelmap,
     labelmapName,
@@ -22,6 +21,7 @@ from .Labelmaps import (
     matrixOf,
     onLattice,
     packed,
+    partOf,
     sampled,
     shapeOf,
     transformed,
@@ -178,10 +178,7 @@ def _isWithin(image: Any, other: Any) -> bool:
     if (low > high).any():
         return False
     extent = np.stack([low, high], axis=1).ravel().tolist()
-    part = slicer.vtkOrientedImageData()
-    part.SetGeometryFromImageToWorldMatrix(imageToWorld(image))
-    part.SetExtent(extent)
-    return bool((_voxels(sampled(other, part), extent) & _voxels(image, extent)).any())
+    return bool((_voxels(sampled(other, partOf(image, extent)), extent) & _voxels(image, extent)).any())
 
 
 def _union(a: Any, b: Any) -> list[int]:

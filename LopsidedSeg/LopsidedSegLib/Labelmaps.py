@@ -37,10 +37,7 @@ def latticeOf(node: Any) -> Any:
     finest = min(lattices, key=lambda image: sorted(np.round(image.GetSpacing(), 3), reverse=True))
     if finest is reference:
         return reference
-    lattice = slicer.vtkOrientedImageData()
-    lattice.SetGeometryFromImageToWorldMatrix(imageToWorld(finest))
-    lattice.SetExtent(extentOn(finest, reference))  # beyond it nothing can be drawn
-    return lattice
+    return partOf(finest, extentOn(finest, reference))  # beyond it nothing can be drawn
 
 
 def asLabelmaps(node: Any) -> Any:
@@ -113,9 +110,7 @@ def voxelsOf(image: Any) -> np.ndarray:
 
 def imageOf(mask: np.ndarray, lattice: Any, extent: list[int]) -> Any:
     """``mask`` (k, j, i) over ``extent``, on the lattice of an image."""
-    image = slicer.vtkOrientedImageData()
-    image.SetGeometryFromImageToWorldMatrix(imageToWorld(lattice))
-    image.SetExtent(extent)
+    image = partOf(lattice, extent)
     image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
     return image
 
@@ -183,6 +178,14 @@ def extentOn(lattice: Any, image: Any) -> list[int]:
     return extent
 
 
+def partOf(lattice: Any, extent: list[int]) -> Any:
+    """An image without voxels, on some of a lattice."""
+    part = slicer.vtkOrientedImageData()
+    part.SetGeometryFromImageToWorldMatrix(imageToWorld(lattice))
+    part.SetExtent(extent)
+    return part
+
+
 def onLattice(image: Any, lattice: Any) -> Any:
     """A label map, not empty, on the voxels of ``lattice``: those that it covers by half, or where they are too large
     for any, by half of what it covers of one. By the nearest voxel it could fall between two slices."""
@@ -218,8 +221,5 @@ def _putOn(node: Any, lattice: Any) -> None:
         own = matrixOf(segment.GetRepresentation(labelmapName()))
         if np.allclose(own, matrixOf(lattice), atol=1e-4) or isEmpty(image := labelmap(node, segmentId)):
             continue
-        part = slicer.vtkOrientedImageData()
-        part.SetGeometryFromImageToWorldMatrix(imageToWorld(lattice))
-        part.SetExtent(extentOn(lattice, image))
         segment.SetLabelValue(1)
-        segment.AddRepresentation(labelmapName(), sampled(image, part))
+        segment.AddRepresentation(labelmapName(), sampled(image, partOf(lattice, extentOn(lattice, image))))
