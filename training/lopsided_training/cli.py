@@ -160,19 +160,22 @@ def evaluate(
     dataset: Annotated[
         Path, typer.Argument(help="Dataset with truth to measure on, neither trained nor calibrated on.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for the evaluation; RUN/evaluation if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the evaluation; for a run, RUN/evaluation if not given.")
+    ] = None,
     calibrate: Annotated[
         Path | None, typer.Option(help="For a run: dataset with truth to calibrate on, not trained on.")
     ] = None,
     false_positives: Annotated[
-        float | None, typer.Option(min=0, help="A scan, at the default threshold; with --calibrate. 2 if not given.")
+        float | None,
+        typer.Option(min=0, help="That the default threshold may give a scan; with --calibrate. 2 if not given."),
     ] = None,
     scale: Annotated[
         list[float] | None,
         typer.Option(
             min=SMALLEST_SCALE,
             max=LARGEST_SCALE,
-            help="For a run: of the voxels to search in, to those of input.spacing_mm; repeatable. 1 if not given.",
+            help="For a run: search in voxels of so many times input.spacing_mm; repeatable. 1 if not given.",
         ),
     ] = None,
     lesion_label: Annotated[
@@ -357,7 +360,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="Folder for the study.")],
     seed: Annotated[int, typer.Option(min=0)] = 20,
 ) -> None:
-    """Make the bundled sample study: simulated on MNI152, with an annotation that misses lesions."""
+    """Make a study like the bundled sample: simulated on MNI152, with an annotation that misses lesions."""
     from .sample import write_sample
 
     write_sample(out, seed)
