@@ -169,7 +169,7 @@ def check_command(folder: Annotated[Path, typer.Argument(help="The dataset.")]) 
 def remove_command(
     folder: Annotated[Path, typer.Argument(help="The dataset.")],
     case: Annotated[
-        str, typer.Argument(help="Its name in the dataset, as `import` and `export` say it, and its files begin.")
+        str, typer.Argument(help="Its name in the dataset: `import` and `export` say it, and its files begin with it.")
     ],
 ) -> None:
     """Take a case out of a dataset: its images, maps and all readings of it."""
