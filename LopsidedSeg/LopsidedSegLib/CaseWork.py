@@ -5,41 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import slicer
-import vtk
-from lopsided.review import CANDIDATES, RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, segment_id
+from lopsided.review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS
 from slicer.i18n import tr as _
 
-from .Labelmaps import (
-    copied,
-    drawnOn,
-    imageOfRegion,
-    isEmpty,
-    labelmap,
-    labelmapName,
-    transformBetween,
-    transformed,
-    voxelsOf,
-)
+from .JoinedSuggestions import decidedOf, joined
+from .Labelmaps import drawnOn, imageOfRegion, labelmapName, transformBetween
 from .Review import ANNOTATION_REFERENCE, renewed
-from .Scene import Scene, ijkToRasOf, lpsOf, removeNode
+from .Scene import Scene, ijkToRasOf, removeNode
 from .Settings import Settings
-from .Surfaces import addSurfaces
+from .WorkFiles import AHEAD, isSearchedAhead, writeWork
 
-if TYPE_CHECKING:
-    from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
-
-AHEAD = "ahead"  # a search that was made before the case was opened
 APART = "apart-"  # folders of segmentations that are the case's, but not chosen
 CASE_ATTRIBUTE = "LopsidedSeg.Case"  # of a volume that a worklist put into the scene
 _PARAMETERS = {"t1c": "reference", "t1": "t1", "t2": "t2", "flair": "flair"}
 _COLOUR = (0.2, 0.8, 0.45)
-_SAME_MM = 0.01
 
 
 class CaseWork:
@@ -138,12 +121,12 @@ class CaseWork:
             self._parameters.suggestions = found
             return
         earlier, chosen = self._suggestions(), self._ours(found)
-        decided = _decided(earlier)
+        decided = decidedOf(earlier)
         if decided and drawnOn(earlier) is not drawnOn(found):
             self._parameters.suggestions = chosen
             return  # the earlier are kept apart
         if decided:
-            chosen = self._ours(self._joined(earlier, decided, found))
+            chosen = self._ours(joined(self._scene, earlier, found))
         self._parameters.suggestions = chosen
         for node in (earlier, found):
             if node in self._made and node is not chosen:
@@ -200,7 +183,7 @@ class CaseWork:
         chosen = self._parameters.suggestions
         if not chosen or drawnOn(chosen) in (None, *self._made):
             return chosen
-        return next((node for node in reversed(self._made) if _decided(node)), None)
+        return next((node for node in reversed(self._made) if decidedOf(node)), None)
 
     def _segmentations(self) -> list[Any]:
         """Those of the case that are in the scene: made or chosen for it, or drawn on a volume of it."""
@@ -228,42 +211,10 @@ class CaseWork:
         return [
             node
             for node in others
-            if (_decided(node) if node.GetAttribute(RESULT_ATTRIBUTE) else node.GetSegmentation().GetNumberOfSegments())
+            if (
+                decidedOf(node) if node.GetAttribute(RESULT_ATTRIBUTE) else node.GetSegmentation().GetNumberOfSegments()
+            )
         ]
-
-    def _joined(self, earlier: Any, decided: set[str], found: Any) -> Any:
-        """A new node of the suggestions that were ``decided`` and of those ``found``, which are numbered on; one that
-        shares a voxel with a decided one is that one."""
-        result, before = (json.loads(node.GetAttribute(RESULT_ATTRIBUTE)) for node in (found, earlier))
-        again = _overlapping(earlier, decided, found)
-        last = max(c["rank"] for c in before["candidates"])
-        found_by, digest = before["model"]["digest"], result["model"]["digest"]
-        kept = [c for c in before["candidates"] if segment_id(c["rank"]) in decided]
-        for candidate in kept:
-            model = candidate.get("model") or found_by
-            candidate["model"] = None if model == digest else model
-        sources = [(c, c["rank"], earlier) for c in kept]
-        sources += [(c, last + c["rank"], found) for c in result["candidates"] if segment_id(c["rank"]) not in again]
-        sources.sort(key=lambda source: source[0]["confidence"], reverse=True)
-        result["candidates"] = [{**c, "rank": rank, "label": rank} for c, rank, _source in sources]
-        result["recognised"] = before.get("recognised", [])  # an accepted suggestion is no lesion that was known
-        node = self._scene.newSuggestions(drawnOn(found), result, None)
-        node.SetName(earlier.GetName())
-        for candidate, rank, source in sources:
-            segment = source.GetSegmentation().GetSegment(segment_id(candidate["rank"]))
-            image = segment and transformed(labelmap(source, segment_id(candidate["rank"])), source, node)
-            if image and not isEmpty(image):
-                copy = copied(segment, image)
-                copy.SetName(segment.GetName().replace(f"Suggestion {candidate['rank']}", f"Suggestion {rank}", 1))
-                node.GetSegmentation().AddSegment(copy, segment_id(rank))
-        addSurfaces(node)
-        review = renewed(json.loads(earlier.GetAttribute(REVIEW_ATTRIBUTE)))
-        header = review["session"]["header"]
-        header["candidates"] = [segment_id(rank) for _candidate, rank, _source in sources]
-        header["about"] = {**{key: result.get(key) for key in header["about"]}, "earlier": header["about"]}
-        node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(review))
-        node.SetNodeReferenceID(ANNOTATION_REFERENCE, earlier.GetNodeReferenceID(ANNOTATION_REFERENCE))
-        return node
 
     def _begin(self) -> None:
         """The annotation that the case comes with, and suggestions that were searched ahead."""
@@ -310,7 +261,7 @@ class CaseWork:
             marks.close()
         for name, node in apart.items():
             (partial / name).mkdir()
-            writeWork(partial / name, self._scene, **{"suggestions" if _decided(node) else "annotation": node})
+            writeWork(partial / name, self._scene, **{"suggestions" if decidedOf(node) else "annotation": node})
         if self.folder.exists():  # else what is there is from a save that failed at its end, and all that there is
             shutil.rmtree(before, ignore_errors=True)
             self.folder.rename(before)
@@ -362,98 +313,3 @@ class CaseWork:
                 review = renewed(json.loads(work.suggestions[REVIEW_ATTRIBUTE]))
                 suggestions.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(review))
         return annotation, suggestions
-
-
-def isSearchedAhead(folder: Path, settings: Settings) -> bool:
-    """Whether a search of a case is kept there, by the model that searches use now; one by another is removed."""
-    from lopsided.model import find_model, load_card
-
-    ahead = folder / AHEAD
-    try:
-        chosen = load_card(find_model(settings.model)).digest
-    except (OSError, ValueError):
-        return False  # said when it is to search; what is there may be right once it can be read
-    try:
-        same = bool(json.loads((ahead / CANDIDATES).read_text(encoding="utf-8"))["model"]["digest"] == chosen)
-    except (OSError, ValueError, KeyError):
-        same = False
-    if not same:
-        shutil.rmtree(ahead, ignore_errors=True)
-    return same
-
-
-def _decided(suggestions: Any) -> set[str]:
-    """The candidates that something was decided or noted on."""
-    review = json.loads((suggestions and suggestions.GetAttribute(REVIEW_ATTRIBUTE)) or "{}")
-    return {event["candidate"] for event in review["session"]["events"]} if review else set()
-
-
-def _overlapping(earlier: Any, decided: set[str], found: Any) -> set[str]:
-    """Segments of ``found`` that share a voxel with one of ``earlier`` that was ``decided``."""
-    before, now = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
-    kept, names = vtk.vtkStringArray(), list(found.GetSegmentation().GetSegmentIDs())
-    for name in set(earlier.GetSegmentation().GetSegmentIDs()) & decided:
-        kept.InsertNextValue(name)
-    if not kept.GetNumberOfValues() or not names:
-        return set()
-    extents = slicer.vtkSegmentation
-    earlier.GenerateMergedLabelmapForAllSegments(before, extents.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS, None, kept)
-    if isEmpty(before):
-        return set()
-    before = transformed(before, earlier, found)
-    found.GenerateMergedLabelmapForAllSegments(now, extents.EXTENT_REFERENCE_GEOMETRY, before)
-    return {names[n - 1] for n in np.unique(voxelsOf(now)[voxelsOf(before) > 0]) if n}
-
-
-def checkPlace(folder: Path, volume: Any) -> None:
-    """Work is kept by places in the world: raises RuntimeError, one sentence, where the volume is at another by now."""
-    from lopsided.dataset.work import read_work
-
-    place = read_work(folder).place
-    if place and not np.allclose(place, _place(volume), rtol=0, atol=_SAME_MM):
-        sentence = _("{name} was moved since your work on it was kept; move it back, or remove {folder} to begin anew.")
-        raise RuntimeError(sentence.format(name=volume.GetName(), folder=folder))
-
-
-def _place(volume: Any) -> list[tuple[float, float, float]]:
-    """Points all over a volume, where they are in the world (LPS), also where a transform bends it."""
-    toWorld, ijkToRAS = transformBetween(volume, None), vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(ijkToRAS)
-    sides = [np.linspace(0, n - 1, 3) for n in volume.GetImageData().GetDimensions()]
-    ijk = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 3)
-    return [lpsOf(toWorld.TransformPoint(ijkToRAS.MultiplyPoint((*point, 1))[:3])) for point in ijk]
-
-
-def writeWork(
-    folder: Path,
-    scene: Scene,
-    annotation: Any = None,
-    suggestions: Any = None,
-    marks: Marks | None = None,
-    snapped: bool = False,
-    wholeCase: bool = False,
-    acceptedInto: str | None = "",
-) -> None:
-    """A reader's work on a case into a folder that is there, as :mod:`lopsided.dataset.work` reads it.
-
-    ``acceptedInto``: the folder in it of the segmentation that suggestions were accepted into, where that is not
-    ``annotation``; None where it is in none.
-
-    Raises:
-        OSError, RuntimeError: it could not be written.
-    """
-    from lopsided.dataset.work import ANNOTATION, WORK_FILE, WorkRecord
-    from lopsided.worklist import write_whole
-
-    content: dict[str, Any] = {"snapped": snapped, "whole_case": wholeCase, "accepted_into": acceptedInto}
-    if annotation:
-        content["annotation"] = annotation.GetName()
-        scene.writeSegments(annotation, folder / ANNOTATION)
-    if suggestions:
-        names = [name for name in suggestions.GetAttributeNames() if name.startswith("LopsidedSeg.")]
-        content["suggestions"] = {name: suggestions.GetAttribute(name) for name in names}
-        scene.writeSegments(suggestions, folder / SEGMENTS)
-    if marks:
-        content["marks"] = [(asdict(item.mark), marks.time(item)) for item in marks.items()]
-        content["place"] = _place(marks.reference)
-    write_whole(folder / WORK_FILE, WorkRecord.model_validate(content).model_dump_json(indent=1))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from .CaseWork import checkPlace, writeWork
 from .Labelmaps import drawnOn
 from .Review import Review
 from .Scene import Scene
 from .Settings import Settings
+from .WorkFiles import checkPlace, writeWork
 
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import

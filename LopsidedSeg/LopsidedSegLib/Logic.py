@@ -18,7 +18,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
 from .Annotation import Annotation
-from .CaseWork import AHEAD, CaseWork, isSearchedAhead
+from .CaseWork import CaseWork
 from .Export import Export
 from .ExportAll import ExportAll
 from .Parameters import Parameters
@@ -27,6 +27,7 @@ from .Scene import Scene, rasOf
 from .SceneCases import SceneCase, sceneCases
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
+from .WorkFiles import AHEAD, isSearchedAhead
 
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import

@@ -8,10 +8,11 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .CaseWork import CaseWork, checkPlace
+from .CaseWork import CaseWork
 from .Marks import KIND_ATTRIBUTE, PREVIEW_ATTRIBUTE
 from .Scene import Scene
 from .Settings import Settings
+from .WorkFiles import checkPlace
 
 
 class SceneWork(CaseWork):

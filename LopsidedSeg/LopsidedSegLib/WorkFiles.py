@@ -1,0 +1,96 @@
+"""A reader's work on a case as files: written, and whether what is there can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import vtk
+from lopsided.review import CANDIDATES, SEGMENTS
+from slicer.i18n import tr as _
+
+from .Labelmaps import transformBetween
+from .Scene import Scene, lpsOf
+from .Settings import Settings
+
+if TYPE_CHECKING:
+    from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
+
+AHEAD = "ahead"  # a search that was made before the case was opened
+_SAME_MM = 0.01
+
+
+def checkPlace(folder: Path, volume: Any) -> None:
+    """Work is kept by places in the world: raises RuntimeError, one sentence, where the volume is at another by now."""
+    from lopsided.dataset.work import read_work
+
+    place = read_work(folder).place
+    if place and not np.allclose(place, _place(volume), rtol=0, atol=_SAME_MM):
+        sentence = _("{name} was moved since your work on it was kept; move it back, or remove {folder} to begin anew.")
+        raise RuntimeError(sentence.format(name=volume.GetName(), folder=folder))
+
+
+def _place(volume: Any) -> list[tuple[float, float, float]]:
+    """Points all over a volume, where they are in the world (LPS), also where a transform bends it."""
+    toWorld, ijkToRAS = transformBetween(volume, None), vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijkToRAS)
+    sides = [np.linspace(0, n - 1, 3) for n in volume.GetImageData().GetDimensions()]
+    ijk = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 3)
+    return [lpsOf(toWorld.TransformPoint(ijkToRAS.MultiplyPoint((*point, 1))[:3])) for point in ijk]
+
+
+def writeWork(
+    folder: Path,
+    scene: Scene,
+    annotation: Any = None,
+    suggestions: Any = None,
+    marks: Marks | None = None,
+    snapped: bool = False,
+    wholeCase: bool = False,
+    acceptedInto: str | None = "",
+) -> None:
+    """A reader's work on a case into a folder that is there, as :mod:`lopsided.dataset.work` reads it.
+
+    ``acceptedInto``: the folder in it of the segmentation that suggestions were accepted into, where that is not
+    ``annotation``; None where it is in none.
+
+    Raises:
+        OSError, RuntimeError: it could not be written.
+    """
+    from lopsided.dataset.work import ANNOTATION, WORK_FILE, WorkRecord
+    from lopsided.worklist import write_whole
+
+    content: dict[str, Any] = {"snapped": snapped, "whole_case": wholeCase, "accepted_into": acceptedInto}
+    if annotation:
+        content["annotation"] = annotation.GetName()
+        scene.writeSegments(annotation, folder / ANNOTATION)
+    if suggestions:
+        names = [name for name in suggestions.GetAttributeNames() if name.startswith("LopsidedSeg.")]
+        content["suggestions"] = {name: suggestions.GetAttribute(name) for name in names}
+        scene.writeSegments(suggestions, folder / SEGMENTS)
+    if marks:
+        content["marks"] = [(asdict(item.mark), marks.time(item)) for item in marks.items()]
+        content["place"] = _place(marks.reference)
+    write_whole(folder / WORK_FILE, WorkRecord.model_validate(content).model_dump_json(indent=1))
+
+
+def isSearchedAhead(folder: Path, settings: Settings) -> bool:
+    """Whether a search of a case is kept there, by the model that searches use now; one by another is removed."""
+    from lopsided.model import find_model, load_card
+
+    ahead = folder / AHEAD
+    try:
+        chosen = load_card(find_model(settings.model)).digest
+    except (OSError, ValueError):
+        return False  # said when it is to search; what is there may be right once it can be read
+    try:
+        same = bool(json.loads((ahead / CANDIDATES).read_text(encoding="utf-8"))["model"]["digest"] == chosen)
+    except (OSError, ValueError, KeyError):
+        same = False
+    if not same:
+        shutil.rmtree(ahead, ignore_errors=True)
+    return same
