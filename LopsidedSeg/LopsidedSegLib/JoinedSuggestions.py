@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from lopsided.review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, segment_id
+from lopsided.review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, about, segment_id
 
 from .Labelmaps import copied, drawnOn, isEmpty, labelmap, transformed, voxelsOf
 from .Review import ANNOTATION_REFERENCE, renewed
@@ -52,7 +52,7 @@ def joined(scene: Scene, earlier: Any, found: Any) -> Any:
     review = renewed(json.loads(earlier.GetAttribute(REVIEW_ATTRIBUTE)))
     header = review["session"]["header"]
     header["candidates"] = [segment_id(rank) for _candidate, rank, _source in sources]
-    header["about"] = {**{key: result.get(key) for key in header["about"]}, "earlier": header["about"]}
+    header["about"] = {**about(result), "earlier": header["about"]}
     node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(review))
     node.SetNodeReferenceID(ANNOTATION_REFERENCE, earlier.GetNodeReferenceID(ANNOTATION_REFERENCE))
     return node

@@ -16,6 +16,7 @@ from lopsided.review import (
     ReviewLog,
     ReviewSession,
     Status,
+    about,
     recover,
     segment_id,
 )
@@ -65,8 +66,7 @@ class Review:
         if kept:
             self._session = ReviewSession.from_json(_own(kept, node))
         else:
-            about = {key: result.get(key) for key in ("software", "model", "sequences", "reference_grid", "created")}
-            self._session = ReviewSession(self.candidates, settings.reader, about)
+            self._session = ReviewSession(self.candidates, settings.reader, about(result))
         self._threshold = float(node.GetAttribute(THRESHOLD_ATTRIBUTE) or result["model"]["threshold"])
         self._accepted: dict[str, dict[str, str]] = {
             c: how for c, how in kept.get("accepted", {}).items() if self.opinion(c).status is Status.ACCEPTED

@@ -31,6 +31,11 @@ def segment_id(rank: int) -> str:
     return f"Suggestion_{rank}"
 
 
+def about(result: dict[str, Any]) -> dict[str, Any]:
+    """What of a search's ``candidates.json`` heads the log of its review: no two searches have it alike."""
+    return {key: result.get(key) for key in ("software", "model", "sequences", "reference_grid", "created")}
+
+
 class Status(StrEnum):
     """What was decided about a candidate."""
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from lopsided.dataset.inputs import marked, outlined, read_markups
 from lopsided.dataset.records import CaseRecord, read_record
 from lopsided.errors import InputError
 from lopsided.marks import BoxMark, Ellipsoid, Line, Point
-from lopsided.review import CANDIDATES, ReviewLog, ReviewSession, Status
+from lopsided.review import CANDIDATES, ReviewLog, ReviewSession, Status, about
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided_training.dataset import read_dataset
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 Run = Callable[..., str]
@@ -195,7 +197,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
         "notice": "x",
         "created": "x",
         "sequences": {"t1c": "x"},
-        "reference_grid": scan.geometry.__dict__,
+        "reference_grid": json.loads(TypeAdapter(Geometry).dump_json(scan.geometry)),
         "annotation": {},
         "annotation_left_out": [],
         "recognised": [0.9, 0.2],
@@ -205,7 +207,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
         "candidates": candidates,
     }
     (result / CANDIDATES).write_text(json.dumps(record), encoding="utf-8")
-    session = ReviewSession([f"Suggestion_{n}" for n in (1, 2, 3, 4)], "Dr. Ray", {})
+    session = ReviewSession([f"Suggestion_{n}" for n in (1, 2, 3, 4)], "Dr. Ray", about(record))
     session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.3)
     session.decide("Suggestion_2", Status.REJECTED, threshold=0.3)
     log = ReviewLog(tmp_path, "study", session)
@@ -240,6 +242,12 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     assert said.startswith(f"{case.name}: 5 files removed from"), said
     assert "no problem" in run("dataset", "check", tmp_path / "dataset")
     assert "belong together" in run("export", image, *common, "--review", log.path, fails=True)
+    moved = replace(scan, geometry=replace(scan.geometry, origin=(0.0, 0.0, 0.0)))
+    elsewhere = write(moved, tmp_path / "elsewhere.nii.gz")
+    reviewed = ("--result", result, "--review", log.path)
+    assert "searched in another image than elsewhere" in run("export", elsewhere, *reviewed, *common, fails=True)
+    (result / CANDIDATES).write_text(json.dumps(record | {"created": "later, or of another patient"}), encoding="utf-8")
+    assert "is the review of another search" in run("export", image, *reviewed, *common, fails=True)
 
 
 def brighter(scan: Volume, by: int) -> Volume:

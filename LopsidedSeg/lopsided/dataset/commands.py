@@ -53,7 +53,7 @@ def export_command(
     ] = None,
     snap: Annotated[bool, typer.Option(help="Fit each mark to the bright region in it.")] = False,
     result: Annotated[
-        Path | None, typer.Option(help="The folder that `lopsided suggest` wrote; with --review.")
+        Path | None, typer.Option(help="The folder of `lopsided suggest` that was reviewed; with --review.")
     ] = None,
     review: Annotated[Path | None, typer.Option(help="The log of the review (.review.jsonl); with --result.")] = None,
     whole_case: Annotated[
@@ -74,7 +74,7 @@ def export_command(
         labels=_split(labels),
         marks=[(mark, None) for mark in read_markups(*(marks or []))],
         snapped=snap,
-        reviewed=read_reviewed(result, review) if result and review else None,
+        reviewed=read_reviewed(result, review, study.reference) if result and review else None,
         whole_case=whole_case,
     )
     name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)

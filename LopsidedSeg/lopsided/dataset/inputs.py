@@ -20,7 +20,7 @@ from ..reading import read_image
 from ..regions import Region, region_of
 from ..resampling import resample
 from ..results import SuggestionsRecord
-from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, read_log, segment_id
+from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, about, read_log, segment_id
 from ..segmentation import headers
 from ..volume import Volume, geometry_of
 from .export import Decision, Lesion, Reading
@@ -179,21 +179,28 @@ def read_reading(
     )
 
 
-def read_reviewed(result: Path, review: Path) -> Reviewed:
-    """The folder of a search, and the log of what was decided about it.
+def read_reviewed(result: Path, review: Path, reference: Volume) -> Reviewed:
+    """The folder of a search in ``reference``, and the log of what was decided about it.
 
     Raises:
         InputError: one of them cannot be read, or they do not belong together.
     """
     try:
-        record = SuggestionsRecord.model_validate_json((result / CANDIDATES).read_text(encoding="utf-8"))
+        content = (result / CANDIDATES).read_text(encoding="utf-8")
+        record = SuggestionsRecord.model_validate_json(content)
         session = read_log(review)
     except (OSError, ValidationError, ValueError) as error:
         raise InputError(
             f"{result} and {review}: are no result and its review ({briefly(error)}); give those of this study"
         ) from None
-    if [segment_id(c.rank) for c in record.candidates] != list(session.candidates):
-        raise InputError(f"{review}: is the review of another result than {result}; give that of this study")
+    found = [segment_id(c.rank) for c in record.candidates]
+    if session.about != about(json.loads(content)) or list(session.candidates) != found:
+        raise InputError(
+            f"{review}: is the review of another search than {result}; give the folder that was reviewed. "
+            "What was searched in Slicer is exported there"
+        )
+    if not record.reference_grid.same_grid(reference.geometry):
+        raise InputError(f"{result}: was searched in another image than {reference.name}; give that one")
     return Reviewed(record, session, result / SEGMENTS)
 
 
