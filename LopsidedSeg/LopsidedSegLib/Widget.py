@@ -191,7 +191,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.worklistPanel.refresh()
 
     def onFolderButton(self, checked: bool = False) -> None:
-        """Choose where the logs go; a second click has them beside the scene again."""
+        """Choose where the logs go; a second click has them where they went before."""
         settings = self.logic.settings
         folder = "" if settings.folder else qt.QFileDialog.getExistingDirectory(self.parent, _("Log folder"))
         settings.folder = Path(folder) if folder else None
@@ -230,7 +230,13 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.readerEdit.enabled = not self.logic.exporting  # which opening the list for another would end
         if not self.ui.readerEdit.modified:  # else it is being typed
             self.ui.readerEdit.text = settings.reader
-        self.ui.folderButton.text = _("Beside the scene") if settings.folder else _("Choose…")
+        without = _("With the worklist") if settings.worklistLogs else _("Beside the scene")
+        self.ui.folderButton.text = without if settings.folder else _("Choose…")
+        self.ui.folderButton.toolTip = (
+            _("Have the logs there again, and no more in the folder that was chosen.")
+            if settings.folder
+            else _("A folder for logs: each decision is written there at once, and never overwritten.")
+        )
 
     @staticmethod
     def _fill(selector: Any, names: list[str]) -> None:

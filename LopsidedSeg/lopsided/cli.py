@@ -200,7 +200,8 @@ def _run(
 ) -> None:
     began = time.monotonic()
     for path in (*files.values(), *([annotation] if annotation else [])):
-        if overwrite and path.name in RESULTS and path.resolve().parent == out.resolve():
+        real = path.resolve()  # by whatever link it is given
+        if overwrite and real.name in RESULTS and real.parent == out.resolve():
             raise InputError(f"{path}: --overwrite would replace it, and it is to be read; choose another --out")
     with _interrupts() as check, all_or_nothing(out, overwrite=overwrite) as folder:
         study = read_study(files, series)

@@ -76,8 +76,11 @@ def test_what_is_read_is_not_replaced(demo: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(demo, tmp_path / "out"))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     edited = out / "suggestions.seg.nrrd"
-    printed = lopsided("suggest", SAMPLE / "t1c.nii.gz", "--annotation", edited, "--out", out, "--overwrite", code=2)
-    assert "suggestions.seg.nrrd: --overwrite would replace it, and it is to be read; choose another --out" in printed
+    linked = tmp_path / "annotation.seg.nrrd"
+    linked.symlink_to(edited)
+    for given in (edited, linked):
+        printed = lopsided("suggest", SAMPLE / "t1c.nii.gz", "--annotation", given, "--out", out, "--overwrite", code=2)
+        assert f"{given.name}: --overwrite would replace it, and it is to be read; choose another --out" in printed
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 

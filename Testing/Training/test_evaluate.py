@@ -221,6 +221,10 @@ def test_a_run_is_calibrated_on_further_studies(run: Path, three: Path, further:
     # at no false positive on the calibration studies, their true candidates are all that is shown
     loose = measure(run, three, None, calibrate=further, budget=1.0)
     assert loose.threshold < measured.threshold
+    with pytest.raises(InputError, match=r"evaluation: has the calibration, .* give --calibrate too, or --out"):
+        measure(run, three, None)
+    assert read_evaluation(run / "evaluation" / "evaluation.json") == loose
+    assert measure(run, three, run / "other").calibration is None
 
 
 def test_a_calibration_is_not_measured_on_its_own_studies(run: Path, three: Path) -> None:

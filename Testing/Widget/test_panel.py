@@ -379,7 +379,14 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
     assert [(e.reader, e.candidate, e.value) for e in read_log(log).events] == [
         ("Dr. Ray", "Suggestion_2", "uncertain")
     ]
+    assert ui.folderButton.text == "Beside the scene"
+    assert ui.folderButton.toolTip == "Have the logs there again, and no more in the folder that was chosen."
+    panel.logic.settings.worklistLogs = tmp_path / "work"
+    panel.refresh()
+    assert ui.folderButton.text == "With the worklist", "where they will go"
+    panel.logic.settings.worklistLogs = None
     click(ui.folderButton)
+    assert ui.folderButton.toolTip.startswith("A folder for logs")
     assert panel.logic.settings.folder is None
     assert panel.logic.settings.reader == "Dr. Ray"
     assert _statuses(panel) == ["", "uncertain"]

@@ -21,7 +21,7 @@ from lopsided.results import all_or_nothing
 
 from .calibration import brier_score, calibration_error, fit_calibration
 from .dataset import Case, digest, read_dataset
-from .evaluation import EVALUATION, FOLDER, DatasetFacts, EvaluatedCase, Evaluation, Subject
+from .evaluation import EVALUATION, FOLDER, DatasetFacts, EvaluatedCase, Evaluation, Subject, read_evaluation
 from .examine import Examined, check, examine
 from .froc import RESAMPLES, CaseResult, threshold_at
 from .machine import machine
@@ -94,7 +94,8 @@ def evaluate(
     Args:
         subject: the folder of a finished run, a model folder, or the name of a bundled model.
         dataset: with truth, and studies that the network was not trained on.
-        out: a folder; an earlier evaluation there is replaced. ``evaluation`` within a run where None.
+        out: a folder; an earlier evaluation there is replaced. ``evaluation`` within a run where None; one that calibrated the run is
+            not replaced there by one that does not.
         calibrate: for a run: further studies that it was not trained on. On them the confidence is fitted, and the
             default threshold chosen. Without, candidates are ranked by their peak probability.
         budget: false positives a scan at the default threshold, on the studies of ``calibrate``; 2 where None.
@@ -122,6 +123,11 @@ def evaluate(
         raise InputError(f"{subject}: a model searches at scales of its own; leave --scale out, or give a run")
     if out is None and not is_run:
         raise InputError("no --out; give a folder for the evaluation of a model")
+    if out is None and calibrate is None and _has_calibration(subject / FOLDER / EVALUATION):
+        raise InputError(
+            f"{subject / FOLDER}: has the calibration, which `lopsided-train export` reads; give --calibrate too, or "
+            "--out for an evaluation without"
+        )
     out = out or subject / FOLDER
     run = read_run(subject) if is_run else None
     model = run.model(scales or (1.0,)) if run else load_model(subject)
@@ -167,6 +173,13 @@ def evaluate(
         write_tables(folder, examined, scoring.calibration, scoring.threshold)
         write_report(evaluation, examined, folder / REPORT)
     return evaluation
+
+
+def _has_calibration(path: Path) -> bool:
+    try:
+        return read_evaluation(path).calibrated_on is not None
+    except InputError:  # there is none, or nothing that could be used
+        return False
 
 
 def _read(folder: Path, lesion_labels: tuple[int, ...]) -> _Dataset:
