@@ -92,9 +92,10 @@ def network_inputs(
                 "or choose another model"
             )
     names = list(volumes)
-    there = {name: evenly_padded(oriented(volume)) for name, volume in volumes.items() if volume is not None}
-    reference = there["t1c"]
+    there = {name: oriented(volume) for name, volume in volumes.items() if volume is not None}
     with ThreadPoolExecutor(len(there) * len(voxels)) as pool:
+        there = dict(zip(there, pool.map(evenly_padded, there.values()), strict=True))
+        reference = there["t1c"]
         found = pool.map(lambda volume: find_foreground(volume, brain), there.values())
         foregrounds = dict(zip(there, found, strict=True))
         low, high = foregrounds["t1c"].low, foregrounds["t1c"].high
