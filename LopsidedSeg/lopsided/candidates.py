@@ -176,7 +176,9 @@ def _basins(values: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> t
     first, second = first[apart], second[apart]
     saddles = np.minimum(values[first], values[second])
     a, b = np.minimum(up[first], up[second]), np.maximum(up[first], up[second])
-    down = np.argsort(-saddles, kind="stable")
+    # of passes at one voxel, that to the highest peak comes first, however the map is stored
+    peaks = np.sort(values[np.stack([a, b])], axis=0)
+    down = np.lexsort((-peaks[0], -peaks[1], -saddles))
     _, best = np.unique((a * len(values) + b)[down], return_index=True)  # the highest pass between two peaks
     top = {int(peak): int(peak) for peak in np.unique(up)}
 

@@ -2,15 +2,17 @@
 
 import ast
 from collections.abc import Callable
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from lopsided.candidates import FLOOR, above, confidence, find_candidates
+from lopsided.candidates import FLOOR, above, confidence, find_candidates, logit
 from lopsided.model import Calibration
 from lopsided.volume import Geometry, Volume, to_sitk
 from numpy.testing import assert_allclose
+from scipy import ndimage
 
 PLAIN = Calibration(intercept=0, peak=1, studies=1, brier=0, calibration_error=0)
 
@@ -32,7 +34,7 @@ def nothing(grid: Geometry) -> np.ndarray:
 
 
 def test_lesions_are_ranked_and_measured(grid: Geometry) -> None:
-    found = find_candidates(bumps(grid, ((20, 20, 20), 4, 0.9), ((45, 40, 30), 3, 0.6)), nothing(grid), PLAIN)
+    found = find_candidates(bumps(grid, ((45, 40, 8), 3, 0.6), ((20, 20, 20), 4, 0.9)), nothing(grid), PLAIN)
     first, second = found.missed
     assert (first.rank, second.rank) == (1, 2)
     assert_allclose(first.centroid_lps, (20, 20, 20), atol=0.2)
@@ -42,6 +44,11 @@ def test_lesions_are_ranked_and_measured(grid: Geometry) -> None:
     assert first.confidence == pytest.approx(0.9, abs=0.01)
     assert first.distance_mm is None
     assert found.annotated == ()
+
+
+def test_of_equally_sure_ones_the_larger_is_first(grid: Geometry) -> None:
+    found = find_candidates(bumps(grid, ((45, 40, 8), 3, 1.0), ((20, 20, 20), 5, 1.0)), nothing(grid), PLAIN)
+    assert [c.peak_kji for c in found.missed] == [(20, 20, 20), (8, 40, 45)]
 
 
 def test_measures_are_in_the_patient_whatever_the_grid(oblique: Geometry) -> None:
@@ -76,8 +83,8 @@ def test_two_lesions_that_meet_are_two(grid: Geometry) -> None:
 
 
 def test_a_ripple_within_one_lesion_does_not_split_it(grid: Geometry) -> None:
-    one = bumps(grid, ((28, 30, 28), 6, 0.95))
-    ripple = 1 - 0.1 * (1 + np.sin(np.arange(grid.shape[2]) * 1.5)) / 2
+    one = bumps(grid, ((28, 30, 28), 12, 0.95))
+    ripple = 1 - 0.2 * (1 + np.sin(np.arange(grid.shape[2]) * 1.5)) / 2
     missed = find_candidates(Volume((one.array * ripple).astype(np.float32), grid), nothing(grid), PLAIN).missed
     assert len(missed) == 1
 
@@ -88,7 +95,7 @@ def test_near_an_annotated_lesion_is_that_lesion(grid: Geometry, gap: int, misse
     annotated = nothing(grid)
     # the candidate begins at i = 37; gap = distance between nearest voxel centres minus one
     annotated[24:33, 26:35, 20 : 37 - gap] = True
-    result = find_candidates(found, annotated, PLAIN, margin_mm=2.0)
+    result = find_candidates(found, annotated, PLAIN)
     assert len(result.missed) == missed
     assert len(result.annotated) == 1 - missed
     if missed:
@@ -97,11 +104,29 @@ def test_near_an_annotated_lesion_is_that_lesion(grid: Geometry, gap: int, misse
 
 def test_touching_counts_in_thick_slices_too(geometry: Callable[..., Geometry]) -> None:
     grid = geometry((60, 64, 20), (1, 1, 6), (0, 0, 0))
-    found = bumps(grid, ((30, 30, 60), 5, 0.9))
+    found = bumps(grid, ((30, 30, 60), 8, 0.9))
     low = min(c.box[0].start for c in find_candidates(found, nothing(grid), PLAIN).missed)
     annotated = nothing(grid)
     annotated[low - 1, 25:35, 25:35] = True  # the slice beside it, 6 mm away
     assert not find_candidates(found, annotated, PLAIN).missed
+    annotated = nothing(grid)
+    annotated[low - 2, 25:35, 25:35] = True
+    (missed,) = find_candidates(found, annotated, PLAIN).missed
+    assert missed.distance_mm == 12
+
+
+@pytest.mark.parametrize("away", [1, 2])
+def test_any_of_the_26_voxels_around_it_touches_and_none_further_away(
+    away: int, geometry: Callable[..., Geometry]
+) -> None:
+    grid = geometry((7, 7, 7), (3, 3, 3), (0, 0, 0))
+    found = Volume(nothing(grid).astype(np.float32), grid)
+    found.array[3, 3, 3] = 0.9
+    for step in product((-away, 0, away), repeat=3):
+        if any(step):
+            annotated = nothing(grid)
+            annotated[tuple(3 + np.array(step))] = True
+            assert len(find_candidates(found, annotated, PLAIN).missed) == away - 1
 
 
 def test_the_hole_of_an_annotated_ring_is_that_lesion(grid: Geometry) -> None:
@@ -133,6 +158,53 @@ def test_every_candidate_hangs_together_around_its_peak(grid: Geometry) -> None:
         assert inside.min() >= candidate.peak_probability / 2
         pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(candidate.mask.astype(np.uint8)), True)
         assert sitk.GetArrayViewFromImage(pieces).max() == 1
+
+
+def candidates_by_definition(p: np.ndarray) -> set[tuple[int, ...]]:
+    """The flat indices of each candidate's voxels, its peak first: voxel by voxel, the highest first."""
+    steps = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
+    top: dict[tuple[int, ...], tuple[int, ...]] = {}  # of what is joined so far
+    basin: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def summit(voxel: tuple[int, ...]) -> tuple[int, ...]:
+        while top[voxel] != voxel:
+            voxel = top[voxel]
+        return voxel
+
+    for voxel in sorted(map(tuple, np.argwhere(p >= 0.25).tolist()), key=lambda v: -p[v]):
+        near = [n for n in (tuple(np.add(voxel, step).tolist()) for step in steps) if n in top]
+        basin[voxel] = basin[max(near, key=lambda n: p[n])] if near else voxel
+        top[voxel] = basin[voxel]
+        for other in sorted((basin[n] for n in near), key=lambda n: -p[n]):
+            low, high = sorted((summit(voxel), summit(other)), key=lambda n: p[n])
+            if p[low] - p[voxel] < 0.3:
+                top[low] = high
+    found = set()
+    for peak in {summit(voxel) for voxel in top}:
+        image = np.zeros(p.shape, np.uint8)
+        for voxel in top:
+            image[voxel] = summit(voxel) == peak and p[voxel] >= p[peak] / 2
+        pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(image), True))
+        first = int(np.ravel_multi_index(peak, p.shape))
+        found.add((first, *np.flatnonzero(pieces == pieces[peak]).tolist()))
+    return found
+
+
+@pytest.mark.parametrize("seed", [*range(8), 19, 24])
+def test_candidates_are_those_of_the_definition_however_the_map_is_stored(
+    seed: int, geometry: Callable[..., Geometry]
+) -> None:
+    """Also where one voxel is the pass between three peaks, as in the last two of these."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.normal(size=rng.integers(3, 12, 3)), rng.choice([0, 0.6, 1.0]))
+    map_ = ((noise - noise.min()) / np.ptp(noise)).astype(np.float32) ** (1 + (seed % 3 == 0))
+    number = np.arange(map_.size).reshape(map_.shape)
+    expected = candidates_by_definition(map_)
+    for order in permutations(range(3)):
+        stored, numbers = (np.ascontiguousarray(a.transpose(order)) for a in (map_, number))
+        grid = geometry(stored.shape[::-1])
+        found = find_candidates(Volume(stored, grid), nothing(grid), PLAIN).missed
+        assert {(int(numbers[c.peak_kji]), *sorted(numbers[c.box][c.mask].tolist())) for c in found} == expected
 
 
 @pytest.mark.parametrize("apart", [60, 100, 140, 180])
@@ -170,6 +242,7 @@ def test_confidence_is_the_documented_formula() -> None:
     calibration = PLAIN.model_copy(update={"intercept": -1, "peak": 0.5})
     assert confidence(0.8, calibration) == pytest.approx(1 / (1 + np.exp(1 - 0.5 * np.log(0.8 / 0.2))))
     assert 0 < confidence(0.0, calibration) < confidence(1.0, calibration) < 1
+    assert (logit(0.0), logit(1.0)) == (-12, 12)
     steep = PLAIN.model_copy(update={"peak": 3})
     assert confidence(0.998, steep) < confidence(0.999, steep), "what measures models has no ties"
 
