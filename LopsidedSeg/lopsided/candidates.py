@@ -189,7 +189,7 @@ def _basins(values: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> t
 
     for edge in down[np.sort(best)]:
         low, high = sorted((find(int(a[edge])), find(int(b[edge]))), key=lambda n: height[n])
-        if low != high and values[low] - saddles[edge] < SADDLE:
+        if values[low] - saddles[edge] < SADDLE:
             top[low] = high
     merged = np.arange(len(values))
     merged[list(top)] = [find(peak) for peak in top]
@@ -228,7 +228,6 @@ class _Nearness:
         lesions = annotated[window].astype(np.uint8)
         near = wider(region_of(lesions).box, 1, lesions.shape)
         filled = sitk.BinaryFillhole(sitk.GetImageFromArray(lesions[near]))
-        lesions[near] = sitk.GetArrayViewFromImage(filled)
         self.touching = np.zeros(lesions.shape, bool)
         dilated = sitk.BinaryDilate(filled, [1, 1, 1], sitk.sitkBox)  # a view does not keep its image
         self.touching[near] = sitk.GetArrayViewFromImage(dilated)
