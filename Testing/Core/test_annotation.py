@@ -88,6 +88,18 @@ def test_another_grid_loses_no_lesion(reference: Volume, tmp_path: Path, spacing
     found = np.argwhere(got.mask)
     assert got.mask[17, 20, 19]
     assert np.abs(found - (17, 20, 19)).max() <= max(1, np.ceil(spacing))
+    assert got.labels == {"label 1": pytest.approx(spacing**3)}
+
+
+def test_what_reaches_beyond_the_reference_is_kept_within_it(reference: Volume, tmp_path: Path) -> None:
+    """On finer voxels, of which a small lesion may be no voxel's nearest."""
+    grid = Geometry((200, 90, 80), (0.4, 1.0, 1.0), (-60.0, -40.0, -40.0), reference.geometry.direction)
+    labels = np.zeros(grid.shape, np.uint8)
+    inside = reference.geometry.physical(np.array([17, 20, 10.4]))
+    labels[tuple(np.round(grid.index(inside)).astype(int))] = 1
+    labels[2, 40, 100] = labels[40, 3, 100] = labels[40, 40, 5] = 1
+    got = read_annotation(write(labels, grid, tmp_path / "a.nrrd"), reference)
+    assert np.argwhere(got.mask).tolist() == [[17, 20, 10]]
 
 
 def test_an_empty_annotation_is_one(reference: Volume, tmp_path: Path) -> None:
@@ -103,12 +115,20 @@ def test_one_of_another_study_is_refused_with_both_geometries(reference: Volume,
     far = Geometry(g.size, g.spacing, (500.0, 0.0, 0.0), g.direction)
     with pytest.raises(InputError, match=r"does not overlap head \(40×44×36 voxels.*L 500…539.*against.*L -20…19"):
         read_annotation(write(np.ones(g.shape, np.uint8), far, tmp_path / "far.nrrd"), reference)
+    beside = Geometry(g.size, g.spacing, (g.origin[0] + 30, *g.origin[1:]), g.direction)
+    labels = np.zeros(g.shape, np.uint8)
+    labels[10, 10, 30] = 1
+    with pytest.raises(InputError, match=r"give the annotation of this study: no annotated voxel lies within it"):
+        read_annotation(write(labels, beside, tmp_path / "beside.nrrd"), reference)
 
 
 def test_an_image_is_no_annotation(reference: Volume, tmp_path: Path) -> None:
-    path = write(reference.array + 0.5, reference.geometry, tmp_path / "image.nii.gz")
-    with pytest.raises(InputError, match="values between whole numbers; give a label map"):
-        read_annotation(path, reference)
+    for value in (0.5, np.nan, np.inf):
+        image = np.zeros(reference.array.shape, np.float32)
+        image[5, 5, 5] = value
+        path = write(image, reference.geometry, tmp_path / "image.nrrd")
+        with pytest.raises(InputError, match="values between whole numbers; give a label map"):
+            read_annotation(path, reference)
     numbers = np.arange(reference.array.size, dtype=np.int16).reshape(reference.array.shape) % 1000
     path = write(numbers, reference.geometry, tmp_path / "numbers.nii.gz")
     with pytest.raises(InputError, match="has 999 values, more than 200, and looks like an image; give a label map"):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lopsided.resampling import resample
 from lopsided.volume import Geometry, Volume, aligned, geometry_of, oriented, part_around, to_sitk
 from numpy.testing import assert_allclose
+from scipy import ndimage
 
 
 @st.composite
@@ -80,6 +81,46 @@ def test_a_blob_stays_where_it_is_in_the_patient(a: Geometry, b: Geometry) -> No
     where = target.physical(np.stack(np.meshgrid(*map(np.arange, target.shape), indexing="ij"), -1))
     found = (where * moved[..., None]).sum((0, 1, 2)) / moved.sum()
     assert_allclose(found, centre, atol=0.35)
+
+
+def turned(degrees: float, size: tuple[int, int, int], spacing: tuple[float, float, float], centre: float) -> Geometry:
+    """Turned about an axis that is none of the patient's, around a point."""
+    x, y, z = np.array([2, -1, 2]) / 3 * np.sin(np.radians(degrees) / 2)
+    w = np.cos(np.radians(degrees) / 2)
+    axes = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    origin = np.full(3, centre) - axes @ ((np.array(size) - 1) / 2 * spacing)
+    return Geometry(size, spacing, tuple(origin.tolist()), tuple(axes.ravel().tolist()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("degrees", [0, 17, 90, 180, 240])
+@pytest.mark.parametrize("centre", [9.3, 1.1, 16.9, 60.0])
+def test_every_voxel_is_interpolated_at_its_place_in_the_patient(degrees: float, centre: float) -> None:
+    """Inside of the image, and up to half a voxel outside; further out it is the fill, everywhere if need be."""
+    source = turned(0, (17, 19, 15), (1.1, 1.0, 1.3), 9.0)
+    image = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
+    target = turned(degrees, (12, 15, 13), (0.9, 1.0, 1.05), centre)
+    at = source.index(target.physical(np.stack(np.indices(target.shape), axis=-1)))
+    edge = np.minimum(at + 0.5, np.array(source.shape) - 0.5 - at).min(axis=-1)
+    expected = ndimage.map_coordinates(image, np.moveaxis(at, -1, 0), order=1, mode="nearest")
+    expected[edge < 0] = -9
+    sure = np.abs(edge) > 1e-6
+    assert_allclose(resample(Volume(image, source), target, fill=-9).array[sure], expected[sure], atol=1e-4)
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 3.0, 3.0), (1.0, 2.0, 4.0)])
+def test_on_a_coarser_grid_a_hairs_tilt_changes_nothing(spacing: tuple[float, float, float]) -> None:
+    source = turned(0, (40, 40, 40), (1.0, 1.0, 1.0), 0)
+    image = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
+    straight, tilted = (
+        resample(Volume(image, source), turned(degrees, (8, 8, 5), spacing, 1.2)).array for degrees in (0, 0.02)
+    )
+    assert_allclose(tilted, straight, atol=0.02)
 
 
 def test_a_small_lesion_is_averaged_not_stepped_over_by_a_coarser_grid() -> None:
