@@ -251,7 +251,7 @@ class ReviewLog:
 
     def __init__(self, folder: Path, study: str, session: ReviewSession) -> None:
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in f"{study}-{session.reader}")
-        self._folder, self._name = folder, safe[:80]
+        self._folder, self._name = folder, safe.encode()[:120].decode(errors="ignore")  # a file name has 255 bytes
         self.path = self._new_path()
         self._session = session
         self._lines = 0  # of the header and the events, how many are on the disk

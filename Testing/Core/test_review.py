@@ -109,13 +109,20 @@ def test_any_history_survives_json_and_undoes_to_nothing(steps: list[tuple[str, 
     assert opinions(session) == [Opinion()] * 3
 
 
-def test_each_decision_is_in_the_file_at_once_and_a_cut_at_any_byte_loses_the_last_alone(tmp_path: Path) -> None:
+def test_each_decision_is_in_the_file_at_once_and_a_cut_at_any_byte_loses_the_last_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: on_disk.append(os.fstat(file).st_size))
     session = new_session()
     log = ReviewLog(tmp_path / "new folder", "Fräulein / T1c", session)
     for candidate in CANDIDATES:
         session.decide(candidate, Status.REJECTED, threshold=0.31)
         log.write()
         assert read_log(log.path).to_json() == session.to_json()
+        assert on_disk[-1] == log.path.stat().st_size
+    [file] = log.path.parent.iterdir()
+    assert file.name.startswith("Fräulein___T1c-ab-")
     content = log.path.read_bytes()
     header = content.index(b"\n") + 1
     cut = tmp_path / "cut"
@@ -137,6 +144,13 @@ def test_what_the_disk_refused_is_written_with_the_next(tmp_path: Path, monkeypa
     session.decide("Suggestion_2", Status.REJECTED, threshold=0.5)
     log.write()
     assert opinions(read_log(log.path)) == opinions(session)
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "脳"])
+def test_a_study_of_any_name_has_a_log(letter: str, tmp_path: Path) -> None:
+    log = ReviewLog(tmp_path, 300 * letter, new_session())
+    log.write()
+    assert log.path.name.startswith(20 * letter)
 
 
 def test_a_folder_that_cannot_be_is_an_error_and_the_decision_stays(tmp_path: Path) -> None:
