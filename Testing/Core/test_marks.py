@@ -138,7 +138,7 @@ def test_a_mark_smaller_than_a_voxel_is_one_voxel_and_one_outside_is_none() -> N
     region = rasterise(Point((7.2, 3.9, 11.0), 0.6), geometry)
     assert region is not None
     np.testing.assert_array_equal(points_of(region, geometry), [[7, 4, 10]])
-    for outside in ((-3, 5, 5), (-0.9, 5, 5), (5, 5, 400)):
+    for outside in ((-3, 5, 5), (-0.9, 5, 5), (5, 5, 400), (19.7, 5, 5), (5, 5, 47.6)):
         assert rasterise(Point(outside, 0.6), geometry) is None
     edge = rasterise(Point((-1, 5, 10), 6), geometry)
     assert edge is not None
@@ -151,6 +151,7 @@ def test_a_mark_smaller_than_a_voxel_is_one_voxel_and_one_outside_is_none() -> N
         Point((0, 0, 0), 0),
         Point((0, 0, 0), float("nan")),
         Line(((1, 1, 1), (1, 1, 1))),
+        Line(((1, 1, 1), (1, 1, 1)), ((0, 1, 1), (2, 1, 1))),
         BoxMark((0, 0, 0), (4, -1, 4)),
         Ellipsoid((0, 0, 0), (4, 4, 4), ((1, 0, 0), (1, 0, 0), (0, 0, 1))),
     ],
@@ -185,6 +186,8 @@ def test_snapping_leaves_what_shows_nothing(scan: Volume) -> None:
     nothing = rasterise(Point((-15, 0, 0), 8), scan.geometry)
     assert nothing is not None
     assert snap(nothing, scan) is nothing
+    everything = region_of(np.ones(scan.geometry.shape, bool))
+    assert snap(everything, scan) is everything
 
 
 def test_snapping_mends_a_mark_that_was_put_beside_by_1_mm_and_reaches_no_further(scan: Volume) -> None:
@@ -234,11 +237,19 @@ def test_lines_that_cross_are_one_lesion_wherever_they_do_and_lines_of_neighbour
     assert crossed([small, unsteady]) == [Line(unsteady.ends_lps, small.ends_lps)]
     apart = [line((-6, 0), (6, 0)), line((2, 1.5), (2, 5)), line((7.5, -5), (7.5, 5))]
     assert len(crossed(apart)) == 3
+    point = Point((0, 0, 0), 5)
+    assert crossed([off_middle, point, long]) == [point, Line(long.ends_lps, off_middle.ends_lps)]
 
 
-def test_each_line_goes_with_the_one_across_it_where_two_lesions_touch() -> None:
-    first, first_across = line((-8, 0), (8, 0)), line((0, -3), (0, 3))
-    second, second_across = line((8.5, -7), (8.5, 7)), line((6, 1), (11, 1))
+@pytest.mark.parametrize("degrees", [0, -45])
+def test_each_line_goes_with_the_one_across_it_where_two_lesions_touch(degrees: float) -> None:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+
+    def turned(*ends: tuple[float, float]) -> Line:
+        return line(*((x * c - y * s, x * s + y * c) for x, y in ends))
+
+    first, first_across = turned((-8, 0), (8, 0)), turned((0, -2), (0, 4))
+    second, second_across = turned((8.5, -7), (8.5, 7)), turned((6, 1), (11, 1))
     assert crossed([first, second, second_across, first_across]) == [
         Line(first.ends_lps, first_across.ends_lps),
         Line(second.ends_lps, second_across.ends_lps),
@@ -251,3 +262,28 @@ def test_a_region_is_the_same_whole_and_in_its_box() -> None:
     region = region_of(mask)
     assert region.mask.shape == (2, 1, 2)
     np.testing.assert_array_equal(region.whole(mask.shape), mask)
+
+
+def test_what_two_regions_share_is_what_both_have() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        masks = np.zeros((2, 8, 9, 7), bool)
+        for mask in masks:
+            (k, j, i), (c, b, a) = rng.integers(0, 5, 3), rng.integers(1, 5, 3)
+            mask[k : k + c, j : j + b, i : i + a] = True
+        masks &= (rng.random(masks.shape) < 0.7) | (masks.sum(axis=(1, 2, 3), keepdims=True) == 1)
+        if masks.any(axis=(1, 2, 3)).all():
+            one, other = (region_of(mask) for mask in masks)
+            assert one.shared(other) == other.shared(one) == (masks[0] & masks[1]).sum()
+
+
+@given(geometries(), st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_the_longest_diameter_is_the_greatest_width_of_all_its_voxels(geometry: Geometry, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    region = region_of(rng.random((3, 4, 5)) < rng.choice([0.1, 0.5]) + np.eye(4, 5)[None])
+    way = rng.normal(size=(3, 4000))
+    way /= np.linalg.norm(way, axis=0)
+    own = np.linalg.norm((geometry.axes * geometry.spacing).T @ way, axis=0)
+    widest = (np.ptp(points_of(region, geometry) @ way, axis=0) + own).max()
+    assert measure(region, geometry).longest_diameter_mm == pytest.approx(widest, rel=0.005)

@@ -1,6 +1,7 @@
 """Grids, physical space and resampling."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,6 +160,23 @@ def test_overlap_is_of_boxes_in_physical_space() -> None:
     assert a.overlaps(Geometry((4, 4, 4), (1, 1, 1), (10, 10, 10), identity))
     assert Geometry((4, 4, 4), (1, 1, 1), (10, 10, 10), identity).overlaps(a)
     assert not a.overlaps(Geometry((20, 20, 20), (1, 1, 1), (40, 0, 0), identity))
+    small = Geometry((2, 2, 2), (0.1, 0.1, 0.1), (10.2, 10.2, 10.2), identity)
+    assert a.overlaps(small)
+    assert small.overlaps(a)
+
+
+def test_grids_are_the_same_where_all_of_their_voxels_coincide() -> None:
+    """To a hundredth of a voxel, at the far end too."""
+    plain = turned(0, (101, 51, 26), (0.5, 1.0, 2.0), 0)
+    for axis, per_voxel in enumerate((5e-5, 1e-4, 2e-4)):  # a voxel longer by this is 0.005 mm at the far end
+        for factor in (0.9, 1.1):
+            spacing = np.array(plain.spacing)
+            spacing[axis] += factor * per_voxel
+            x, y, z = spacing.tolist()
+            other = replace(plain, spacing=(x, y, z))
+            assert plain.same_grid(other) == other.same_grid(plain) == (factor < 1)
+    assert not plain.same_grid(replace(plain, size=(101, 51, 27)))
+    assert not plain.same_grid(turned(0.02, plain.size, plain.spacing, 0))
 
 
 def test_the_extent_that_is_said_is_of_all_corners() -> None:
