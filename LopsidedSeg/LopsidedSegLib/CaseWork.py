@@ -276,8 +276,8 @@ class CaseWork:
 
         parameters, work = self._parameters, read_work(self.folder)
         parameters.annotation = parameters.suggestions = None
-        parameters.annotation, parameters.suggestions = self._restored(self.folder, work, asCopy)
-        annotations = {"": parameters.annotation}
+        annotation, suggestions = self._restored(self.folder, work, asCopy)
+        annotations = {"": annotation}
         for folder in sorted(self.folder.glob(f"{APART}*")):
             nodes = self._restored(folder, read_work(folder))
             annotations[folder.name] = nodes[0]
@@ -285,8 +285,10 @@ class CaseWork:
                 if node:
                     node.SetDisplayVisibility(False)
         into = annotations.get(work.accepted_into)
-        if parameters.suggestions and into:
-            parameters.suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
+        if suggestions and into:
+            suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
+        # not before: once they are chosen, the review takes over what a log has, and out of that annotation
+        parameters.annotation, parameters.suggestions = annotation, suggestions
         marks = Marks(parameters.reference, self._scene, self._settings)
         for mark, time in work.marks:
             marks.add(mark, time)

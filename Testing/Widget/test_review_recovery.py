@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 import slicer
 from offscreen import click, new_panel, until
 
 
-def test_the_first_accepted_lesion_of_a_case_is_there_again_after_a_crash(
-    logic: Any, worker: Any, tmp_path: Path
-) -> None:
-    from LopsidedSeg import LopsidedSegLogic
-
+@pytest.fixture
+def panel(logic: Any, tmp_path: Path) -> Any:
+    """A case of a worklist, searched, and its first suggestion accepted."""
     image = np.random.default_rng(0).integers(0, 500, (24, 22, 20)).astype(np.int16)
     sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / "0.nii.gz"))
     (tmp_path / "cases.csv").write_text("patient,case,t1c\np0,one,0.nii.gz\n", encoding="utf-8")
@@ -26,16 +25,58 @@ def test_the_first_accepted_lesion_of_a_case_is_there_again_after_a_crash(
     until(lambda: not logic.busy)
     panel.reviewPanel.onCellClicked(0, 0)
     click(panel.ui.acceptButton)
-    click(panel.ui.rejectButton)
-    panel.worklistPanel._work = None  # nothing is kept
+    return panel
+
+
+def crashed(panel: Any, worker: Any, tmp_path: Path) -> Any:
+    """The panel of the next Slicer, with the list open."""
+    from LopsidedSeg import LopsidedSegLogic
+
+    panel.worklistPanel._work = None  # nothing more is kept
     slicer.mrmlScene.Clear(0)
     worker.stop()
     again = new_panel(LopsidedSegLogic(worker, prepare=lambda: None))
     again.enter()
     again.worklistPanel.open(tmp_path / "cases.csv")
+    return again
+
+
+def lesions() -> list[int]:
+    """How many segments each annotation has."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return sorted(n.GetSegmentation().GetNumberOfSegments() for n in nodes if "suggestions" not in n.GetName())
+
+
+def test_the_first_accepted_lesion_of_a_case_is_there_again_after_a_crash(
+    panel: Any, worker: Any, tmp_path: Path
+) -> None:
+    click(panel.ui.rejectButton)
+    again = crashed(panel, worker, tmp_path)
     assert [again.ui.suggestionsTable.item(row, 5).text() for row in (0, 1)] == ["accepted", "rejected"]
     annotation = again.logic.getParameterNode().annotation
     assert annotation is again.reviewPanel.review.annotation
     assert annotation.GetSegmentation().GetNumberOfSegments() == 1
+    again.cleanup()
+    panel.cleanup()
+
+
+@pytest.mark.parametrize("isApart", [False, True], ids=["chosen", "apart"])
+@pytest.mark.parametrize("button", ["rejectButton", "undoButton"])
+def test_a_lesion_that_was_taken_out_since_the_case_was_kept_is_in_no_annotation_after_a_crash(
+    panel: Any, worker: Any, tmp_path: Path, button: str, isApart: bool
+) -> None:
+    chosen = panel.logic.getParameterNode()
+    if isApart:
+        chosen.annotation = panel.logic.newAnnotation(chosen.reference)
+    click(panel.ui.reviewedButton)
+    panel.reviewPanel.onCellClicked(0, 0)
+    click(getattr(panel.ui, button))
+    there = [0, 0] if isApart else [0]
+    assert lesions() == there
+    again = crashed(panel, worker, tmp_path)
+    assert lesions() == there
+    if button == "rejectButton":
+        click(again.ui.undoButton)
+        assert lesions() == [*there[1:], 1], "once"
     again.cleanup()
     panel.cleanup()
