@@ -13,6 +13,7 @@ from .Labelmaps import (
     asLabelmaps,
     cropped,
     extentOn,
+    frameOf,
     imageOf,
     isEmpty,
     labelmap,
@@ -40,7 +41,9 @@ _TAGS = (  # that come back with a lesion; of a segment, VTK tells no names of t
 
 
 class Annotation:
-    """A segmentation node that lesions are accepted into. A lesion is a vtkOrientedImageData in world coordinates."""
+    """A segmentation node that lesions are accepted into. A lesion is a vtkOrientedImageData in world coordinates, or what is
+    kept of one that was taken out: plain values, by which it goes in again where it lay among the others, also where a
+    transform that moved them all is gone since."""
 
     def __init__(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         self.node = node
@@ -107,7 +110,7 @@ class Annotation:
             "tags": {name: value for name, value in tags.items() if value},
         }
         self.node.GetSegmentation().RemoveSegment(segmentId)
-        return None if isEmpty(image) else {**left, "lesion": transformed(cropped(image), self.node, None)}
+        return None if isEmpty(image) else {**left, "lesion": self._kept(image)}
 
     def grow(self, segmentId: str, lesion: Any) -> str:
         """Add the lesion to a segment. Returns what :meth:`shrink` needs, nothing where the user has drawn all of it there
@@ -126,9 +129,9 @@ class Annotation:
         world = matrixOf(transformed(existing, self.node, None)).tolist()
         return json.dumps({**packed(imageOf(added, existing, extent)), "world": world})
 
-    def shrink(self, segmentId: str, token: str) -> Any:
-        """Take out what :meth:`grow` put in, and nothing else of what the segment is by now. Returns that lesion, as far as
-        the user left it; None where nothing of it is there any more."""
+    def shrink(self, segmentId: str, token: str) -> dict[str, Any] | None:
+        """Take out what :meth:`grow` put in, and nothing else of what the segment is by now. Returns what is kept of that
+        lesion, as far as the user left it; None where nothing of it is there any more."""
         if not token or not self.node.GetSegmentation().GetSegment(segmentId):
             return None
         existing = labelmap(self.node, segmentId)
@@ -143,10 +146,21 @@ class Annotation:
         before, inside = _voxels(existing, extent), _voxels(added, extent)
         self._write(segmentId, imageOf(before & ~inside, existing, extent))
         left = before & inside
-        return transformed(cropped(imageOf(left, existing, extent)), self.node, None) if left.any() else None
+        return self._kept(imageOf(left, existing, extent)) if left.any() else None
+
+    def _kept(self, image: Any) -> dict[str, Any]:
+        """Of a lesion in the node's own coordinates: there, and where it is in the world, for a node that is hardened since."""
+        image = cropped(image)
+        world = transformed(image, self.node, None)
+        return {**packed(image), "frame": frameOf(self.node), "world": None if isEmpty(world) else packed(world)}
 
     def _here(self, lesion: Any) -> Any:
         """In the node's own coordinates."""
+        if isinstance(lesion, dict):
+            then, now = lesion.get("frame"), frameOf(self.node)
+            if then is not None and len(then) == len(now) and np.allclose(then, now, atol=1e-4):
+                return unpacked(lesion)
+            lesion = unpacked(lesion.get("world") or lesion)
         here = transformed(lesion, None, self.node)
         if isEmpty(here):  # a small one falls between two voxels of a bent grid
             raise RuntimeError(_("{name} is bent by a transform; harden it first.").format(name=self.node.GetName()))

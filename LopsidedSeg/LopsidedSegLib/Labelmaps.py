@@ -40,6 +40,15 @@ def latticeOf(node: Any) -> Any:
     return partOf(finest, extentOn(finest, reference))  # beyond it nothing can be drawn
 
 
+def frameOf(node: Any) -> list[float]:
+    """Numbers that are others once a segmentation node's own coordinates are, for Slicer hardens its lattice with it."""
+    geometry = node.GetSegmentation().GetConversionParameter(_REFERENCE)
+    if geometry:
+        return [float(number) for number in geometry.split(";") if number]
+    lattice = latticeOf(node)
+    return matrixOf(lattice).ravel().tolist() if lattice else []
+
+
 def asLabelmaps(node: Any) -> Any:
     """A copy of a segmentation node as label maps, which one drawn as surfaces lacks, to be saved on :func:`latticeOf`; None
     where it cannot be."""

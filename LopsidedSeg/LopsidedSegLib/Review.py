@@ -24,7 +24,7 @@ from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
 from .Annotation import Annotation
-from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, packed, transformed, unpacked
+from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
 from .Scene import Scene
 from .Settings import Settings, terminologyName
 
@@ -226,7 +226,11 @@ class Review:
         if self.annotation not in (None, annotation) and self.count(Status.ACCEPTED):
             sentence = _("The lesions of this review went into {name}; choose it as the annotation.")
             raise RuntimeError(sentence.format(name=self.annotation.GetName()))
-        lesion = unpacked(taken["lesion"]) if taken else self._lesion(candidate)
+        if self.annotation is not annotation:
+            # the coordinates of the one that it came from are not another's; where it was in the world is known
+            for left in self._taken.values():
+                left["lesion"].pop("frame", None)
+        lesion = taken["lesion"] if taken else self._lesion(candidate)
         if lesion is None:
             raise RuntimeError(_("Nothing is left of this suggestion; it was erased in another module."))
         if addTo:
@@ -272,7 +276,7 @@ class Review:
             lesion = Annotation(self.annotation).shrink(how["addTo"], how["token"])
             taken = {"lesion": lesion} if lesion else None
         self._accepted.pop(candidate, None)
-        return {**taken, "lesion": packed(taken["lesion"])} if taken else None
+        return taken
 
     def _lesion(self, candidate: str) -> Any:
         """The candidate's label map in world coordinates; None where nothing is left of it."""

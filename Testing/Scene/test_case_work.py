@@ -328,6 +328,30 @@ def test_what_was_moved_with_the_volume_is_put_back_with_it(work: CaseWork, tmp_
     marks.close()
 
 
+@pytest.mark.parametrize("isLeft", [False, True], ids=["kept", "left"])
+def test_a_lesion_taken_out_before_its_case_was_put_back_comes_back_with_it(
+    work: CaseWork, tmp_path: Path, isLeft: bool
+) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    chosen.suggestions = add_suggestions(chosen.reference, tmp_path)
+    review = Review(chosen.suggestions, Scene(), Settings())
+    review.decide(ONE, Status.ACCEPTED, chosen.annotation)
+    before = masks(chosen.annotation, chosen.reference)
+    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 6))
+    for node in (chosen.reference, chosen.annotation, chosen.suggestions):
+        node.SetAndObserveTransformNodeID(move.GetID())
+    review.decide(ONE, Status.REJECTED)
+    assert "was moved, and is put back" in work.save()
+    if isLeft:
+        work.close()
+        work.open(chosen)
+        review = Review(chosen.suggestions, Scene(), Settings())
+    review.undo(chosen.annotation)
+    np.testing.assert_equal(masks(chosen.annotation, chosen.reference), before)
+
+
 def test_what_else_is_in_the_scene_stays(work: CaseWork) -> None:
     own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     chosen = parameters()

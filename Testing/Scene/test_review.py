@@ -554,6 +554,42 @@ def test_what_was_edited_is_there_again_when_a_review_is_opened_again_before_und
     assert str(annotation.GetSegmentation().GetSegment(own)).partition("Tags:")[2] == tags
 
 
+def test_what_was_taken_out_under_a_transform_comes_back_where_it_was_once_that_is_off(
+    review: Review, suggestions: Any, annotation: Any, reference: Any
+) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    before = {name: voxels(annotation, name, reference).copy() for name in segments(annotation)}
+    move = turned().GetID()
+    for node in (reference, suggestions, annotation):
+        node.SetAndObserveTransformNodeID(move)
+    for candidate in (ONE, TWO):
+        review.decide(candidate, Status.REJECTED)
+    for node in (reference, suggestions, annotation):
+        node.SetAndObserveTransformNodeID(None)
+    for _ in range(2):
+        review.undo()
+    np.testing.assert_equal({name: voxels(annotation, name, reference) for name in segments(annotation)}, before)
+
+
+def test_what_was_taken_out_goes_into_another_annotation_where_it_was_in_the_world(
+    review: Review, annotation: Any, reference: Any
+) -> None:
+    annotation.SetAndObserveTransformNodeID(turned().GetID())
+    for candidate in (ONE, THREE):
+        review.decide(candidate, Status.ACCEPTED, annotation)
+    place = annotation.GetSegmentCenterRAS
+    before = [list(place(review.place(candidate)[1])) for candidate in (ONE, THREE)]
+    for candidate in (ONE, THREE):
+        review.decide(candidate, Status.REJECTED)
+    slicer.mrmlScene.RemoveNode(annotation)
+    another = Scene().newAnnotation(reference)
+    for _ in range(2):
+        review.undo(another)
+    after = [another.GetSegmentCenterRAS(review.place(candidate)[1]) for candidate in (ONE, THREE)]
+    np.testing.assert_allclose(after, before, atol=1.01, err_msg="on the nearest voxels")
+
+
 def turned() -> Any:
     """A transform that is linear."""
     node, matrix = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode"), np.eye(4)
