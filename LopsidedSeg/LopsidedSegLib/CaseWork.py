@@ -45,7 +45,7 @@ class CaseWork:
         self._parameters: Any = None
         self._reference: Any = None
         self._place: Any = None
-        self._toWorld: Any = None  # of the volume, where it was opened; as that
+        self._toWorld: dict[Any, Any] = {}  # from below each transform that the volume was opened under, as they were
         self._made: list[Any] = []
         self._ownedByUser: set[str] = set()
 
@@ -68,7 +68,7 @@ class CaseWork:
             self._reference = parameterNode.reference
             with suppress(RuntimeError):  # a transform bends it: no grid of its own to compare
                 self._place = self._scene.geometry(self._reference)
-                self._toWorld = transformBetween(self._reference, None)
+                self._toWorld = {parent: transformBetween(node, None) for node, parent in _moving(self._reference)}
             self._scene.show(self._reference)
             if self._isKept():
                 self._restore()
@@ -102,11 +102,18 @@ class CaseWork:
         with suppress(RuntimeError):
             if self._place is None or self._scene.geometry(self._reference).same_grid(self._place):
                 return ""
-        parent = self._reference.GetTransformNodeID()
-        for node in self._nodes() if parent else ():
-            if node.GetTransformNodeID() == parent:
+        chain = _moving(self._reference)
+        for node in sorted(self._nodes(), key=self.isDrawnOn):  # the volume last, for by it the others are told
+            own = [parent for _child, parent in _moving(node)]
+            shared = [(child, parent) for child, parent in chain if parent in own]
+            if shared:
+                alone = transformBetween(node, shared[0][0])  # which stays
+                opened = [self._toWorld[parent] for _child, parent in shared if parent in self._toWorld]
+                if node.IsA("vtkMRMLVolumeNode"):  # which were opened under them; the rest is in the world
+                    opened += self._toWorld.values()
                 node.SetAndObserveTransformNodeID(None)
-                node.ApplyTransform(self._toWorld)
+                for transform in (alone, *opened[:1]):
+                    node.ApplyTransform(transform)
         self._reference.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRasOf(self._place)))
         sentence = _(
             "{name} was moved, and is put back where its file has it, with all of the case that the same transform moved: "
@@ -315,3 +322,12 @@ class CaseWork:
                 review = renewed(json.loads(work.suggestions[REVIEW_ATTRIBUTE]))
                 suggestions.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(review))
         return annotation, suggestions
+
+
+def _moving(node: Any) -> list[tuple[Any, Any]]:
+    """The transforms that a node is under, each after what it moves directly."""
+    found = []
+    while parent := node.GetParentTransformNode():
+        found.append((node, parent))
+        node = parent
+    return found

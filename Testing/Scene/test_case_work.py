@@ -328,6 +328,33 @@ def test_what_was_moved_with_the_volume_is_put_back_with_it(work: CaseWork, tmp_
     marks.close()
 
 
+def test_what_a_transform_above_the_volumes_moved_is_put_back_and_what_moved_one_of_them_alone_is_not(
+    work: CaseWork, tmp_path: Path
+) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    work.goOn(add_suggestions(chosen.reference, tmp_path))
+    before = {node: centres(node) for node in (chosen.annotation, chosen.suggestions)}
+    common, volumes, annotations = (
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+        for name in ("all", "volume", "annotation")
+    )
+    for n, transform in enumerate((common, volumes, annotations)):
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 10**n))
+    for node in (volumes, annotations, chosen.suggestions):
+        node.SetAndObserveTransformNodeID(common.GetID())
+    chosen.reference.SetAndObserveTransformNodeID(volumes.GetID())
+    chosen.annotation.SetAndObserveTransformNodeID(annotations.GetID())
+    assert "was moved, and is put back" in work.save()
+    np.testing.assert_allclose(centres(chosen.suggestions), before[chosen.suggestions], atol=0.01)
+    np.testing.assert_allclose(centres(chosen.annotation) - before[chosen.annotation], [(100, 0, 0)] * 2, atol=0.01)
+
+
+def centres(node: Any) -> np.ndarray:
+    """RAS of each segment, in the world."""
+    return np.array([node.GetSegmentCenterRAS(segment) for segment in node.GetSegmentation().GetSegmentIDs()])
+
+
 @pytest.mark.parametrize("isLeft", [False, True], ids=["kept", "left"])
 def test_a_lesion_taken_out_before_its_case_was_put_back_comes_back_with_it(
     work: CaseWork, tmp_path: Path, isLeft: bool

@@ -288,3 +288,19 @@ def test_a_case_whose_transform_is_changed_meanwhile_is_put_back(
     assert centres(chosen.annotation, chosen.reference) == lesions
     np.testing.assert_allclose(slicer.util.arrayFromTransformMatrix(move), matrix, err_msg="is the user's")
     assert opened.save() == ""
+
+
+def test_a_case_that_is_put_under_another_transform_than_it_was_opened_under_is_put_back(
+    case: SceneCase, own: dict[str, Any], tmp_path: Path
+) -> None:
+    opened, chosen = work(case, tmp_path), parameters()
+    opened.open(chosen)
+    place, flair, lesions = toWorld(chosen.reference), toWorld(chosen.flair), centres(chosen.annotation, own["t1c"])
+    another = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "another")
+    another.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 30))
+    for node in (chosen.reference, chosen.flair, chosen.annotation):
+        node.SetAndObserveTransformNodeID(another.GetID())
+    assert "was moved, and is put back" in opened.save()
+    np.testing.assert_allclose(toWorld(chosen.reference), place)
+    np.testing.assert_allclose(toWorld(chosen.flair), flair)
+    assert centres(chosen.annotation, chosen.reference) == lesions
