@@ -307,7 +307,6 @@ class Review:
         if any(_liesIn(c.after) is not None for c in changes) and not self.annotation:
             into = annotation or self._scene.newAnnotation(drawnOn(self.node))
             self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
-        last = {e.candidate: str(n) for n, e in enumerate(found.events) if e.action != "note"}
         # what was added to a lesion comes out before that, and goes in after it
         steps = [(c, False) for c in sorted(changes, key=lambda c: not c.before.add_to)]
         steps += [(c, True) for c in sorted(changes, key=lambda c: bool(c.after.add_to))]
@@ -321,7 +320,8 @@ class Review:
                 if candidate in taken:
                     self._putBack(candidate, self.annotation, opinion.add_to, taken[candidate])
                 found.decide(candidate, opinion.status, threshold=self._threshold, add_to=opinion.add_to)
-        self._taken |= {last[candidate]: lesion for candidate, lesion in taken.items()}
+        left = _lastLeft(found)
+        self._taken |= {left[candidate]: lesion for candidate, lesion in taken.items()}
         return True
 
     def _recoverStep(self, change: Change, goesIn: bool, taken: dict[str, _Taken]) -> None:
@@ -387,6 +387,19 @@ class Review:
 def _liesIn(opinion: Opinion) -> str | None:
     """The segment that an accepted lesion was added to, empty for one of its own; None where it is not accepted."""
     return opinion.add_to if opinion.status is Status.ACCEPTED else None
+
+
+def _lastLeft(session: ReviewSession) -> dict[str, str]:
+    """The number of the event by which each candidate was last taken out of where it was accepted to."""
+    lies: dict[str, str | None] = {}
+    left = {}
+    for number, event in enumerate(session.events):
+        if event.action != "note":
+            place = event.add_to if event.value == Status.ACCEPTED else None
+            if lies.get(event.candidate) not in (None, place):
+                left[event.candidate] = str(number)
+            lies[event.candidate] = place
+    return left
 
 
 def _own(kept: dict[str, Any], node: Any) -> dict[str, Any]:

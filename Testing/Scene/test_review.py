@@ -418,6 +418,32 @@ def test_what_cannot_come_back_elsewhere_is_where_it_was(
     assert segments(annotation) == []
 
 
+@pytest.mark.parametrize("last", [Status.UNCERTAIN, Status.ACCEPTED])
+def test_what_was_edited_comes_back_by_undo_of_the_decision_that_took_it_out(
+    suggestions: Any, annotation: Any, reference: Any, tmp_path: Path, last: Status
+) -> None:
+    """Though another followed that one, and the scene was saved before both."""
+    settings = Settings("ab", tmp_path / "reviews")
+    review = Review(suggestions, Scene(), settings)
+    review.decide(TWO, Status.ACCEPTED, annotation)
+    own = review.place(TWO)[1]
+    mask = voxels(annotation, own, reference)
+    mask[0, 0, 0] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), annotation, own, reference)
+    saved, attribute = slicer.vtkSegmentation(), suggestions.GetAttribute("LopsidedSeg.Review")
+    saved.DeepCopy(annotation.GetSegmentation())
+    review.decide(TWO, Status.REJECTED)
+    review.decide(TWO, last, annotation, addTo="Mine" if last is Status.ACCEPTED else None)
+    annotation.GetSegmentation().DeepCopy(saved)
+    suggestions.SetAttribute("LopsidedSeg.Review", attribute)
+    again = Review(suggestions, Scene(), settings)
+    assert again.opinion(TWO).status is last
+    for _ in range(2):
+        again.undo()
+    np.testing.assert_array_equal(voxels(*again.place(TWO), reference), mask)
+    assert voxels(annotation, "Mine", reference).sum() == 27
+
+
 def test_what_was_added_comes_back_after_what_it_was_added_to_and_goes_before(
     bordering: Any, annotation: Any, reference: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
