@@ -76,6 +76,10 @@ def test_a_dataset_as_it_was_exported_has_no_problem(dataset: tuple[Path, list[s
     assert check_dataset(dataset[0]) == []
 
 
+def _without_t1c(folder: Path, case: str) -> str:
+    return (folder / "reviews" / f"{case}.json").read_text(encoding="utf-8").replace('"t1c":', '"T1CE":')
+
+
 SPOILED = [
     (lambda d, c: (d / "imagesTr" / f"{c}_0001.nii.gz").unlink(), "channel flair .* is missing", "with that sequence"),
     (lambda d, c: rewrite(d / "imagesTr" / f"{c}_0001.nii.gz", set_first(0), 5), "on another grid", "export"),
@@ -97,6 +101,7 @@ SPOILED = [
     (lambda d, c: (d / "trust" / f"{c}.nii.gz").unlink(), "trust.* is missing", "export"),
     (lambda d, c: (d / "reviews" / f"{c}.json").unlink(), "a label and no review", "export the case"),
     (lambda d, c: (d / "reviews" / f"{c}.json").write_text("{}"), "is not what it should be", "export"),
+    (lambda d, c: (d / "reviews" / f"{c}.json").write_text(_without_t1c(d, c)), "not what was exported", "copy"),
     (lambda d, c: next((d / "readings").glob(f"{c}*")).unlink(), "readings.* is missing", "this reader's work"),
     (lambda d, c: (d / "labelsTr" / "stray.nii.gz").write_bytes(b""), "not put here by an export", "move it"),
     (lambda d, c: (d / "labelsTr" / f"{c}.nii.gz").write_bytes(b"x"), "not what was exported", "copy"),
@@ -143,10 +148,25 @@ def test_a_case_is_removed_as_the_check_says(dataset: tuple[Path, list[str]], st
     assert any("or remove the case with" in p.mend for p in check_dataset(folder))
     remove_case(folder, cases[0])
     assert check_dataset(folder) == []
-    with pytest.raises(InputError, match=f"has no case {cases[0]}; give its name as"):
+    with pytest.raises(InputError, match=f"no export put a case {cases[0]} here; give its name as"):
         remove_case(folder, cases[0])
     assert export(folder, study, Reading("a")) == cases[0]
     assert check_dataset(folder) == []
+
+
+def test_what_no_export_put_there_is_neither_a_case_nor_removed(dataset: tuple[Path, list[str]]) -> None:
+    """Somebody may have copied cases of their own into it."""
+    folder, [case, _] = dataset
+    stray = [folder / "labelsTr" / "MET_001.nii.gz", folder / "imagesTr" / f"{case}_0007.nii.gz"]
+    for path in stray:
+        path.write_bytes(b"theirs")
+    said = {(p.where, p.what) for p in check_dataset(folder) if p.where != "dataset.json"}
+    strays = {path.relative_to(folder).as_posix() for path in stray}
+    assert said == {(name, "was not put here by an export") for name in strays}
+    with pytest.raises(InputError, match="no export put a case MET_001 here; give its name as"):
+        remove_case(folder, "MET_001")
+    remove_case(folder, case)
+    assert [path.read_bytes() for path in stray] == [b"theirs"] * 2
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_text("{}")], ids=["missing", "empty"])
@@ -154,7 +174,7 @@ def test_missing_hashes_are_a_problem_and_no_export_makes_new_ones(
     dataset: tuple[Path, list[str]], study: Study, lose: Callable[[Path], object]
 ) -> None:
     """Which would know of its own files alone."""
-    folder, _ = dataset
+    folder, cases = dataset
     lose(folder / "hashes.json")
     [problem] = check_dataset(folder)
     assert (problem.where, problem.mend) == ("hashes.json", "restore it from a copy, or export to a new dataset")
@@ -162,6 +182,8 @@ def test_missing_hashes_are_a_problem_and_no_export_makes_new_ones(
         InputError, match=r"hashes\.json: is missing or empty, and nothing was changed; restore it from a copy"
     ):
         export(folder, study, Reading("b"), "three")
+    with pytest.raises(InputError, match=r"hashes\.json: is missing or empty, and nothing was changed"):
+        remove_case(folder, cases[0])
     assert len(list((folder / "labelsTr").iterdir())) == 2
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.dataset import store
-from lopsided.dataset.export import Decision, Lesion, Reading, export_reading
+from lopsided.dataset.export import Decision, Lesion, Reading, export_reading, remove_case
 from lopsided.dataset.pseudonyms import Key, read_key
 from lopsided.dataset.records import CaseRecord, read_record
 from lopsided.errors import InputError
@@ -493,6 +493,51 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path, study:
     assert {path.name for path in tmp_path.iterdir()} == {".DS_Store", "thesis.docx"}
     (tmp_path / "thesis.docx").unlink()
     export(tmp_path, study)
+
+
+LABELS = {"background": 0, "lesion": 1}
+
+
+@pytest.mark.parametrize(
+    ("labels", "locked", "sentence"),
+    [
+        (
+            {"background": 0, "edema": 1, "enhancing": 2},
+            False,
+            r'dataset\.json: has the labels .*"edema": 1, .* choose',
+        ),
+        ({"background": 0, "edema": 1}, True, r'dataset\.json: has the labels .*"edema": 1.* another folder'),
+        (LABELS, False, r"has cases that no export put there \(no reviews/\)"),
+        (LABELS, True, r"has cases that no export put there \(no reviews/\)"),
+    ],
+)
+def test_a_dataset_of_others_is_left_alone(
+    tmp_path: Path, study: Study, labels: dict[str, int], locked: bool, sentence: str
+) -> None:
+    """Its labels say something else. ``locked``: one into which an export was tried before."""
+    header = {"channel_names": {"0": "t1c"}, "labels": labels, "numTraining": 1}
+    (tmp_path / "dataset.json").write_text(json.dumps(header), encoding="utf-8")
+    (tmp_path / "labelsTr").mkdir()
+    (tmp_path / "labelsTr" / "MET_001.nii.gz").write_bytes(b"theirs")
+    if locked:
+        (tmp_path / store.LOCK).touch()
+    before = contents(tmp_path)
+    for write in (lambda: export(tmp_path, study), lambda: remove_case(tmp_path, "MET_001")):
+        with pytest.raises(InputError, match=sentence):
+            write()
+        assert contents(tmp_path) == before
+        assert (tmp_path / store.LOCK).exists() == locked
+
+
+def test_a_channel_that_was_renamed_is_named(tmp_path: Path, study: Study) -> None:
+    export(tmp_path, study)
+    header = json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))
+    (tmp_path / "dataset.json").write_text(json.dumps(header | {"channel_names": {"0": "T1CE", "1": "flair"}}))
+    with pytest.raises(
+        InputError,
+        match=r"dataset\.json: has channels that are not known \(T1CE\); name each as one of t1c, t1, t2, flair",
+    ):
+        export(tmp_path, study)
 
 
 def test_a_damaged_dataset_is_said_to_be(tmp_path: Path, study: Study) -> None:

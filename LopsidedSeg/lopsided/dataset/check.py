@@ -58,7 +58,10 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
     record = read_record(folder / DATASET, DatasetRecord)
     cases = sorted(names_in(folder / LABELS) | names_in(folder / REVIEWS, ".json") | _of_images(folder))
     reviewed = bool(names_in(folder / REVIEWS, ".json"))
-    problems = _hashes(folder)
+    known = store.hashes(folder)
+    problems = _hashes(folder, known)
+    if known:  # what no export put there is said to be
+        cases = [case for case in cases if f"{REVIEWS}/{case}.json" in known]
     labelled = len(names_in(folder / LABELS))
     if record.numTraining != labelled:
         what = f"says {record.numTraining} cases, and there are {labelled} labels"
@@ -155,10 +158,9 @@ def _of_images(folder: Path) -> set[str]:
     return {name[:-5] for name in names_in(folder / IMAGES) if name[-5:-4] == "_" and name[-4:].isdigit()}
 
 
-def _hashes(folder: Path) -> list[Problem]:
+def _hashes(folder: Path, known: dict[str, str]) -> list[Problem]:
     if store.lacks_hashes(folder):
         return [Problem(HASHES, "is missing or empty, so that no file can be checked against it", store.RESTORE)]
-    known = store.hashes(folder)
     problems = []
     for name, expected in known.items():
         path = folder / name
@@ -186,7 +188,7 @@ def _twice(reviews: dict[str, CaseRecord]) -> list[Problem]:
         problems.append(Problem(patient, f"the patient has several cases: {cases}", mend, serious=False))
     images: dict[str, list[str]] = {}
     for case, review in reviews.items():
-        images.setdefault(review.images["t1c"], []).append(case)
+        images.setdefault(review.images.get("t1c", case), []).append(case)
     for cases_ in images.values():
         if len(cases_) > 1:
             what = f"the same images as {', '.join(sorted(cases_)[1:])}"

@@ -27,6 +27,7 @@ from .pseudonyms import Key
 from .records import (
     ANNOTATED,
     DATASET,
+    HASHES,
     IMAGES,
     LABELS,
     NEGATIVE,
@@ -46,7 +47,9 @@ from .records import (
     names_in,
     read_record,
 )
-from .store import LOCK, Change, change, hashes
+from .store import LOCK, Change, change, hashes, lacks_hashes
+
+_LABELS: dict[str, int | list[int]] = {"background": 0, "lesion": 1}
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def export_reading(
     _refuse_foreign(dataset)
     name, reader = key.of("C", patient, case), key.of("R", reading.reader)
     with change(dataset) as draft:
-        record = _dataset(draft, study)
+        record = _dataset(dataset, study)
         images = _images(study, record)
         # of what was given: rounding in headers changes what is resampled
         digests = {name: _digest(volume) for name in images if (volume := study.sequence(name))}
@@ -157,18 +160,19 @@ def remove_case(dataset: Path, case: str) -> int:
     """Take all files of a case, by its name there, out of a dataset. Returns how many.
 
     Raises:
-        InputError: no such case, no dataset, or it cannot be written.
+        InputError: no such case, no dataset or one of others, or it cannot be written.
     """
     read_record(dataset / DATASET, DatasetRecord)  # before a folder of a mistaken name is made
+    _refuse_foreign(dataset)
     with change(dataset) as draft:
-        record = read_record(draft.current(DATASET), DatasetRecord)
-        there = {path.relative_to(dataset).as_posix() for path in dataset.glob("*/*")} | set(hashes(dataset))
+        record = _ours(dataset)
+        exported = set(hashes(dataset))  # what else is there is not ours to delete
         known = {f"{LABELS}/{case}{SUFFIX}", f"{TRUST}/{case}{SUFFIX}", f"{REVIEWS}/{case}.json"}
         # imagesTr/CASE_0000.nii.gz, readings/CASE_READER.nii.gz
-        several = {name for name in there if name.rpartition("_")[0] in (f"{IMAGES}/{case}", f"{READINGS}/{case}")}
-        gone = there & known | several
-        if not gone:
-            raise InputError(f"{dataset}: has no case {case}; give its name as the files in {LABELS}/ begin")
+        several = {name for name in exported if name.rpartition("_")[0] in (f"{IMAGES}/{case}", f"{READINGS}/{case}")}
+        gone = exported & known | several
+        if not gone and not lacks_hashes(dataset):  # which is said at the end
+            raise InputError(f"{dataset}: no export put a case {case} here; give its name as export and import say it")
         for name in gone:
             draft.remove(name)
         record.numTraining = len(names_in(dataset / LABELS) - {case})
@@ -212,25 +216,51 @@ def read_regions(path: Path, geometry: Geometry) -> np.ndarray:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raises InputError for a folder that is neither empty nor a dataset, be it one that is just being made."""
+    """Raises InputError for a folder that is neither empty nor a dataset of ours, be it one that is just being made."""
+    if (folder / LOCK).exists():
+        return  # an export was here; it is looked at again when no other writes
     hidden = (".", "desktop.ini", "Thumbs.db")  # what systems put into folders by themselves
     there = sorted(path.name for path in folder.glob("*") if not path.name.startswith(hidden))
-    if there and not (folder / LOCK).exists() and not (folder / DATASET).exists():
+    if (folder / DATASET).exists():
+        _ours(folder)
+    elif there:
         raise InputError(f"{folder}: is not empty ({there[0]}), and no dataset; choose another folder")
 
 
-def _dataset(draft: Change, study: Study) -> DatasetRecord:
+def _ours(folder: Path) -> DatasetRecord:
+    """``dataset.json``; raises InputError for a dataset of others, in whose labels a lesion is something else."""
+    record = read_record(folder / DATASET, DatasetRecord)
+    if record.labels != _LABELS:
+        raise InputError(
+            f"{folder / DATASET}: has the labels {json.dumps(record.labels)}, and a coarse-label dataset {json.dumps(_LABELS)}; "
+            "choose another folder"
+        )
+    ours = (folder / HASHES).exists() or names_in(folder / REVIEWS, ".json")
+    if not ours and (names_in(folder / LABELS) or names_in(folder / IMAGES)):
+        raise InputError(
+            f"{folder}: has cases that no export put there (no {REVIEWS}/), so it is a dataset of others; choose another folder"
+        )
+    return record
+
+
+def _dataset(folder: Path, study: Study) -> DatasetRecord:
     """That of the dataset, or of a new one with the sequences of this study."""
-    path = draft.current(DATASET)
+    path = folder / DATASET
     if not path.exists():
         present = [name for name in SEQUENCES if study.sequence(name)]
         channels = {str(n): name for n, name in enumerate(present)}
-        return DatasetRecord(channel_names=channels, labels={"background": 0, "lesion": 1}, numTraining=0)
-    record = read_record(path, DatasetRecord)
+        return DatasetRecord(channel_names=channels, labels=_LABELS, numTraining=0)
+    record = _ours(folder)
+    unknown = [name for name in record.channel_names.values() if name not in SEQUENCES]
+    if unknown:
+        raise InputError(
+            f"{path}: has channels that are not known ({', '.join(unknown)}); name each as one of {', '.join(SEQUENCES)}, "
+            "or choose another folder"
+        )
     absent = [SEQUENCES[n] for n in record.channel_names.values() if study.sequence(n) is None]
     if absent:
         raise InputError(
-            f"{path.parent}: each of its cases has {', '.join(record.channel_names.values())}, and this one lacks "
+            f"{folder}: each of its cases has {', '.join(record.channel_names.values())}, and this one lacks "
             f"{' and '.join(absent)}; add it, or export to a dataset without"
         )
     return record
