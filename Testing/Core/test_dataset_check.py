@@ -316,6 +316,16 @@ def test_a_lesion_in_parts_is_one_of_each_reader(tmp_path: Path, study: Study) -
     assert stats.disagreements == ()
 
 
+def test_each_reader_may_draw_another_lesion_in_parts(tmp_path: Path, study: Study) -> None:
+    """Two in common, and one that each has alone."""
+    whole, other = cube(10, 10, 10, 8), cube(10, 30, 10, 8)
+    parts, others = ([cube(10, j, 10, 3), cube(15, j, 15, 3)] for j in (12, 32))
+    for reader, drawn in ((FIRST, [whole, *others, cube(30, 10, 10)]), (SECOND, [*parts, other, cube(30, 30, 10)])):
+        export(tmp_path, study, Reading(reader, tuple(Lesion(region) for region in drawn), whole_case=True))
+    [missed] = dataset_stats(tmp_path).missed
+    assert (missed.first, missed.second, missed.both) == (3, 3, 2)
+
+
 def test_counts_and_places_are_told_as_people_read_them(tmp_path: Path, study: Study) -> None:
     folder = tmp_path / "dataset"
     lesions = (Lesion(cube(10, 20, 20, 2)), Lesion(cube(20, 30, 20, 10)))

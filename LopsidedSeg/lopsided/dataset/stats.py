@@ -158,7 +158,7 @@ def _by_readers(pairs: list[_Pair]) -> Iterable[Missed]:
 
 class _Pair:
     """Two readings of a case. ``found_by_b``: labels of a's lesions that one of b's overlaps; ``found_by_a`` likewise.
-    ``common``: how many lesions both have."""
+    ``common``: how many lesions both have; those that overlap, however many parts either drew them in, are one."""
 
     def __init__(self, folder: Path, review: CaseRecord, a: ReadingRecord, b: ReadingRecord) -> None:
         self.case, self.a, self.b = review.case, a, b
@@ -166,7 +166,8 @@ class _Pair:
         lesions = [np.isin(m, [lesion.label for lesion in r.lesions]) for m, r in zip(self._maps, (a, b), strict=True)]
         common = lesions[0] & lesions[1]
         self.found_by_b, self.found_by_a = (set(np.unique(m[common]).tolist()) for m in self._maps)
-        self.common = min(len(self.found_by_b), len(self.found_by_a))
+        overlaps = np.unique(np.stack([m[common] for m in self._maps]), axis=1)
+        self.common = _groups([(int(a), int(b)) for a, b in overlaps.T])
 
     def disagreements(self) -> Iterable[Disagreement]:
         for mine, other, found, n in ((self.a, self.b, self.found_by_b, 0), (self.b, self.a, self.found_by_a, 1)):
@@ -180,6 +181,20 @@ class _Pair:
                 if why:
                     size, place = lesion.longest_diameter_mm, lesion.centroid_lps
                     yield Disagreement(self.case, mine.reader, other.reader, why, place, size)
+
+
+def _groups(overlaps: list[tuple[int, int]]) -> int:
+    """How many groups of overlapping lesions there are, of the label of one of a's and one of b's that overlap."""
+    leads: dict[tuple[str, int], tuple[str, int]] = {}  # on, to the one that stands for its group
+
+    def lead(lesion: tuple[str, int]) -> tuple[str, int]:
+        while leads.setdefault(lesion, lesion) != lesion:
+            lesion = leads[lesion]
+        return lesion
+
+    for a, b in overlaps:
+        leads[lead(("a", a))] = lead(("b", b))
+    return sum(lesion == leader for lesion, leader in leads.items())
 
 
 def _why(statuses: Set[str], whole_case: bool) -> str:
