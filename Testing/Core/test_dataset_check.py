@@ -1,9 +1,11 @@
 """What is wrong with a dataset is found and named; what it holds is counted; what it lacks is estimated."""
 
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -231,6 +233,53 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
         check_dataset(tmp_path)
     with pytest.raises(InputError, match=r"dataset\.json: is missing"):
         dataset_stats(tmp_path)
+
+
+def refuse(file: Path, patch: pytest.MonkeyPatch) -> None:
+    """As a system does that does not let this user read it; an administrator may read any."""
+    really = io.open
+
+    def refused(path: Path, *rest: object, **more: object) -> io.IOBase:
+        if path == file:
+            raise PermissionError(13, "Permission denied", str(file))
+        return really(path, *rest, **more)
+
+    patch.setattr(io, "open", refused)
+
+
+@pytest.mark.parametrize("part", ["imagesTr/{}_0000", "labelsTr/{}", "trust/{}", "reviews/{}", "readings/{}_" + A])
+def test_a_file_that_may_not_be_read_is_one_problem_and_so_is_a_folder_in_its_place(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """The counts need the reviews, and the readings where there are several."""
+    [case] = {export(tmp_path, study, Reading(reader)) for reader in (FIRST, SECOND)}
+    file = tmp_path / (part.format(case) + (".json" if part.startswith("reviews") else ".nii.gz"))
+    needed = part.startswith("re")
+    for reason in ("Permission denied", "Is a directory"):
+        with monkeypatch.context() as patch:
+            if reason == "Permission denied":
+                refuse(file, patch)
+            else:
+                file.unlink()
+                file.mkdir()
+            [problem] = check_dataset(tmp_path)
+            assert tmp_path / problem.where == file
+            assert problem.what.startswith("cannot be read (")
+            assert problem.mend == "see that you may read it, or restore it from a copy"
+            said = re.escape(str(file)) + r": cannot be read \(.*; check its name, and that you may read it"
+            with pytest.raises(InputError, match=said) if needed else nullcontext():
+                dataset_stats(tmp_path)
+
+
+def test_what_says_of_the_others_and_may_not_be_read_is_named(
+    dataset: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = dataset
+    for name in ("dataset.json", "hashes.json"):
+        with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
+            refuse(folder / name, patch)
+            check_dataset(folder)
+        assert str(caught.value).startswith(f"{folder / name}: cannot be read (Permission denied); check its name")
 
 
 def test_lesions_are_counted_by_size_kind_and_reader(tmp_path: Path, study: Study) -> None:

@@ -1,9 +1,11 @@
 """Readers' files, and the layouts that others keep their cases in."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -388,6 +390,14 @@ def test_a_list_may_be_in_excels_utf8_but_not_in_a_code_page(tmp_path: Path) -> 
     assert [case.patient for case in find_cases(path)] == ["Müller"]
     path.write_text(content, encoding="cp1252")
     with pytest.raises(InputError, match=r"cases\.csv: is no text in UTF-8; save it as CSV in UTF-8"):
+        find_cases(path)
+
+
+def test_a_list_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cases.csv"
+    path.touch()
+    monkeypatch.setattr(io, "open", Mock(side_effect=PermissionError(13, "Permission denied", str(path))))
+    with pytest.raises(InputError, match=r"cases\.csv: cannot be read \(Permission denied\); check its name"):
         find_cases(path)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..naming import guess_sequence
+from ..reading import readable
 from .records import DATASET, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, read_record, seen
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
@@ -65,7 +66,7 @@ def find_cases(source: Path) -> list[CaseFiles]:
 
 def _from_csv(path: Path) -> Iterator[CaseFiles]:
     """Paths are relative to the CSV's own folder. Only ``t1c`` is required; a case is its own patient if none is said."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         titles = file.readline()
         file.seek(0)
         # as spreadsheets separate columns where a comma is the decimal point

@@ -33,6 +33,7 @@ from .records import (
     seen,
 )
 
+_UNREAD = "cannot be read"
 _REMOVE = "remove the case with `lopsided dataset remove`"
 
 
@@ -73,8 +74,9 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
         progress(f"Checking {case}", done / len(cases))
         try:
             problems += _Case(folder, case, record, reviewed).problems(reviews)
-        except InputError as error:
-            problems.append(Problem(case, str(error), "export the case again"))
+        except (InputError, OSError) as error:  # of a file that cannot be read, once is enough
+            if not any(p.what.startswith(_UNREAD) and str(folder / p.where) in str(error) for p in problems):
+                problems.append(Problem(case, str(error), "export the case again"))
     return problems + _twice(reviews)
 
 
@@ -164,12 +166,18 @@ def _hashes(folder: Path, known: dict[str, str]) -> list[Problem]:
     problems = []
     for name, expected in known.items():
         path = folder / name
-        if not path.exists():
-            mend = f"restore it from a copy, export its case again, or {_REMOVE}"
-            problems.append(Problem(name, "is missing", mend))
-        elif store.digest(path) != expected:
-            what = "is not what was exported: it was changed or damaged since"
-            problems.append(Problem(name, what, "restore it from a copy, or export its case again"))
+        try:
+            if not path.exists():
+                mend = f"restore it from a copy, export its case again, or {_REMOVE}"
+                problems.append(Problem(name, "is missing", mend))
+                continue
+            path.open("rb").close()  # for a folder has a digest too
+            if store.digest(path) != expected:
+                what = "is not what was exported: it was changed or damaged since"
+                problems.append(Problem(name, what, "restore it from a copy, or export its case again"))
+        except OSError as error:
+            what = f"{_UNREAD} ({error.strerror or error})"
+            problems.append(Problem(name, what, "see that you may read it, or restore it from a copy"))
     if known:
         ours = (folder / part for part in (IMAGES, LABELS, TRUST, REVIEWS, READINGS))
         there = {path.relative_to(folder).as_posix() for part in ours for path in seen(part, "*")}

@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import InputError
 from ..marks import Mark
 from ..model import SEQUENCES
-from ..reading import read_image
+from ..reading import read_image, readable
 from ..regions import Region, measure
 from ..resampling import resample
 from ..study import Study
@@ -186,9 +186,7 @@ def merged(
     """Label (0, 1) and trust (:mod:`.records`) of all readings of a case, uint8 (k, j, i); ``find`` locates their maps."""
     label, rejected, uncertain = (np.zeros(geometry.shape, bool) for _ in range(3))
     for reading in readings:
-        path = find(reading.map)
-        path.open("rb").close()  # which says why it cannot be read, as ITK does not
-        regions = read_regions(path, geometry)
+        regions = read_regions(find(reading.map), geometry)
         label |= np.isin(regions, [lesion.label for lesion in reading.lesions])
         by_status = {s.region.label: s.status for s in reading.suggestions if s.region}
         rejected |= np.isin(regions, [value for value, status in by_status.items() if status == "rejected"])
@@ -205,6 +203,8 @@ def read_regions(path: Path, geometry: Geometry) -> np.ndarray:
     Raises:
         InputError: it cannot be read, or has other voxels than the case.
     """
+    with readable(path):
+        path.open("rb").close()  # which says why it cannot be read, as ITK does not
     regions = sitk.GetArrayFromImage(read_image(path))
     if regions.shape != geometry.shape:
         there, wanted = ("×".join(map(str, shape[::-1])) for shape in (regions.shape, geometry.shape))

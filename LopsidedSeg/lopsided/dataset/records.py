@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError
 from ..marks import Mark
+from ..reading import readable
 from ..volume import Geometry, Vector
 
 NOT_LOOKED_AT, NEGATIVE, ANNOTATED = 0, 1, 2  # values of trust/CASE.nii.gz
@@ -113,12 +114,13 @@ def read_record(path: Path, kind: type[_T]) -> _T:
     """A JSON file of a dataset.
 
     Raises:
-        InputError: missing, not JSON, or not what it should be.
+        InputError: missing, not to be read, not JSON, or not what it should be.
     """
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; give the folder of a dataset, or restore it from a copy") from None
+        with readable(path):
+            if not path.exists():
+                raise InputError(f"{path}: is missing; give the folder of a dataset, or restore it from a copy")
+            return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not what it should be ({briefly(error)}); restore it from a copy") from None
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
+from ..reading import readable
 from .records import HASHES, REVIEWS, seen
 
 PENDING, COMMIT, LOCK = ".pending", "COMMIT.json", ".lock"
@@ -103,8 +104,10 @@ def recover(folder: Path) -> None:
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 by file, as written; empty where there is none. Raises InputError where they cannot be read."""
     path = folder / HASHES
+    with readable(path):
+        text = path.read_bytes() if path.exists() else b"{}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        content = json.loads(text)
         if not isinstance(content, dict):
             raise ValueError("not a hash for each file")
     except ValueError as error:

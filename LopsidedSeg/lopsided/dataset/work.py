@@ -52,10 +52,7 @@ def read_work(folder: Path) -> WorkRecord:
     """
     if not (folder / WORK_FILE).exists():
         raise InputError(f"{folder}: no work is kept here; open the case in Slicer's worklist first")
-    try:
-        return read_record(folder / WORK_FILE, WorkRecord)
-    except OSError as error:
-        raise InputError(f"{folder / WORK_FILE}: cannot be read ({error.strerror}); make it readable") from None
+    return read_record(folder / WORK_FILE, WorkRecord)
 
 
 def reading_of_work(folder: Path, reader: str, reference: Volume) -> Reading:
