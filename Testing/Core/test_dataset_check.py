@@ -309,6 +309,22 @@ def test_an_interrupted_export_is_counted(
     assert dataset_stats(folder).cases == 3
 
 
+def test_a_copy_that_may_not_be_written_is_read_though_an_export_to_it_was_broken_off(
+    dataset: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which never was decided on; of one that was, it is said that it cannot be carried out."""
+    folder, _ = dataset
+    pending = folder / store.PENDING / "broken"
+    pending.mkdir(parents=True)
+    monkeypatch.setattr(store.os, "access", lambda *_: False)
+    monkeypatch.setattr(store, "FileLock", Mock(side_effect=PermissionError(13, "Permission denied")))
+    assert check_dataset(folder) == []
+    assert dataset_stats(folder).cases == 2
+    (pending / store.COMMIT).touch()
+    with pytest.raises(InputError, match=r"cannot be read or written \(Permission denied\)"):
+        dataset_stats(folder)
+
+
 def test_a_map_of_another_shape_is_damaged(dataset: tuple[Path, list[str]], study: Study) -> None:
     folder, [case, _] = dataset
     export(folder, study, Reading("b"))

@@ -95,8 +95,9 @@ def change(folder: Path) -> Iterator[Change]:
 
 
 def recover(folder: Path) -> None:
-    """Carry out a change that was decided on and interrupted; take away one that was not decided on."""
-    if (folder / PENDING).is_dir():
+    """Carry out a change that was decided on and interrupted; take away one that was not, where this may be written."""
+    decided = any((folder / PENDING).glob(f"*/{COMMIT}"))
+    if decided or ((folder / PENDING).is_dir() and os.access(folder, os.W_OK)):
         with change(folder):
             pass
 
