@@ -393,6 +393,23 @@ def test_a_list_may_be_in_excels_utf8_but_not_in_a_code_page(tmp_path: Path) -> 
         find_cases(path)
 
 
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("", ()),
+        ("1 4", ("1", "4")),
+        ("1,4", ("1", "4")),
+        ("Metastasis 1, Metastasis 2", ("Metastasis 1", "Metastasis 2")),
+        ("Metastasis 1,", ("Metastasis 1",)),
+    ],
+)
+def test_a_lists_labels_may_have_spaces_in_their_names(tmp_path: Path, written: str, labels: tuple[str, ...]) -> None:
+    for mark in ",;":
+        content = f't1c{mark}labels\na.nii.gz{mark}"{written}"\n'
+        (tmp_path / "cases.csv").write_text(content, encoding="utf-8")
+        assert [case.labels for case in find_cases(tmp_path / "cases.csv")] == [labels]
+
+
 def test_a_list_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cases.csv"
     path.touch()

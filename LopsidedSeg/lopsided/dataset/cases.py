@@ -100,10 +100,15 @@ def _of_row(row: dict[str, str], path: Path, line: int) -> CaseFiles:
         case=name,
         sequences={s: path.parent / row[s] for s in SEQUENCES if row.get(s)},
         annotation=path.parent / row["annotation"] if row.get("annotation") else None,
-        labels=tuple((row.get("labels") or "").split()),
+        labels=_labels(row.get("labels") or ""),
         reader=row.get("reader") or "",
         whole_case=_YES[whole],
     )
+
+
+def _labels(listed: str) -> tuple[str, ...]:
+    """Separated by spaces, or by commas where there is one, as a name may have a space."""
+    return tuple(label for part in listed.split("," if "," in listed else None) if (label := part.strip()))
 
 
 def _from_folders(folder: Path) -> Iterator[CaseFiles]:
