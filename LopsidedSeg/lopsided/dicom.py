@@ -58,8 +58,11 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
 
     Raises:
         InputError: no image, several series that ``wanted`` does not tell apart, slices missing, doubled, shifted, at
-            uneven distances or of different orientation, pixels or size, or a file that cannot be read and may be one.
+            uneven distances or of different orientation, pixels or size, a link to nowhere, or a file that cannot be read and may be one.
     """
+    for path in folder.iterdir():
+        if not path.exists():  # there GDCM's list of the folder ends
+            raise InputError(f"{path}: a link to nowhere; copy the file that is meant, or remove the link")
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
     headers = {uid: _header(files[0]) for uid, files in series.items()}
@@ -84,18 +87,26 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
             f"{listed}"
         )
     files = series[chosen[0]]
-    _check_others(folder, read, files[0])
+    _check_others(folder, read, files)
     where = f"{folder}, series {names[chosen[0]]}"
     return files if len(files) == 1 else _in_order(files, where), where
 
 
 def storage_class(path: Path) -> str | None:
     """The SOP class that the head of a DICOM file names; empty if it ends before, None if the file is not DICOM."""
+    return _class(_head(path) or b"")
+
+
+def _head(path: Path) -> bytes | None:
+    """Without zeros at its end, as an interrupted copy leaves them; None where it cannot be opened."""
     try:
         with path.open("rb") as file:
-            head = file.read(512)
+            return file.read(512).rstrip(b"\0")
     except OSError:
         return None
+
+
+def _class(head: bytes) -> str | None:
     if head[128:132] != b"DICM":
         return None
     rest = head[132:].partition(_CLASS)[2]
@@ -148,15 +159,35 @@ def check_frames(file: str, image: sitk.Image, where: str) -> None:
         )
 
 
-def _check_others(folder: Path, read: set[str], slice_file: str) -> None:
-    """GDCM leaves out in silence what it cannot read: objects that are no image, but damaged slices too. Those are told
-    by their class, which is that of the series' slices; no other object has it."""
-    slices = storage_class(Path(slice_file))
-    if slices is None:  # older than the preamble, as the others are then
-        return
+def _check_others(folder: Path, read: set[str], files: list[str]) -> None:
+    """GDCM leaves out in silence what it cannot read: objects that are no image, but damaged slices too."""
+    slices, suffixes = _head(Path(files[0])) or b"", {_suffix(Path(file)) for file in files}
     for path in sorted(folder.iterdir()):
-        if path.name not in read and path.is_file() and storage_class(path) in ("", slices):
-            _header(str(path))
+        if path.name in read or not path.is_file():
+            continue
+        head = _head(path)
+        if head:
+            if _begins_as(slices, head):
+                _header(str(path))
+        elif _suffix(path) in suffixes and not path.name.startswith("."):
+            raise InputError(
+                f"{path}: {'cannot be opened' if head is None else 'is empty or all zeros'}, and may be a slice; copy or "
+                "export it again, or move it elsewhere if it is none"
+            )
+
+
+def _begins_as(slices: bytes, head: bytes) -> bool:
+    """Whether ``head`` may be that of a slice, damaged or cut off, where ``slices`` is that of one. No other object has
+    its class; where there is none, as before the preamble came, the first element has to tell."""
+    wanted, found = _class(slices), _class(head)
+    if wanted is not None and found is not None:
+        return found in ("", wanted)
+    return slices.startswith(head if wanted is not None else head[:8])
+
+
+def _suffix(path: Path) -> str:
+    """That of its name, without digits: names may end in a number."""
+    return path.suffix.lower().rstrip("0123456789")
 
 
 def _files(folder: Path, uid: str) -> list[str]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from lopsided.errors import InputError
 from lopsided.reading import read_volume
 from lopsided.volume import Geometry, Volume
 from numpy.testing import assert_allclose
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -121,6 +122,58 @@ def test_a_damaged_slice_is_named(series: list[Path], n: int, kept: float, monke
         read_volume(series[0].parent)
 
 
+def without_preamble(path: Path) -> None:
+    header = dcmread(path)
+    with path.open("wb") as file:
+        dcmwrite(file, Dataset(dict(header.items())), implicit_vr=False, little_endian=True)
+
+
+@pytest.mark.parametrize("n", [0, 11])
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("kept", [0, 1, 100, 131, 135, 169, 300])
+def test_a_slice_of_which_hardly_anything_is_left_is_named(
+    series: list[Path], n: int, old: bool, zeros: bool, kept: int
+) -> None:
+    """As a copy onto a full disk or before a crash leaves it: cut off, or filled with zeros; also without preamble."""
+    if old:
+        for path in series:
+            without_preamble(path)
+        assert np.array_equal(read_volume(series[0].parent).array, PIXELS)
+    content = series[n].read_bytes()
+    series[n].write_bytes(content[:kept] + bytes(len(content) - kept if zeros else 0))
+    with pytest.raises(InputError, match=rf"{series[n].name}: .*; copy or export it again, or move it elsewhere"):
+        read_volume(series[0].parent)
+
+
+@pytest.mark.parametrize("name", ["IM{}", "{:02}.dcm", "MR.1.2.3.{}"])
+def test_a_slice_that_cannot_be_opened_is_named(series: list[Path], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test may be run by one who may read everything, so the last slice is empty for GDCM, and closed for us."""
+    paths = [path.rename(path.with_name(name.format(n))) for n, path in enumerate(series)]
+    paths[11].write_bytes(b"")
+    opened = Path.open
+
+    def closed(path: Path, *how: Any) -> Any:
+        if path == paths[11]:
+            raise PermissionError
+        return opened(path, *how)
+
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(InputError, match=rf"{paths[11].name}: cannot be opened, and may be a slice; copy"):
+        read_volume(paths[0].parent)
+
+
+@pytest.mark.parametrize("name", ["00", "elsewhere"])
+def test_a_link_to_nowhere_is_named(series: list[Path], name: str) -> None:
+    """Files after it are not in GDCM's list."""
+    link = series[0].with_name(name)
+    link.symlink_to("unplugged")
+    for path in series[6:]:  # leaves no gap, whatever the order on the disk
+        path.unlink()
+    with pytest.raises(InputError, match=f"{link}: a link to nowhere; copy the file that is meant, or remove the link"):
+        read_volume(link.parent)
+
+
 def beside(images: list[Path], kind: str, modality: str) -> Path:
     """An object of storage class ``kind`` that refers to the series of the images."""
     image = dcmread(images[0])
@@ -154,7 +207,9 @@ def test_what_else_lies_beside_the_slices_does_no_harm(series: list[Path]) -> No
         whole = beside(series, kind, modality).read_bytes()
         series[0].with_name(f"cut {modality}").write_bytes(whole[:-30])
     series[0].with_name("notes.txt").write_text("of the technician")
-    series[0].with_name("empty").touch()
+    for name in ("empty", ".empty.dcm", "empty.json"):
+        series[0].with_name(name).touch()
+    series[0].with_name("VERSION").write_text("1")
     (series[0].parent / "folder").mkdir()
     assert np.array_equal(read_volume(series[0].parent).array, PIXELS)
 
