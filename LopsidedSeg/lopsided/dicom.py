@@ -58,7 +58,8 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
 
     Raises:
         InputError: no image, several series that ``wanted`` does not tell apart, slices missing, doubled, shifted, at
-            uneven distances or of different orientation, pixels or size, a link to nowhere, or a file that cannot be read and may be one.
+            uneven distances or of different orientation, pixels or size, a link to nowhere, or a file that cannot be
+            read and may be one.
     """
     for path in folder.iterdir():
         if not path.exists():  # there GDCM's list of the folder ends

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -136,8 +136,17 @@ def _by_itself(path: Path) -> Iterator[Path]:
     if not name.lower().endswith(".nii.gz") or not path.with_name(name[: -len(".gz")]).exists():
         yield path
         return
-    with TemporaryDirectory(prefix="lopsided-") as folder:
-        yield Path(shutil.copyfile(path, Path(folder) / name))
+    path.open("rb").close()  # what is wrong with the file is not said of its copy
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(TemporaryDirectory(prefix="lopsided-"))
+            copy = Path(shutil.copyfile(path, Path(folder) / name))
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be copied to the temporary folder ({error.strerror or error}), as it must be because of the "
+                f"{name[: -len('.gz')]} beside it; make room there, or move that file elsewhere"
+            ) from None
+        yield copy
 
 
 def _check_spacing(reader: sitk.ImageFileReader, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every format gives the same volume, and what cannot be used is refused in one line."""
 
 import gzip
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +179,23 @@ def test_a_compressed_file_is_read_and_not_the_other_one_beside_it(volume: Volum
     for file, array in images.items():
         assert_array_equal(read_volume(tmp_path / file).array, array)
     assert {path.name for path in tmp_path.iterdir()} == {*images, "image.img"}
+
+
+def test_of_a_full_temporary_folder_no_file_is_blamed(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("image.nii", "image.nii.gz"):
+        sitk.WriteImage(to_sitk(volume.array, volume.geometry), str(tmp_path / name))
+
+    def full(path: Path, _: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))  # as copyfile says it
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(
+        InputError,
+        match=r"image\.nii\.gz: cannot be copied .*\(No space .*\), .* of the image\.nii beside it; make room",
+    ):
+        read_volume(tmp_path / "image.nii.gz")
 
 
 @pytest.mark.parametrize("read", [read_volume, read_labels])
