@@ -14,6 +14,7 @@ from .wording import counted
 _MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
 _POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
 _CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), up to its length
+_VALUES = "PixelValueTransformationSequence"
 UNEVEN = 0.1  # slice distances may differ by this part of their median, places in the slice by this part of a pixel
 _TURNED = 1e-3  # of a cosine: half a pixel across a head
 _OTHER_PIXELS = 1e-4  # of their spacing: a twentieth of a pixel across a head
@@ -116,12 +117,12 @@ def _class(head: bytes) -> str | None:
 
 
 def check_frames(file: str, image: sitk.Image, where: str) -> None:
-    """Of an image read from a DICOM file with several frames (enhanced MR), whether each frame is where the file says:
-    SimpleITK stacks them as they come.
+    """Of an image read from a DICOM file with several frames (enhanced MR), whether each frame is where the file says
+    and has the values that it says: SimpleITK stacks them as they come, and rescales all as the first.
 
     Raises:
-        InputError: frames that are no even stack of one volume, or of which that is not known; pydicom, which reads
-            their places, is not installed.
+        InputError: frames that are no even stack of one volume, or of which that is not known, or that are rescaled
+            differently; pydicom, which reads all that, is not installed.
     """
     if image.GetDepth() == 1 or sitk.ImageFileReader.GetImageIOFromFileName(file) != "GDCMImageIO":
         return
@@ -133,7 +134,7 @@ def check_frames(file: str, image: sitk.Image, where: str) -> None:
             'install it: pip install "lopsided[dicom]", or convert the file to NIfTI'
         ) from None
     i, j, k = (n - 1 for n in image.GetSize())
-    corners = []
+    corners, rescaled = [], set()
     try:
         wanted = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
         header = dcmread(file, stop_before_pixels=True, specific_tags=wanted)
@@ -147,6 +148,8 @@ def check_frames(file: str, image: sitk.Image, where: str) -> None:
             along_row, along_column = np.array(orientation.ImageOrientationPatient, float).reshape(2, 3)
             between_rows, between_columns = map(float, measures.PixelSpacing)
             corners.append([first, first + along_row * between_columns * i, first + along_column * between_rows * j])
+            values = [g[_VALUES][0] for g in (frame, *shared) if _VALUES in g]
+            rescaled.add((float(values[0].RescaleSlope), float(values[0].RescaleIntercept)) if values else (1.0, 0.0))
     except Exception:  # a damaged file makes pydicom raise nearly anything
         raise InputError(
             f"{where}: frames without position, orientation or pixel spacing; export it as single-frame (classic) DICOM"
@@ -157,6 +160,11 @@ def check_frames(file: str, image: sitk.Image, where: str) -> None:
         raise InputError(
             f"{where}: its {len(corners)} frames are no even stack of one volume: frames are missing, doubled, shifted or "
             "not in order; export one whole volume, as single-frame (classic) DICOM"
+        )
+    if len(rescaled) > 1:  # all frames would be as the first one
+        raise InputError(
+            f"{where}: its frames are rescaled each by itself, by {len(rescaled)} different factors or offsets; export it as "
+            "single-frame (classic) DICOM"
         )
 
 
@@ -241,12 +249,21 @@ def _in_order(files: list[str], where: str) -> list[str]:
         if not all(np.isfinite(found).all() for found in (positions, turned, spacing)):  # they pass what follows
             raise ValueError
     except ValueError:
-        raise InputError(f"{where}: slices without position, orientation or pixel spacing; export it again") from None
+        raise InputError(
+            f"{where}: slices without position, orientation or pixel spacing; export it again, as single-frame (classic) "
+            "DICOM"
+        ) from None
     if np.abs(turned - turned[0]).max() > _TURNED:
         raise InputError(f"{where}: slices of different orientation (a localizer?); choose another series")
     if (size != size[0]).any() or not np.allclose(spacing, spacing[0], rtol=_OTHER_PIXELS, atol=0):
         raise InputError(f"{where}: slices of different size or pixel spacing; export each volume as its own series")
-    normal = np.cross(turned[0, :3], turned[0, 3:])
+    row, column = turned[0, :3], turned[0, 3:]
+    lengths = np.linalg.norm(row) * np.linalg.norm(column)
+    if spacing.min() <= 0 or abs(row @ column) >= _TURNED * lengths:  # GDCM would put 1 mm, or axial slices, for it
+        raise InputError(
+            f"{where}: a pixel spacing of 0, or rows and columns of pixels that are not at right angles; export it again"
+        )
+    normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
     along = positions @ normal
     shift = np.ptp(positions - along[:, None] * normal, axis=0).max()
@@ -265,8 +282,8 @@ def _in_order(files: list[str], where: str) -> list[str]:
         n = int(gaps.argmax())
         a, b = along[order][n], along[order][n + 1]
         raise InputError(
-            f"{where}: slices are missing between {a:.1f} and {b:.1f} mm (usual distance {usual:.2f} mm); "
-            "export the whole series"
+            f"{where}: slices are missing between {a:.1f} and {b:.1f} mm (usual distance {usual:.2f} mm), or there are "
+            "several volumes; export the whole series, each volume by itself"
         )
     if gaps.min() < (1 - UNEVEN) * usual:
         n = int(gaps.argmin())

@@ -60,6 +60,17 @@ def a_light_year_away(_: int, header: Dataset) -> None:
     header.ImagePositionPatient[0] = "1e19"
 
 
+def rows_along(*direction: float) -> Change:
+    def change(_: int, header: Dataset) -> None:
+        header.ImageOrientationPatient[:3] = direction
+
+    return change
+
+
+def of_no_pixel_size(_: int, header: Dataset) -> None:
+    header.PixelSpacing = [0, 0]
+
+
 def without_pixel_size(_: int, header: Dataset) -> None:
     del header.PixelSpacing
 
@@ -78,6 +89,13 @@ def without_pixel_size(_: int, header: Dataset) -> None:
         (turned, "slices of different orientation"),
         (of_finer_pixels, "slices of different size or pixel spacing"),
         (cut, "slices of different size or pixel spacing"),
+        (
+            moved(np.sort([*EVEN[:6], *EVEN[:6] + 0.2])),
+            r"missing .* \(usual distance 0\.20 mm\), or there are several volumes",
+        ),
+        (of_no_pixel_size, "a pixel spacing of 0, or rows and columns of pixels that are not at right angles"),
+        (rows_along(1, 0.002, 0), "a pixel spacing of 0, or rows and columns of pixels that are not at right angles"),
+        (rows_along(0, 0, 0), "a pixel spacing of 0, or rows and columns of pixels that are not at right angles"),
         (without_pixel_size, "without position, orientation or pixel spacing"),
         (one_nowhere, "without position, orientation or pixel spacing"),
         (a_light_year_away, r"an origin of 1e\+19, 0, 0 mm is impossible for a head"),
@@ -297,6 +315,25 @@ def test_frames_that_are_no_even_stack_are_refused(
             InputError, match=r"dicom.*: its 1[12] frames are no even stack of one volume: .*; export one"
         ):
             read_volume(given)
+
+
+@pytest.mark.parametrize("slopes", [[1.0] * 12, [2.0] * 12, [2.0] + [3.0] * 11, [1.0] * 11 + [3.0]])
+def test_frames_have_the_values_that_the_file_says_or_are_refused(slopes: list[float], tmp_path: Path) -> None:
+    path = enhanced(tmp_path / "enhanced.dcm", along(EVEN))
+    image = dcmread(path)
+    for frame, slope in zip(image.PerFrameFunctionalGroupsSequence, slopes, strict=True):
+        values = Dataset()
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = slope, 0, "US"
+        if slope != 1:
+            frame.PixelValueTransformationSequence = [values]
+    image.save_as(path)
+    if len(set(slopes)) == 1:
+        assert_allclose(read_volume(path).array, PIXELS * slopes[0])
+        return
+    with pytest.raises(
+        InputError, match=r"enhanced\.dcm: its frames are rescaled each by itself, by 2 different .*; export"
+    ):
+        read_volume(path)
 
 
 def test_frames_whose_places_are_not_known_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
