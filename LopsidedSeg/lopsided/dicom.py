@@ -277,7 +277,11 @@ def _in_order(files: list[str], where: str) -> list[str]:
     usual = float(np.median(gaps))
     if gaps.min() < UNEVEN * max(usual, 0.1):
         n = int(gaps.argmin())
-        raise InputError(f"{where}: two slices at {along[order][n]:.1f} mm; it holds several volumes, export one")
+        twice = " and ".join(Path(files[m]).name for m in order[n : n + 2])
+        raise InputError(
+            f"{where}: two slices at {along[order][n]:.1f} mm, {twice}; move the copy elsewhere, or, if it holds several "
+            "volumes, export one"
+        )
     if gaps.max() > (1 + UNEVEN) * usual:
         n = int(gaps.argmax())
         a, b = along[order][n], along[order][n + 1]

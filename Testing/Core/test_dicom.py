@@ -85,7 +85,10 @@ def without_pixel_size(_: int, header: Dataset) -> None:
             r"uneven distances, 2\.00 mm at 15\.0 mm \(usual .* 5",
         ),
         (moved(np.cumsum([0, *[5, 2.5] * 5, 5])), r"uneven distances, 2\.50 mm at 5\.0 mm"),
-        (moved(np.repeat(EVEN[:6], 2)), "two slices at 0"),
+        (
+            moved(np.repeat(EVEN[:6], 2)),
+            r"two slices at 0\.0 mm, 3_00[01]\.dcm and 3_00[01]\.dcm; move the copy .*, or, if it holds several volumes",
+        ),
         (turned, "slices of different orientation"),
         (of_finer_pixels, "slices of different size or pixel spacing"),
         (cut, "slices of different size or pixel spacing"),
