@@ -1,5 +1,6 @@
 """Evaluations side by side."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -165,6 +166,23 @@ def test_it_is_shown_and_written(tmp_path: Path) -> None:
     assert page.count("<svg") == 1
     with pytest.raises(InputError, match=r"end it in \.json or \.html"):
         write_comparison(comparison, read, tmp_path / "c.txt")
+    with pytest.raises(InputError, match="is what an evaluation is called; choose another name"):
+        write_comparison(comparison, read, tmp_path / "evaluation.json")
+
+
+def test_a_full_disk_leaves_the_earlier_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, read = compare([write(tmp_path, "a", results(1))] * 2, resamples=10)
+    write_comparison(comparison, read, tmp_path / "c.json")
+    before = (tmp_path / "c.json").read_bytes()
+
+    def full(path: Path, text: str, **_: object) -> None:
+        path.write_bytes(text.encode()[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError, match=r"c\.json: cannot be written \(No space left on device\)"):
+        write_comparison(comparison, read, tmp_path / "c.json")
+    assert (tmp_path / "c.json").read_bytes() == before
 
 
 def test_a_single_patient_has_no_interval(tmp_path: Path) -> None:

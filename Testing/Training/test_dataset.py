@@ -173,6 +173,9 @@ def test_the_digest_is_of_every_file(copy: Path) -> None:
     (copy / "elsewhere").rename(copy / "trust")
     change(next((copy / "labelsTr").iterdir()), lambda array: np.roll(array, 1, axis=0))
     assert now() != before
+    case = read_dataset(copy)[0]
+    others = [replace(case, lesion=frozenset({1})), replace(case, patient="another")]
+    assert len({digest(hashes([one])) for one in (case, *others)}) == 3, "which values are lesions, and whose it is"
 
 
 def test_what_a_case_is_made_from_says_which_sequence_a_file_is_and_knows_every_slice(

@@ -393,7 +393,9 @@ def test_every_case_is_read_before_the_first_is_searched(
     (flair,) = [sequence for sequence in settings["input"]["sequences"] if sequence["name"] == "flair"]
     flair["required"] = True
     (run / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    with pytest.raises(InputError, match="case a: has no flair, which the model needs"):
+    with pytest.raises(
+        InputError, match=r"three.*: has no flair beside it, which the model needs; add it, or take case a out"
+    ):
         measure(run, three, None)
 
 

@@ -104,7 +104,11 @@ def test_a_killed_run_goes_on_and_ends_the_same(
         patch.setattr(training, "training_loss", killed)
         run(dataset, tmp_path, config)
     assert not (tmp_path / "run.json").exists()
+    before = {name: (tmp_path / name).stat().st_mtime_ns for name in ("config.json", "data.json")}
+    begun = (tmp_path / "checkpoint.ckpt").exists()
     lines = run(dataset, tmp_path, config)
+    after = {name: (tmp_path / name).stat().st_mtime_ns for name in before}
+    assert (after == before) == begun, "a kill could lose them"
     kept = (step - 1) // config.checkpoint_every * config.checkpoint_every
     assert (f"resumed at step {kept}" in lines) == (kept > 0)
     same_end(whole, tmp_path)
@@ -300,6 +304,10 @@ def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small:
     elsewhere.write_text(json.dumps(facts), encoding="utf-8")
     second = small.model_copy(update={"seed": 2, "learning_rate": 1e-12})
     run(dataset, tmp_path / "second", second, start_from=tmp_path / "first")
+    watched = small.model_copy(update={"validation": VALIDATED})
+    said = run(dataset, tmp_path / "third", watched, start_from=tmp_path / "first")
+    [learnt_before] = [line for line in said if "has learnt from them" in line]
+    assert learnt_before.endswith(read_run(tmp_path / "third").facts["held_out"][0])
     first_weights, weights = (load_file(tmp_path / n / "model.safetensors") for n in ("first", "second"))
     learnt = dict(build_network(len(small.input.sequences), small.network).named_parameters())
     assert all(torch.allclose(weights[name], first_weights[name], atol=1e-6) for name in learnt)

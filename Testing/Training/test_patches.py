@@ -268,7 +268,8 @@ def test_a_lesion_keeps_its_volume_and_lesions_that_are_apart_are_counted_apart(
         size = round(24 / side)
         grid = Geometry((size, size, size), (side, side, side), (0.2, 0.1, 0.3), scan.direction)
         found = list(fillings(Volume(mask, scan), grid))
-        assert [int(own.sum()) for _, _, own in found] == [max(1, round(n / side**3)) for n in (27, 27, 2)]
-        assert all(part[own].min() >= part[~own].max() for _, part, own in found)
+        assert [int(own.sum()) for _, _, own, _ in found] == [max(1, round(n / side**3)) for n in (27, 27, 2)]
+        assert all(part[own].min() >= part[~own].max() for _, part, own, _ in found)
     beyond = replace(scan, size=(6, 6, 6))
-    assert [own.sum() > 0 for _, _, own in fillings(Volume(mask, scan), beyond)] == [True, False, False]
+    cut = [(int(own.sum()), number) for _, _, own, number in fillings(Volume(mask, scan), beyond)]
+    assert cut == [(8, 27), (0, 27), (0, 2)], "what is there, of all of them"

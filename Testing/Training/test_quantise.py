@@ -106,7 +106,7 @@ def test_where_nothing_can_be_written_the_model_stays_as_it_is(
     write = Path.write_bytes
 
     def full(self: Path, data: bytes) -> int:
-        if self.name.startswith(INTEGER_WEIGHTS):
+        if self.name.startswith(f".{INTEGER_WEIGHTS}"):
             write(self, data[:10])
             raise OSError(28, "No space left on device")
         return write(self, data)
@@ -149,6 +149,7 @@ def test_interrupted_at_any_step_it_leaves_a_model_and_can_be_done_again(
             quantise(folder, heads, say=lambda line: None)
         monkeypatch.setattr(Path, "replace", replace)
         assert load_model(folder).integers is None or after == 0
+        assert all(path.name.startswith(".") for path in folder.glob("*.partial")), "what no other command minds"
     quantise(folder, heads, say=lambda line: None)
     assert (folder / "README.md").read_text(encoding="utf-8").count("8-bit integers") == 1
     assert not list(folder.glob("*.partial"))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from rich.text import Text
 
-from .evaluation import DatasetFacts, Estimate, Evaluation, Subject, read_evaluation
+from .evaluation import EVALUATION, DatasetFacts, Estimate, Evaluation, Subject, read_evaluation
 from .figures import froc_figure
 from .froc import (
     FALSE_POSITIVES,
@@ -27,6 +27,7 @@ from .froc import (
     sensitivities,
 )
 from .pages import environment
+from .writing import whole, writable
 
 SMALL_MM = (0.0, 6.0)
 
@@ -107,8 +108,10 @@ def write_comparison(comparison: Comparison, evaluations: Sequence[Evaluation], 
     """Write it as ``.json`` or as a page, ``.html``.
 
     Raises:
-        InputError: another ending, or a place that cannot be written to.
+        InputError: another ending, an evaluation's own name, or a place that cannot be written to.
     """
+    if path.name == EVALUATION:
+        raise InputError(f"--out {path}: is what an evaluation is called; choose another name")
     if path.suffix == ".json":
         text = comparison.model_dump_json(indent=1) + "\n"
     elif path.suffix == ".html":
@@ -128,11 +131,10 @@ def write_comparison(comparison: Comparison, evaluations: Sequence[Evaluation], 
         )
     else:
         raise InputError(f"--out {path}: end it in .json or .html")
-    try:
+    with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 _Statistic = Callable[[Sequence[CaseResult], float, np.ndarray | None], np.ndarray]

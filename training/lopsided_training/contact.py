@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .dataset import Case
 from .matching import lesions_of, sphere_diameter
-from .writing import writable
+from .writing import whole
 
 _LOOK_MM = 24.0  # half a side of the pictures around a lesion
 
@@ -59,8 +59,8 @@ def contact_sheet(cases: list[Case], out: Path, *, outlines: bool = True) -> Non
             around = (k, slice(max(j - reach_j, 0), j + reach_j), slice(max(i - reach_i, 0), i + reach_i))
             diameter = sphere_diameter(chosen[number].mask.sum() * reference.geometry.voxel_volume)
             _show(cell, reference.array[around], truth[around] if outlines else None, f"{diameter:.1f} mm")
-    with writable(out):
-        figure.savefig(out, format="png", dpi=80)
+    with whole(out) as partial:
+        figure.savefig(partial, format="png", dpi=80)
 
 
 def slice_at(volume: Volume, point: np.ndarray) -> np.ndarray | None:

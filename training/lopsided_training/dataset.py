@@ -166,10 +166,14 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
 
 
 def hashes(cases: list[Case]) -> dict[str, dict[str, str]]:
-    """SHA-256 of all files of the cases, by case and by sequence, ``label`` or ``trust``."""
-    return {case.name: {what: store.digest(path) for what, path in case.files.items()} for case in cases}
+    """By case: SHA-256 of each file, by sequence, ``label`` or ``trust``; whose it is, and which values are lesions."""
+    return {
+        case.name: {what: store.digest(path) for what, path in case.files.items()}
+        | {"patient": case.patient, "lesion": str(sorted(case.lesion))}
+        for case in cases
+    }
 
 
 def digest(hashed: dict[str, dict[str, str]]) -> str:
-    """SHA-256, hexadecimal, of what :func:`hashes` gives: of which file is which, and what it holds."""
+    """SHA-256, hexadecimal, of what :func:`hashes` gives."""
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()

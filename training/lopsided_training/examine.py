@@ -116,7 +116,7 @@ def check(predictor: Predictor, cases: list[Case]) -> None:
         for name in needed:
             if name not in case.images:
                 raise InputError(
-                    f"case {case.name}: has no {name}, which the model needs; add it, or take the case out"
+                    f"{case.images['t1c']}: has no {name} beside it, which the model needs; add it, or take case {case.name} out"
                 )
         if not case.looked_at_as_a_whole():
             raise InputError(

@@ -16,10 +16,10 @@ from .matching import lesions_of
 _AROUND = 2  # voxels of the coarser grid: from further away blur brings nothing
 
 
-def fillings(mask: Volume, grid: Geometry) -> Iterator[tuple[Box, np.ndarray, np.ndarray]]:
+def fillings(mask: Volume, grid: Geometry) -> Iterator[tuple[Box, np.ndarray, np.ndarray, int]]:
     """By 26-connected lesion of a bool mask: a box on ``grid``, k, j, i, the part that it fills of each voxel there, averaged as
     images are, and which of them are its own: those that it fills most, as many as have its volume, one at least. (Those that it
-    fills half of would be too few: of lesions below 3 mm, 0.6 of their volume.)"""
+    fills half of would be too few: of lesions below 3 mm, 0.6 of their volume.) And how many it has beyond the grid too."""
     numbered, lesions = lesions_of(mask.array)
     scan, margin = mask.geometry, _AROUND * max(*grid.spacing, *mask.geometry.spacing)
     for n, lesion in enumerate(lesions, start=1):
@@ -38,4 +38,4 @@ def fillings(mask: Volume, grid: Geometry) -> Iterator[tuple[Box, np.ndarray, np
         first, last = np.clip(low, 0, grid.shape), np.clip(high, 0, grid.shape)
         k, j, i = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
         here = tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))
-        yield (k, j, i), filled[here], own[here]
+        yield (k, j, i), filled[here], own[here], number

@@ -7,7 +7,6 @@ import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning
 import numpy as np
@@ -24,7 +23,7 @@ from .dataset import digest, hashes, read_dataset
 from .losses.settings import OracleIgnoreConfig
 from .machine import machine
 from .patches import PreparedCase, prepare
-from .runs import CONFIG, DATA, RUN, WEIGHTS, model_folder, read_run
+from .runs import CONFIG, DATA, RUN, WEIGHTS, Run, model_folder, read_run
 from .train import BEST, CHECKPOINT, LAST, make_fabric, train
 from .validation import hold_out, validate
 from .writing import whole, writable
@@ -81,7 +80,7 @@ def fit(
             "loss.kind oracle-ignore: no dataset says which lesions are missing from its labels; choose another loss.kind"
         )
     network = build_network(len(config.input.sequences), config.network)
-    before, learnt_from = _start(network, config, start_from) if start_from else (None, {})
+    before, earlier = _start(network, config, start_from) if start_from else (None, None)
     cases = read_dataset(dataset, config.lesion_labels)
     training, held = hold_out(cases, config.validation, config.seed)
     refused = None
@@ -105,6 +104,10 @@ def fit(
     out_of_sight = [f"{counted(case.left_out, 'lesion')} of {case.name}" for case in prepared if case.left_out]
     if out_of_sight:
         tell(f"outside of the brain, where the network sees nothing, and so left out: {', '.join(out_of_sight)}")
+    learnt = {facts["t1c"] for _, facts in earlier.trained_on()} if earlier else set()
+    known = [case.name for case in held if hashed[case.name]["t1c"] in learnt]
+    if known:
+        tell(f"held out, but {start_from} has learnt from them, so that they look too good: {', '.join(known)}")
     _check(dataset, chosen, watched)
     tell(f"{counted(len(chosen), 'case')} to train on with {counted(_lesions(chosen), 'lesion')}, {len(held)} held out")
     look = (lambda net: validate(net, watched)) if watched else None
@@ -118,7 +121,7 @@ def fit(
             "data_sha256": data["data_sha256"],
             "start_from": before
             and before.card.provenance.model_dump(include={"command", "loss", "steps", "machine", "hours"})
-            | learnt_from,
+            | ({name: earlier.facts[name] for name in ("cases", "start_from")} if earlier else {}),
             "steps": trained.steps,
             "best_step": trained.best_step,
             "history": trained.history,
@@ -138,8 +141,8 @@ def fit(
             partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
 
 
-def _start(network: Network, config: FitConfig, folder: Path) -> tuple[Model, dict[str, Any]]:
-    """Give the network the weights in ``folder``; and what of the facts of a run there says which cases it knows already."""
+def _start(network: Network, config: FitConfig, folder: Path) -> tuple[Model, Run | None]:
+    """Give the network the weights in ``folder``: a model, or of the run there."""
     run = read_run(folder) if (folder / RUN).exists() else None
     model = run.model() if run else load_model(model_folder(folder))
     if (model.card.architecture, model.card.input) != (config.network, config.input):
@@ -148,7 +151,7 @@ def _start(network: Network, config: FitConfig, folder: Path) -> tuple[Model, di
             "take both from its model.json or config.json"
         )
     network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
-    return model, {name: run.facts[name] for name in ("cases", "start_from")} if run else {}
+    return model, run
 
 
 def _take(out: Path, write: bool) -> None:
@@ -163,11 +166,13 @@ def _take(out: Path, write: bool) -> None:
 
 
 def _same(written: Path, content: str, other: str, write: bool) -> None:
-    if written.exists() and written.read_text(encoding="utf-8") != content:
-        raise InputError(f"{written.parent}: holds a run with {other} ({written.name}); choose another --out")
-    if write:
+    if written.exists():
+        if written.read_text(encoding="utf-8") != content:
+            raise InputError(f"{written.parent}: holds a run with {other} ({written.name}); choose another --out")
+    elif write:
         written.parent.mkdir(parents=True, exist_ok=True)
-        written.write_text(content, encoding="utf-8")
+        with whole(written) as partial:
+            partial.write_text(content, encoding="utf-8")
 
 
 def _check(dataset: Path, training: list[PreparedCase], watched: list[PreparedCase]) -> None:

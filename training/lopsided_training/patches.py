@@ -200,9 +200,9 @@ def _trusted(truth: Volume, trust: Volume, grid: Geometry) -> np.ndarray:
     mostly = negative.mean() > 0.5
     trusted = resample(trust, grid, nearest=True).array == NEGATIVE if mostly else np.zeros(grid.shape, bool)
     islands = ~negative & ~annotated if mostly else negative
-    for box, _, own in fillings(replace(trust, array=islands), grid):
+    for box, _, own, _ in fillings(replace(trust, array=islands), grid):
         trusted[box][own] = not mostly
-    for box, covered, own in fillings(replace(trust, array=annotated), grid):
+    for box, covered, own, _ in fillings(replace(trust, array=annotated), grid):
         trusted[box] &= ~own & (covered < _TOUCHED)
     return trusted
 
@@ -212,9 +212,9 @@ def _lesions(truth: Volume, seen: NetworkInput) -> tuple[np.ndarray, np.ndarray,
     were left out. What lies outside of the brain is no lesion: there the network is shown the same darkness everywhere. A
     lesion that lies mostly there, or beyond the grid, is left out."""
     lesion, centres, left_out = np.zeros(seen.geometry.shape, bool), [], 0
-    for box, _, own in fillings(truth, seen.geometry):
+    for box, _, own, number in fillings(truth, seen.geometry):
         inside = own & ~seen.outside[box]
-        if not inside.any() or 2 * inside.sum() < own.sum():
+        if not inside.any() or 2 * inside.sum() < number:
             left_out += 1
             continue
         lesion[box] |= inside

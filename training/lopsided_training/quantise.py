@@ -132,14 +132,14 @@ def _write(folder: Path, card: ModelCard, files: dict[str, bytes]) -> None:
     try:
         if readme.exists():
             named = re.sub(rb"(?<=Digest `)[0-9a-f]{64}(?=`)", card.digest.encode(), readme.read_bytes())
-            files = {"README.md": named if _TOLD in named else named + b"\n" + _TOLD, **files}
+            files = {**files, "README.md": named if _TOLD in named else named + b"\n" + _TOLD}
         steps = [("model.json", _json(without)), *files.items(), ("model.json", _json(card))]
         for n, (name, content) in enumerate(steps):
-            (folder / f"{name}.{n}.partial").write_bytes(content)
+            (folder / f".{name}.{n}.partial").write_bytes(content)
         for n, (name, _) in enumerate(steps):
-            (folder / f"{name}.{n}.partial").replace(folder / name)
+            (folder / f".{name}.{n}.partial").replace(folder / name)
     except OSError as error:
-        for partial in folder.glob("*.[0-9].partial"):
+        for partial in folder.glob(".*.[0-9].partial"):
             partial.unlink()
         raise InputError(
             f"{folder}: cannot be written ({error.strerror}); copy the model elsewhere, and try there"

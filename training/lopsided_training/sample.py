@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+from lopsided.results import all_or_nothing
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import to_sitk
+from lopsided.writing import write_image
 
 from .anatomy import mni152
 from .records import sample
@@ -21,7 +22,8 @@ _GAIN = 120.0  # grey levels of white matter: fewer compress better
 def write_sample(out: Path, seed: int) -> None:
     """``t1c``, ``t1``, ``t2``, ``flair`` and ``truth`` as NIfTI, ``annotation.seg.nrrd`` without some lesions.
 
-    ``truth`` has one value a lesion; those that the annotation has come first.
+    ``truth`` has one value a lesion; those that the annotation has come first. Raises InputError for a folder that is not empty, or
+    cannot be written to.
     """
     anatomy = mni152()
     record = sample(anatomy, seed, mean_lesions=9, stripped=True)
@@ -35,14 +37,9 @@ def write_sample(out: Path, seed: int) -> None:
     kept = by_size[: len(by_size) - round(MISSED * len(by_size))]
     lesions = tuple(kept + by_size[len(kept) :])
     rendered = render(anatomy, replace(record, acquisitions=scans, lesions=lesions))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, image in rendered.images.items():
-        _write(to_sitk(image, rendered.geometry), out / f"{name}.nii.gz")
-    _write(to_sitk(rendered.truth, rendered.geometry), out / "truth.nii.gz")
     annotated = np.where(rendered.truth <= len(kept), rendered.truth, 0).astype(np.uint8)
     segments = [Segment(f"Metastasis_{n}", f"Metastasis {n}", n, (0.18, 0.80, 0.44)) for n in range(1, len(kept) + 1)]
-    _write(segmentation_image(annotated, rendered.geometry, segments), out / "annotation.seg.nrrd")
-
-
-def _write(image: sitk.Image, path: Path) -> None:
-    sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=9)
+    with all_or_nothing(out, overwrite=False) as folder:
+        for name, image in (*rendered.images.items(), ("truth", rendered.truth)):
+            write_image(to_sitk(image, rendered.geometry), folder / f"{name}.nii.gz")
+        write_image(segmentation_image(annotated, rendered.geometry, segments), folder / "annotation.seg.nrrd")

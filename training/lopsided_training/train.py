@@ -233,7 +233,7 @@ def _note(
 def _load(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     try:
         fabric.load(path, state)
-    except (OSError, EOFError, KeyError, RuntimeError, UnpicklingError) as error:
+    except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
         if is_shortage(error):
             raise
         raise InputError(f"{path}: is damaged ({reason(error)}); delete it to begin again") from None
