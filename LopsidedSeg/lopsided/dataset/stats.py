@@ -184,17 +184,13 @@ class _Pair:
 
 
 def _groups(overlaps: list[tuple[int, int]]) -> int:
-    """How many groups of overlapping lesions there are, of the label of one of a's and one of b's that overlap."""
-    leads: dict[tuple[str, int], tuple[str, int]] = {}  # on, to the one that stands for its group
-
-    def lead(lesion: tuple[str, int]) -> tuple[str, int]:
-        while leads.setdefault(lesion, lesion) != lesion:
-            lesion = leads[lesion]
-        return lesion
-
+    """How many lesions there are of the pairs, labels of one of a's and one of b's, that overlap."""
+    groups: list[set[tuple[str, int]]] = []
     for a, b in overlaps:
-        leads[lead(("a", a))] = lead(("b", b))
-    return sum(lesion == leader for lesion, leader in leads.items())
+        pair = {("a", a), ("b", b)}
+        touching = [group for group in groups if group & pair]
+        groups = [group for group in groups if not group & pair] + [pair.union(*touching)]
+    return len(groups)
 
 
 def _why(statuses: Set[str], whole_case: bool) -> str:
