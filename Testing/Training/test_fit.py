@@ -279,6 +279,27 @@ def test_what_one_process_refuses_the_other_does_not_call_a_fault(dataset: Path,
     assert "internal error" not in done.stderr
 
 
+def test_what_ends_one_process_is_no_fault_of_the_other(dataset: Path, tmp_path: Path) -> None:
+    script = (
+        "import lopsided_training.train as training\n"
+        "from lopsided.errors import InputError\n"
+        "from lopsided_training.cli import main\n"
+        "def full(path):\n"
+        "    raise InputError(f'{path}: cannot be written')\n"
+        "training.whole = full  # what the first process alone does\n"
+        "main()\n"
+    )
+    (tmp_path / "train.py").write_text(script)
+    settings = "batch = 1\ncheckpoint_every = 1\n[patches]\nsize = 16\n[validation]\nfolds = 0\n"
+    (tmp_path / "c.toml").write_text(settings)
+    command = [sys.executable, str(tmp_path / "train.py"), "fit", str(dataset), "--out", str(tmp_path / "run")]
+    command += ["--config", str(tmp_path / "c.toml"), "--accelerator", "cpu", "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
+    assert done.returncode == 2
+    assert "checkpoint.ckpt: cannot be written" in done.stderr
+    assert "internal error" not in done.stderr
+
+
 def test_it_starts_from_a_model(dataset: Path, tmp_path: Path, small: FitConfig, model_folder: Path) -> None:
     card = load_model(model_folder).card
     config = small.model_copy(

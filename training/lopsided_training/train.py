@@ -73,7 +73,19 @@ def _memory() -> Iterator[None]:
         raise InputError(f"not enough memory ({reason(error)}); lower batch or patches.size") from None
 
 
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Where another process of the same training has ended in the block, this one can only say so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.distributed.DistError) or "by peer" in str(error)):
+            raise
+        raise InputError("another process of this training has ended; see what it said, and begin again") from None
+
+
 @_memory()
+@_peers()
 def train(
     fabric: Fabric,
     network: Network,
