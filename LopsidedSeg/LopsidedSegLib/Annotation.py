@@ -160,9 +160,9 @@ class Annotation:
             then, now = lesion.get("frame"), frameOf(self.node)
             if then is not None and len(then) == len(now) and np.allclose(then, now, atol=1e-4):
                 return unpacked(lesion)
-            lesion = unpacked(lesion.get("world") or lesion)
-        here = transformed(lesion, None, self.node)
-        if isEmpty(here):  # a small one falls between two voxels of a bent grid
+            lesion = lesion["world"] and unpacked(lesion["world"])
+        here = lesion and transformed(lesion, None, self.node)
+        if not here or isEmpty(here):  # a small one falls between two voxels of a bent grid
             raise RuntimeError(_("{name} is bent by a transform; harden it first.").format(name=self.node.GetName()))
         return here
 
