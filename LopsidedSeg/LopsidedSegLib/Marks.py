@@ -41,7 +41,7 @@ class Item(NamedTuple):
 
 
 class _Was(NamedTuple):
-    """A mark, in its node's own coordinates, where no transform moves it; which transform the node was under; its time."""
+    """A mark, in its node's own coordinates; which transform the node was under; its time."""
 
     mark: Mark
     transform: str | None
@@ -168,7 +168,8 @@ class Marks:
         return len(self._states) > 1
 
     def undo(self) -> None:
-        """As it was before the last mark that was made, moved, resized or removed; what that left alone stays as it is."""
+        """As it was before the last mark that was made, moved, resized or removed, since a transform last moved them or the
+        volume; what that left alone stays as it is."""
         if not self.canUndo:
             return
         self._followUnheard(self._state())
@@ -285,6 +286,7 @@ class Marks:
         return next((node for node in nodes if node.GetAttribute(PREVIEW_ATTRIBUTE)), None)
 
     def _observe(self) -> None:
+        self._followTransform(self.reference)
         for node in self._nodes():
             self._follow(node)
         scene = slicer.mrmlScene
@@ -296,6 +298,19 @@ class Marks:
             moved = node if event == _MOVED else None
             tag = node.AddObserver(getattr(node, event), lambda *_event, moved=moved: self._onChange(moved))
             self._observed.append((node, tag))
+        self._followTransform(node)
+
+    def _followTransform(self, node: Any) -> None:
+        tag = node.AddObserver(node.TransformModifiedEvent, lambda *_event: self._onTransform())
+        self._observed.append((node, tag))
+
+    def _onTransform(self) -> None:
+        """Undo goes back to here and no further: where marks were before, there may be other tissue now."""
+        if self._busy:
+            return
+        couldUndo, self._states = self.canUndo, [self._state()]
+        if couldUndo:  # not at each step of a transform that is drawn
+            self._changed()
 
     def _onChange(self, moved: Any = None) -> None:
         """Remember when it was, and how it is now. ``moved``: the node of a mark that was moved or resized, none where one was
@@ -336,7 +351,7 @@ class Marks:
         }
 
     def _followUnheard(self, state: dict[_Key, _Was], moved: Any = None) -> None:
-        """What changed elsewhere than in the node ``moved``, as where a transform is hardened, is nothing to undo: marks are
+        """What changed elsewhere than in the node ``moved``, as where a place is typed in, is nothing to undo: marks are
         remembered as they are by now."""
         for key, was in list(self._states[-1].items()):
             if key in state and (moved is None or key[0] != moved.GetID()):

@@ -180,18 +180,22 @@ def move(nodes: list[Any], x: float) -> Any:
 
 
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)
-@pytest.mark.parametrize("hardened", [False, True])
-def test_undo_leaves_older_marks_with_the_tissue_that_a_transform_has_moved(
-    marks: Marks, reference: Any, hardened: bool
-) -> None:
-    """Moving and hardening are no changes of marks; what was moved or deleted comes back to its tissue too."""
+@pytest.mark.parametrize("done", ["put under it", "hardened", "volume alone", "deleted before"])
+def test_undo_goes_back_to_a_transform_and_no_further(marks: Marks, reference: Any, done: str) -> None:
+    """Where marks were before it, there may be other tissue now; what is moved or deleted since comes back to its own."""
     for mark in MARKS:
         marks.add(mark)
-    nodes = list(dict.fromkeys([reference, *(item.node for item in marks.items())]))
-    move(nodes, 50.0)
-    if hardened:
+    nodes = list(dict.fromkeys(item.node for item in marks.items()))
+    if done == "deleted before":
+        marks.remove(marks.items()[0])
+    assert marks.canUndo
+    move([reference] if done in ("volume alone", "deleted before") else [reference, *nodes], 50.0)
+    assert not marks.canUndo
+    if done == "hardened":
+        marks.resize(marks.items()[0], 9)
         for node in nodes:
             node.HardenTransform()
+        assert not marks.canUndo
     moved = _sorted(marks)
     for change in ("add", "move", "delete"):
         if change == "add":
@@ -203,13 +207,10 @@ def test_undo_leaves_older_marks_with_the_tissue_that_a_transform_has_moved(
             elif change == "delete":
                 marks.remove(item)
         assert _sorted(marks) != moved
-        while len(marks._states) > len(MARKS) + 1:
+        while marks.canUndo:
             marks.undo()
         for found, mark in zip(_sorted(marks), moved, strict=True):
             np.testing.assert_allclose(_values(found), _values(mark), atol=1e-9)
-    while marks.canUndo:
-        marks.undo()
-    assert marks.items() == []
 
 
 def _sorted(marks: Marks) -> list[Mark]:
