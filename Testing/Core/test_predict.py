@@ -14,7 +14,7 @@ from lopsided.networks import ResidualUNet
 from lopsided.predict import Cancelled, Predictor, RememberingPredictor
 from lopsided.resampling import resample
 from lopsided.study import Study, network_inputs, searched_voxels
-from lopsided.volume import Geometry, Vector, Volume
+from lopsided.volume import Geometry, Vector, Volume, part_of
 from scipy import ndimage
 
 
@@ -63,6 +63,17 @@ def test_optional_sequences_are_zeros_and_are_used_when_there(model: Model, stud
     assert not alone.array[1:].any()
     assert both.array[3].any()
     assert np.array_equal(both.array[3], both.array[0])
+
+
+def test_where_a_sequence_was_not_imaged_it_is_dark(model: Model, study: Study) -> None:
+    """Not as bright as tissue, which what surrounds a slab would stand out of."""
+    spec = model.card.input
+    slab = part_of(study.reference, (slice(0, 28), slice(0, 64), slice(0, 72)))
+    seen = network_inputs(Study(study.reference, {"flair": slab}), spec, [spec.spacing_mm], 4)[0]
+    at = seen.geometry.physical(np.stack(np.indices(seen.geometry.shape), axis=-1))
+    above = study.reference.geometry.index(at)[..., 0] > 27.5
+    [dark] = np.unique(seen.array[3][above])
+    assert spec.clip[0] <= dark < np.percentile(seen.array[0][8:-8, 8:-8, 8:-8], 2)
 
 
 def test_through_thick_slices_voxels_are_longer_whichever_way_these_are_stored(model: Model) -> None:
@@ -235,6 +246,19 @@ def test_a_sequence_of_another_patient_is_refused(study: Study) -> None:
     far = Volume(study.reference.array, Geometry(g.size, g.spacing, (900.0, 0, 0), g.direction), "far.nii.gz")
     with pytest.raises(InputError, match=r"far\.nii\.gz \(FLAIR\) does not overlap head"):
         Study(study.reference, {"flair": far})
+
+
+@pytest.mark.parametrize("name", ["adc", "t1c"])
+def test_a_sequence_that_there_is_not_is_refused(study: Study, name: str) -> None:
+    with pytest.raises(InputError, match=rf"unknown sequence '{name}'; known are t1c, t1, t2, flair"):
+        Study(study.reference, {name: study.reference})
+
+
+def test_more_than_the_network_can_be_given_is_refused_at_any_scale(model: Model) -> None:
+    image = np.random.default_rng(0).normal(100, 10, (50, 50, 50)).astype(np.float32)
+    grid = Geometry((50, 50, 50), (9.0, 9.0, 9.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    with pytest.raises(InputError, match=r"t\.nii: covers .* more than a head; check the spacing in its header"):
+        network_inputs(Study(Volume(image, grid, "t.nii")), model.card.input, [(9.0,) * 3, (1.0,) * 3], 4)
 
 
 @pytest.mark.parametrize("wrong", ["reference", "other"])
