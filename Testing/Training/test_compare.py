@@ -99,6 +99,8 @@ def test_the_numbers_are_those_of_each_alone(tmp_path: Path) -> None:
     difference = second.differences["FROC mean"]
     assert difference.value == pytest.approx(froc_mean(b) - froc_mean(a))
     assert set(first.values) == set(second.differences)
+    points = [measure for measure, e in first.values.items() if not e.low < e.value < e.high]  # type: ignore[operator]
+    assert points == ["FP/scan at the default threshold"], "there are none in any case; all else varies"
 
 
 def test_differences_are_paired(tmp_path: Path) -> None:
@@ -133,6 +135,13 @@ def test_other_cases_are_refused_by_name(tmp_path: Path) -> None:
     fewer = write(tmp_path, "c", results(1, cases=28), digest="f" * 64)
     with pytest.raises(InputError, match=r"c\.json: .*only one of them has case case28 and 1 more"):
         compare([first, fewer])
+    one = write(tmp_path, "c", results(1, cases=29), digest="f" * 64)
+    with pytest.raises(InputError, match=r"c\.json: .*only one of them has case case29;"):
+        compare([first, one])
+    text = first.read_text(encoding="utf-8").replace("d" * 64, "e" * 64)
+    one.write_text(text.replace('"t1c":"case7"', '"t1c":"another"'), encoding="utf-8")
+    with pytest.raises(InputError, match=r"c\.json: .*case case7 has another t1c file"):
+        compare([first, one])
 
 
 def test_what_is_no_evaluation_is_refused(tmp_path: Path) -> None:

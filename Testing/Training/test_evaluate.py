@@ -148,9 +148,10 @@ def test_every_number_of_a_planted_run(run: Path, three: Path) -> None:
     assert default.sensitivity.value == pytest.approx(2 / 3)
     assert default.false_positives.value == pytest.approx(1 / 3)
     assert default.precision.value == pytest.approx(2 / 3)
-    assert default.sensitivity.low is not None
-    assert default.sensitivity.high is not None
-    assert default.sensitivity.low <= 2 / 3 <= default.sensitivity.high
+    sized = [s.froc_mean for s in overlap.by_size if s.lesions]
+    for estimate in (default.sensitivity, overlap.froc[0].sensitivity, overlap.average_precision, *sized):
+        assert None not in (estimate.low, estimate.value, estimate.high)
+        assert estimate.low <= estimate.value <= estimate.high  # type: ignore[operator]
     # case b: 6³ voxels each, 5·36 in common; case c: not defined
     moved = 2 * 180 / 432
     assert [c.voxel_dice for c in measured.cases] == pytest.approx([2 * 216 / (243 + 341), moved, None])
@@ -202,13 +203,15 @@ def test_the_same_seed_gives_the_same_evaluation(run: Path, three: Path, tmp_pat
 
 
 def test_the_second_criterion_is_stricter(make_dataset: MakeDataset, run: Path) -> None:
-    """A candidate beside a lesion hits it dilated, but not by IoU, and is false by that one."""
-    dataset = make_dataset("beside", {"a": ([BIG], [((10, 10, 16, 4), 0.9)]), "b": ([BIG], [(BIG, 0.8)])})
+    """A candidate beside a lesion hits it dilated, but not by IoU, and is false by that one. Of one in pieces, all count."""
+    pieces: list[tuple[Place, float]] = [((10, 10, 10, 3), 0.8), ((15, 15, 15, 1), 0.7)]
+    dataset = make_dataset("beside", {"a": ([BIG], [((10, 10, 16, 4), 0.9)]), "b": ([BIG], pieces)})
     measured = measure(run, dataset, None)
     assert measured.overlap.froc_mean.value == 1
     assert [p.sensitivity.value for p in measured.iou.froc] == [0, 0] + [0.5] * 5
     assert measured.cases[0].hits == ((0,),)
     assert measured.cases[0].hits_iou == ((),)
+    assert [c.lesion_wise_dice for c in measured.cases] == pytest.approx([0, 2 * 28 / (216 + 28)])
 
 
 def test_a_run_is_calibrated_on_further_studies(run: Path, three: Path, further: Path) -> None:

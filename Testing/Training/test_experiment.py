@@ -15,7 +15,7 @@ from lopsided.errors import InputError
 from lopsided_training.config import FitConfig, PatchConfig, read_settings
 from lopsided_training.dataset import read_dataset
 from lopsided_training.experiment import results
-from lopsided_training.experiment.censor import compared, experiment, read_results
+from lopsided_training.experiment.censor import _take, compared, experiment, read_results
 from lopsided_training.experiment.censoring import censor
 from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing
 from lopsided_training.experiment.run import CaseRecord, Data, RunRecord, check, memory_of, searched, shortened
@@ -90,6 +90,14 @@ def test_readers_miss_the_small_ones_more_often_but_not_only_those() -> None:
     assert counts[1] > counts[8] > counts[27] > counts[64] > 0
     assert hidden[0] == sizes([c.hidden for c in censor(cases, "readers-27", 0)])
     assert len({str(row) for row in hidden}) > 5
+
+
+def test_each_lesion_is_missed_as_likely_as_it_is_said_to_be() -> None:
+    cases, sides = make_cases(1), np.arange(1, 5)
+    for condition, weights in (("random-25", np.ones(4)), ("readers-25", 1.0 / sides**2)):
+        hidden = [sizes([censor(cases, condition, seed)[0].hidden])[0] for seed in range(150)]
+        shares = [hidden.count(int(side) ** 3) / len(hidden) for side in sides]
+        assert shares == pytest.approx(weights / weights.sum(), abs=0.1)
 
 
 def config(small: FitConfig, **changes: object) -> ExperimentConfig:
@@ -194,6 +202,43 @@ def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
         compared(plan, pieces)
     one.write_text(mixed.model_copy(update={"data_sha256": None, "fit": None}).model_dump_json())
     assert len(compared(plan, pieces)) == 2, "older results do not say, and are not compared"
+
+
+def test_each_process_takes_another_run_those_of_the_main_losses_first(tmp_path: Path, small: FitConfig) -> None:
+    plan = config(small, main={"losses": ["lopsided-hard"], "seeds": {}})
+    (tmp_path / "work").mkdir()
+    held = []
+    for name in ("lopsided-hard_0", "lopsided-hard_1", "standard_0"):
+        taken = _take(plan, tmp_path)
+        assert taken is not None
+        assert taken[0].name == f"readers-27_{name}_seed1"
+        held.append(taken[1])
+    assert _take(plan, tmp_path) is None, "all are being done"
+    done = record("readers-27", "lopsided-hard", 1, (0.9, 0.8, 0.6, 0.1))
+    done = done.model_copy(update={"settings": LopsidedConfig(beta=0.1), "patches": plan.fit.patches})
+    results.keep(done, results.path_of(tmp_path, "readers-27_lopsided-hard_0_seed1"))
+    for lock in held:
+        lock.release()
+    taken = _take(plan, tmp_path)
+    assert taken is not None
+    assert taken[0].name == "readers-27_lopsided-hard_1_seed1", "the first is done, the second was given up"
+    taken[1].release()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"setting": 1}, {"loss": "dice-ce"}, {"settings": LopsidedConfig()}, {"patches": PatchConfig(size=24)}],
+    ids=["a setting too many", "no such loss", "other settings", "other patches"],
+)
+def test_results_of_other_settings_are_refused(tmp_path: Path, small: FitConfig, change: dict[str, Any]) -> None:
+    plan = config(small)
+    mine = record("none", "standard", 1, (0.9, 0.8, 0.6, 0.1)).model_copy(update={"patches": plan.fit.patches})
+    results.keep(mine, results.path_of(tmp_path, "none_standard_0_seed1"))
+    assert read_results(plan, tmp_path) == [mine]
+    other = mine.model_copy(update=change)
+    results.keep(other, results.path_of(tmp_path, "none_standard_0_seed1"))
+    with pytest.raises(InputError, match=f"was made with other settings of {other.loss}; move it away"):
+        read_results(plan, tmp_path)
 
 
 def test_a_condition_that_leaves_no_lesion_is_refused_before_anything_is_trained() -> None:

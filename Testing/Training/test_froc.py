@@ -92,6 +92,26 @@ def test_precision_and_recall_by_hand(two: list[CaseResult]) -> None:
     assert average_precision(two) == pytest.approx((1 + 1 / 2 + 3 / 5) / 3)
 
 
+def test_precision_and_recall_are_those_of_counting() -> None:
+    """Also where candidates score alike."""
+    for seed in range(3):
+        results = random_results(seed, levels=8)
+        curve = precision_recall(results)
+        assert curve.thresholds.tolist() == sorted({s for r in results for s in r.scores.tolist()}, reverse=True)
+        for threshold, precision, recall in zip(curve.thresholds, curve.precision, curve.recall, strict=True):
+            counts = counts_at(results, threshold)
+            assert precision == pytest.approx(counts.true.sum() / (counts.true + counts.false).sum())
+            assert recall == pytest.approx(sensitivity(results, threshold))
+
+
+def test_a_lesion_is_of_one_size_alone() -> None:
+    """One of 6 mm is not below 6 mm."""
+    result = [CaseResult("a", np.array([0.9]), ((0,),), np.array([6.0, 4.0]))]
+    assert [counts_at(result, 0, size).lesions.tolist() for size in ((3, 6), (6, 10))] == [[1], [1]]
+    assert [sensitivity(result, 0, size) for size in ((3, 6), (6, 10))] == [0, 1]
+    assert [froc_mean(result, size) for size in ((3, 6), (6, 10))] == [0, 1]
+
+
 def test_a_second_candidate_on_a_lesion_is_not_false() -> None:
     result = [CaseResult("a", np.array([0.9, 0.8]), ((0,), (0,)), np.array([5.0]))]
     assert false_positives(result, 0) == 0
@@ -154,6 +174,9 @@ def test_false_positives_that_one_patient_has_alone() -> None:
     drawn = sensitivities([crowded, *others], weights=np.array([[0, 2, 1, 1], [1, 1, 1, 1]]))
     assert (drawn[0] == 1).all()
     assert (drawn[1] == 0).all()
+    others[0] = CaseResult("b", np.array([0.95, 0.1]), ((), (0,)), np.array([5.0]))
+    drawn = sensitivities([crowded, *others], weights=np.array([[0, 2, 1, 1]]))
+    assert drawn[0].tolist() == [0, 0, 1, 1, 1, 1, 1], "a false one that counts twice in four scans"
 
 
 def test_patients_are_drawn_not_cases() -> None:
@@ -264,3 +287,9 @@ def test_calibration_is_scikit_learns_and_torchmetrics() -> None:
         bins = reliability(results)
         assert sum(b.candidates for b in bins) == len(scores)
         assert all(b.low <= b.mean_score <= b.high for b in bins)
+
+
+def test_the_surest_and_the_least_sure_are_in_the_outermost_bins() -> None:
+    results = [CaseResult("a", np.array([0.0, 1.0, 1.0, 0.9]), ((), (0,), (), (0,)), np.array([5.0]))]
+    assert [(b.low, b.high, b.candidates) for b in reliability(results)] == [(0.0, 0.1, 1), (0.9, 1.0, 3)]
+    assert calibration_error(results) == pytest.approx(3 / 4 * (2.9 / 3 - 2 / 3))

@@ -72,6 +72,22 @@ def test_every_kind_is_tried() -> None:
 
 
 @every
+def test_no_setting_is_left_out(config: Any) -> None:
+    """Each makes another loss; but ``warm_up``, which says until when, and ``decay``, which is the teacher's."""
+    others: dict[str, Any] = {"alpha": 3.0, "beta": 0.3, "miss_rate": 0.6, "prior": 0.3, "q": 0.4, "power": 1.7}
+    others |= {"false_negatives": 0.3, "threshold": 0.99}
+    others |= {
+        n: dict((pair, pair[::-1])) for n, pair in (("variant", ("hard", "soft")), ("mode", ("ignore", "positive")))
+    }
+    others["surrogate"] = {"logistic": "sigmoid", "sigmoid": "logistic"}
+    z, y = tensor(-3.0, -0.7, 0.4, 1.9, 5.0, -2.2), tensor(0, 1, 0, 0, 1, 0)
+    for name, value in config:
+        if name not in ("kind", "warm_up", "decay"):
+            other = others[name][value] if isinstance(value, str) else others[name]
+            assert float(loss(config.model_copy(update={name: other}), z, y)) != float(loss(config, z, y)), name
+
+
+@every
 def test_the_gradient_is_that_of_the_value(config: Any) -> None:
     z = tensor(-3.0, -0.7, 0.4, 1.9, 5.0, -2.2).requires_grad_()
     y, t = tensor(0, 1, 0, 0, 1, 0), tensor(0, 0, 1, 0.3, 0, 0)

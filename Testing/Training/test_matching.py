@@ -93,12 +93,21 @@ def test_lesion_wise_dice_joins_what_dilation_joins() -> None:
 
 
 def test_lesion_wise_dice_matches_what_touches_the_dilated_lesion() -> None:
-    """Next to the lesion: matched, not false, and its Dice 0. A voxel further: false as well."""
+    """Next to the lesion, at an edge too: matched, not false, and its Dice 0. At a corner or a voxel further: false as well."""
     truth = volume(cube(5, 5, 5), cube(12, 12, 12))
     with_true = (truth, volume(cube(12, 12, 12), cube(5, 5, 8)))
     assert lesion_wise_dice(*with_true, 1.0) == pytest.approx(1 / 2)
-    further = volume(cube(12, 12, 12), cube(5, 5, 9))
-    assert lesion_wise_dice(truth, further, 1.0) == pytest.approx(1 / 3)
+    assert lesion_wise_dice(truth, volume(cube(12, 12, 12), cube(5, 8, 8)), 1.0) == pytest.approx(1 / 2)
+    for place in (cube(5, 5, 9), cube(8, 8, 8, 1)):
+        assert lesion_wise_dice(truth, volume(cube(12, 12, 12), place), 1.0) == pytest.approx(1 / 3)
+
+
+def test_lesion_wise_dice_knows_a_lesion_in_the_bay_of_another() -> None:
+    """A plate with a wall on two sides, and a lesion in the corner between: each is found by itself."""
+    bent = (slice(2, 4), slice(2, 18), slice(2, 18)), (slice(2, 18), slice(2, 4), slice(2, 18))
+    truth = volume(*bent, cube(12, 12, 12))
+    assert lesion_wise_dice(truth, volume(*bent), 1.0) == pytest.approx(1 / 2)
+    assert lesion_wise_dice(truth, volume(cube(12, 12, 12)), 1.0) == pytest.approx(1 / 2)
 
 
 def test_lesion_wise_dice_leaves_the_smallest_out() -> None:

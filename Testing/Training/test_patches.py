@@ -98,6 +98,21 @@ def test_some_patches_are_drawn_around_what_is_bright() -> None:
         PatchConfig(on_lesion=0.8, on_bright=0.3)
 
 
+def test_patches_lie_anywhere_and_a_lesion_anywhere_in_them() -> None:
+    """The image says where each patch is from."""
+    lesion = np.zeros((60, 60, 60), bool)
+    lesion[30, 30, 30] = True
+    image = np.indices(lesion.shape).astype(np.float16)
+    flags = {"present": np.ones(3, bool), "optional": np.zeros(3, bool)}
+    case = replace(make_case(4, 1, 0), image=image, lesion=lesion, trusted=~lesion, hidden=lesion, **flags)
+    case = replace(case, centres=centres_of(lesion))
+    for on_lesion, least, most in ((0.0, 0, 44), (1.0, 16, 29)):  # low corners of patches of 16 voxels
+        config = PatchConfig(size=16, on_lesion=on_lesion, on_bright=0.0, drop=0.0, perturb=False)
+        low = draw([case], config, 80, np.random.default_rng(0)).images.flatten(2).min(2).values
+        assert ((low >= least) & (low <= most)).all()
+        assert all((np.histogram(of_axis, 3, (least, most))[0] > 8).all() for of_axis in low.T.numpy()), on_lesion
+
+
 def test_a_copy_is_smaller_as_bright_and_in_the_label() -> None:
     case, rng = make_case(64, 12, 1.9), np.random.default_rng(2)
     copies = [shrunk(case.image, case.lesion, case.centres[0], rng) for _ in range(30)]
@@ -257,6 +272,27 @@ def test_a_rejected_suggestion_stays_trusted_where_nobody_looked(
     )
     assert len(were) == 3
     assert np.sort(kept) == pytest.approx(np.sort(were), rel=0.2)
+
+
+@pytest.mark.parametrize("elsewhere", [NEGATIVE, NOT_LOOKED_AT])
+@pytest.mark.parametrize("side", [1.25, 0.65])
+def test_what_an_annotated_lesion_touches_is_no_trusted_negative(side: float, elsewhere: int) -> None:
+    """One is in the label alone, the other in what readers annotated; around each, somebody said no."""
+    scan = Geometry((64, 32, 32), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    size = (round(64 / side), round(32 / side), round(32 / side))
+    grid = replace(scan, size=size, spacing=(side, side, side), origin=(0.1, 0.2, 0.3))
+
+    def away(on: Geometry) -> list[np.ndarray]:
+        points = on.physical(np.moveaxis(np.indices(on.shape), 0, -1))
+        return [np.linalg.norm(points - (x, 15, 15), axis=-1) for x in (16, 48)]
+
+    first, second = away(scan)
+    trust = np.where(np.minimum(first, second) <= 10, NEGATIVE, elsewhere).astype(np.uint8)
+    trust[second <= 4] = ANNOTATED
+    trusted = patches._trusted(Volume(first <= 4, scan), Volume(trust, scan), grid)
+    for distance in away(grid):
+        assert not trusted[distance < 4.1].any(), "what it fills a part of too"
+        assert trusted[(distance > 4 + 1.5 * side) & (distance < 10 - 1.5 * side)].all()
 
 
 def test_a_lesion_keeps_its_volume_and_lesions_that_are_apart_are_counted_apart() -> None:
