@@ -80,6 +80,9 @@ def test_folders_and_lists_are_datasets_too(copy: Path, tmp_path: Path) -> None:
     for source in (tmp_path / "brats", bids, tmp_path / "list.csv"):
         assert np.array_equal(lesions_of(source), lesions), source
     assert read_dataset(tmp_path / "brats")[0].patient == "P"
+    change(brats / "P-001-seg.nii.gz", lambda array: array.astype(np.float32) * 0.5)
+    with pytest.raises(InputError, match=r"has label values 0, 0\.5; the dataset must have whole numbers"):
+        lesions_of(tmp_path / "brats")
 
 
 def test_labels_as_dicom_seg_are_to_be_imported(copy: Path, tmp_path: Path) -> None:

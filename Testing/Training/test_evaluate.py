@@ -446,7 +446,7 @@ def test_only_a_calibrated_evaluation_of_these_weights_is_exported(
     measure(run, three, None)
     with pytest.raises(InputError, match="has no calibration"):
         package(run, out)
-    measured = measure(run, three, None, calibrate=further)
+    measured = measure(run, three, None, calibrate=further, budget=0.0)
     with pytest.raises(InputError, match="small letters"):
         package(run, tmp_path / "My Model")
     package(run, out)
@@ -455,6 +455,9 @@ def test_only_a_calibrated_evaluation_of_these_weights_is_exported(
     assert card.calibration == measured.calibration
     text = (out / "README.md").read_text(encoding="utf-8")
     assert f"{measured.overlap.froc_mean.text()} ({measured.overlap.froc_mean.bounds()})" in text
+    assert len(measured.operating_points) > 1
+    assert re.findall(r"([\d.]+) [(]default[)]", text) == [f"{measured.threshold:.2f}"]
+    assert "()" not in text, "there is no interval where there is no number"
     weights = bytearray((run / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (run / "model.safetensors").write_bytes(weights)

@@ -247,6 +247,7 @@ def test_what_lies_in_the_dark_around_the_brain_is_no_lesion(
     assert (seen.image[0] == dark).any()
     assert not (seen.image[0][seen.lesion] == dark).any()
     assert (len(seen.centres), len(centres_of(seen.lesion)), seen.left_out) == (2, 2, 2)
+    assert not seen.trusted.any(), "nothing says that somebody looked"
 
 
 @pytest.mark.parametrize("scale", [1.25, 0.65])
