@@ -25,6 +25,7 @@ from .Labelmaps import (
     partOf,
     sampled,
     shapeOf,
+    transformBetween,
     transformed,
     unpacked,
     voxelsOf,
@@ -108,9 +109,10 @@ class Annotation:
             "name": segment.GetName(),
             "colour": segment.GetColor(),
             "tags": {name: value for name, value in tags.items() if value},
+            "lesion": None if isEmpty(image) else self._kept(image),
         }
         self.node.GetSegmentation().RemoveSegment(segmentId)
-        return None if isEmpty(image) else {**left, "lesion": self._kept(image)}
+        return left if left["lesion"] else None
 
     def grow(self, segmentId: str, lesion: Any) -> str:
         """Add the lesion to a segment. Returns what :meth:`shrink` needs, nothing where the user has drawn all of it there
@@ -126,8 +128,7 @@ class Annotation:
         if not added.any():
             return ""
         self._write(segmentId, imageOf(before | added, existing, extent))
-        world = matrixOf(transformed(existing, self.node, None)).tolist()
-        return json.dumps({**packed(imageOf(added, existing, extent)), "world": world})
+        return json.dumps(self._kept(imageOf(added, existing, extent)))
 
     def shrink(self, segmentId: str, token: str) -> dict[str, Any] | None:
         """Take out what :meth:`grow` put in, and nothing else of what the segment is by now. Returns what is kept of that
@@ -137,11 +138,9 @@ class Annotation:
         existing = labelmap(self.node, segmentId)
         if isEmpty(existing):
             return None
-        content = {"lattice": matrixOf(existing), **json.loads(token)}
-        added = unpacked(content)
-        if not np.allclose(content["lattice"], matrixOf(existing), atol=1e-4):
-            added.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(np.array(content["world"])))
-            added = onLattice(self._here(added), existing)  # the segment was resampled, or hardened
+        added = self._here(json.loads(token))
+        if not np.allclose(matrixOf(added), matrixOf(existing), atol=1e-4):
+            added = onLattice(added, existing)  # the segment was resampled
         extent = _union(existing, added)
         before, inside = _voxels(existing, extent), _voxels(added, extent)
         self._write(segmentId, imageOf(before & ~inside, existing, extent))
@@ -149,17 +148,33 @@ class Annotation:
         return self._kept(imageOf(left, existing, extent)) if left.any() else None
 
     def _kept(self, image: Any) -> dict[str, Any]:
-        """Of a lesion in the node's own coordinates: there, and where it is in the world, for a node that is hardened since."""
-        image = cropped(image)
-        world = transformed(image, self.node, None)
-        return {**packed(image), "frame": frameOf(self.node), "world": None if isEmpty(world) else packed(world)}
+        """Of a lesion in the node's own coordinates: ``own``, there; ``world``, which they are once the node is hardened, None where
+        it falls between two voxels; and what that is known by then: ``bent``, or ``frame`` and what it is ``hardened``."""
+        image, frame, toWorld = cropped(image), frameOf(self.node), transformBetween(self.node, None)
+        world, bent = transformed(image, self.node, None), not isinstance(toWorld, vtk.vtkTransform)
+        known = frame is not None and not bent
+        return {
+            "own": packed(image),
+            "world": None if isEmpty(world) else packed(world),
+            "bent": bent,
+            "frame": frame.tolist() if known else None,
+            "hardened": (slicer.util.arrayFromVTKMatrix(toWorld.GetMatrix()) @ frame).tolist() if known else None,
+        }
+
+    def _isHardened(self, kept: dict[str, Any]) -> bool:
+        """Whether the node was, since. Else a transform may be gone, or its lattice is another, and coordinates are what they were."""
+        if kept["bent"]:  # which is hardened rather than taken off, to search
+            return isinstance(transformBetween(self.node, None), vtk.vtkTransform)
+        then, now = kept["frame"], frameOf(self.node)
+        if then is None or now is None or np.allclose(then, now, atol=1e-4):
+            return False
+        return np.allclose(kept["hardened"], now, atol=1e-4)
 
     def _here(self, lesion: Any) -> Any:
         """In the node's own coordinates."""
         if isinstance(lesion, dict):
-            then, now = lesion.get("frame"), frameOf(self.node)
-            if then is not None and len(then) == len(now) and np.allclose(then, now, atol=1e-4):
-                return unpacked(lesion)
+            if lesion["own"] and not self._isHardened(lesion):
+                return unpacked(lesion["own"])
             lesion = lesion["world"] and unpacked(lesion["world"])
         here = lesion and transformed(lesion, None, self.node)
         if not here or isEmpty(here):  # a small one falls between two voxels of a bent grid

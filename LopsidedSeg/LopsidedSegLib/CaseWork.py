@@ -44,7 +44,7 @@ class CaseWork:
         self._scene, self._settings = scene, settings
         self._parameters: Any = None
         self._reference: Any = None
-        self._place: Any = None
+        self._places: dict[Any, Any] = {}  # of its volumes, where they were opened
         self._toWorld: dict[Any, Any] = {}  # from below each transform that the volume was opened under, as they were
         self._made: list[Any] = []
         self._ownedByUser: set[str] = set()
@@ -66,9 +66,10 @@ class CaseWork:
             for sequence, parameter in _PARAMETERS.items():
                 setattr(parameterNode, parameter, images.get(sequence))
             self._reference = parameterNode.reference
-            with suppress(RuntimeError):  # a transform bends it: no grid of its own to compare
-                self._place = self._scene.geometry(self._reference)
-                self._toWorld = {parent: transformBetween(node, None) for node, parent in _moving(self._reference)}
+            for node in images.values():
+                with suppress(RuntimeError):  # a transform bends it: no grid of its own to compare
+                    self._places[node] = self._scene.geometry(node)
+            self._toWorld = {parent: transformBetween(node, None) for node, parent in _moving(self._reference)}
             self._scene.show(self._reference)
             if self._isKept():
                 self._restore()
@@ -100,21 +101,22 @@ class CaseWork:
         """The volume to where it was opened, for work is kept by places there, and what else of the case its transform moved;
         a sentence where it was moved."""
         with suppress(RuntimeError):
-            if self._place is None or self._scene.geometry(self._reference).same_grid(self._place):
+            place = self._places.get(self._reference)
+            if place is None or self._scene.geometry(self._reference).same_grid(place):
                 return ""
         chain = _moving(self._reference)
         for node in sorted(self._nodes(), key=self.isDrawnOn):  # the volume last, for by it the others are told
             own = [parent for _child, parent in _moving(node)]
             shared = [(child, parent) for child, parent in chain if parent in own]
-            if shared:
+            if node in self._places and (shared or self.isDrawnOn(node)):
+                node.SetAndObserveTransformNodeID(None)
+                node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRasOf(self._places[node])))
+            elif shared:
                 alone = transformBetween(node, shared[0][0])  # which stays
                 opened = [self._toWorld[parent] for _child, parent in shared if parent in self._toWorld]
-                if node.IsA("vtkMRMLVolumeNode"):  # which were opened under them; the rest is in the world
-                    opened += self._toWorld.values()
                 node.SetAndObserveTransformNodeID(None)
                 for transform in (alone, *opened[:1]):
                     node.ApplyTransform(transform)
-        self._reference.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRasOf(self._place)))
         sentence = _(
             "{name} was moved, and is put back where its file has it, with all of the case that the same transform moved: "
             "look at what you drew in the meantime."

@@ -40,13 +40,10 @@ def latticeOf(node: Any) -> Any:
     return partOf(finest, extentOn(finest, reference))  # beyond it nothing can be drawn
 
 
-def frameOf(node: Any) -> list[float]:
-    """Numbers that are others once a segmentation node's own coordinates are, for Slicer hardens its lattice with it."""
-    geometry = node.GetSegmentation().GetConversionParameter(_REFERENCE)
-    if geometry:
-        return [float(number) for number in geometry.split(";") if number]
-    lattice = latticeOf(node)
-    return matrixOf(lattice).ravel().tolist() if lattice else []
+def frameOf(node: Any) -> np.ndarray | None:
+    """The matrix of a lattice in a segmentation node's own coordinates, which Slicer hardens with it; None where it has none."""
+    lattice = _latticeFrom(node.GetSegmentation().GetConversionParameter(_REFERENCE)) or latticeOf(node)
+    return matrixOf(lattice) if lattice else None
 
 
 def asLabelmaps(node: Any) -> Any:

@@ -226,11 +226,10 @@ class Review:
         if self.annotation not in (None, annotation) and self.count(Status.ACCEPTED):
             sentence = _("The lesions of this review went into {name}; choose it as the annotation.")
             raise RuntimeError(sentence.format(name=self.annotation.GetName()))
-        if self.annotation is not annotation:
-            # the coordinates of the one that it came from are not another's; where it was in the world is known
-            for left in self._taken.values():
-                left["lesion"].pop("frame", None)
-        lesion = taken["lesion"] if taken else self._lesion(candidate)
+        another = (
+            self.annotation is not annotation
+        )  # whose coordinates are not those of what was taken out of the first
+        lesion = taken["lesion"] | ({"own": None} if another else {}) if taken else self._lesion(candidate)
         if lesion is None:
             raise RuntimeError(_("Nothing is left of this suggestion; it was erased in another module."))
         if addTo:
@@ -241,6 +240,8 @@ class Review:
             }
         self._accepted[candidate] = how
         self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, annotation.GetID())
+        for left in self._taken.values() if another else ():
+            left["lesion"]["own"] = None
 
     def _segment(self, candidate: str) -> dict[str, Any]:
         """What the segment of an accepted suggestion is called."""

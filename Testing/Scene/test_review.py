@@ -12,6 +12,7 @@ import slicer.util
 import vtk
 from lopsided.review import Status, read_log
 from LopsidedSegLib.Annotation import Annotation
+from LopsidedSegLib.Labelmaps import imageToWorld
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
 from suggestions import DIGEST, ONE, THREE, TWO, Settings, add_reference, add_suggestions
@@ -580,8 +581,9 @@ def test_what_was_edited_is_there_again_when_a_review_is_opened_again_before_und
     assert str(annotation.GetSegmentation().GetSegment(own)).partition("Tags:")[2] == tags
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "another source volume", "a refused annotation"])
 def test_what_was_taken_out_under_a_transform_comes_back_where_it_was_once_that_is_off(
-    review: Review, suggestions: Any, annotation: Any, reference: Any
+    review: Review, suggestions: Any, annotation: Any, reference: Any, meanwhile: str
 ) -> None:
     review.decide(ONE, Status.ACCEPTED, annotation)
     review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
@@ -593,9 +595,35 @@ def test_what_was_taken_out_under_a_transform_comes_back_where_it_was_once_that_
         review.decide(candidate, Status.REJECTED)
     for node in (reference, suggestions, annotation):
         node.SetAndObserveTransformNodeID(None)
+    if meanwhile == "another source volume":
+        wider = slicer.util.addVolumeFromArray(np.zeros((24, 22, 26), np.int16))
+        toRAS = slicer.util.arrayFromVTKMatrix(imageToWorld(Scene().lattice(reference)))
+        wider.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(toRAS @ (np.eye(4) - 2 * np.eye(4, k=3))))
+        annotation.SetReferenceImageGeometryParameterFromVolumeNode(wider)
+    elif meanwhile == "a refused annotation":
+        surfaces = Scene().newAnnotation(reference)
+        surfaces.GetSegmentation().AddEmptySegment("Drawn")
+        surfaces.GetSegmentation().SetSourceRepresentationName("Closed surface")
+        with pytest.raises(RuntimeError, match="not stored as label maps"):
+            review.decide(THREE, Status.ACCEPTED, surfaces)
     for _ in range(2):
         review.undo()
     np.testing.assert_equal({name: voxels(annotation, name, reference) for name in segments(annotation)}, before)
+
+
+def test_what_was_taken_out_before_all_was_hardened_comes_back_to_its_tissue(
+    review: Review, suggestions: Any, annotation: Any, reference: Any
+) -> None:
+    nodes, move = (reference, suggestions, annotation), turned().GetID()
+    for node in nodes:
+        node.SetAndObserveTransformNodeID(move)
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(ONE, Status.REJECTED)
+    for node in nodes:
+        node.HardenTransform()
+    review.undo()
+    place = annotation.GetSegmentCenterRAS(review.place(ONE)[1])
+    np.testing.assert_allclose(place, suggestions.GetSegmentCenterRAS(ONE), atol=1e-6)
 
 
 def test_what_was_taken_out_goes_into_another_annotation_where_it_was_in_the_world(

@@ -290,6 +290,23 @@ def test_a_case_whose_transform_is_changed_meanwhile_is_put_back(
     assert opened.save() == ""
 
 
+def test_each_volume_of_a_case_is_put_back_to_where_it_was_opened(own: dict[str, Any], tmp_path: Path) -> None:
+    """One is registered to the other by a transform of its own."""
+    to_flair, another = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode") for _ in range(2))
+    for node, x in ((to_flair, 7), (another, 30)):
+        node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * x))
+    own["t1c"].SetAndObserveTransformNodeID(to_flair.GetID())
+    own["flair"].SetAndObserveTransformNodeID(None)
+    (case,) = [each for each in sceneCases() if each.sequences["t1c"] is own["t1c"]]
+    chosen, opened = parameters(), work(case, tmp_path)
+    opened.open(chosen)
+    places = [toWorld(node) for node in (chosen.reference, chosen.flair)]
+    for node in (chosen.reference, chosen.flair):
+        node.SetAndObserveTransformNodeID(another.GetID())
+    assert "was moved, and is put back" in opened.save()
+    np.testing.assert_allclose([toWorld(node) for node in (chosen.reference, chosen.flair)], places)
+
+
 def test_a_case_that_is_put_under_another_transform_than_it_was_opened_under_is_put_back(
     case: SceneCase, own: dict[str, Any], tmp_path: Path
 ) -> None:
