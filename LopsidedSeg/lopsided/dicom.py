@@ -63,8 +63,8 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
             read and may be one.
     """
     for path in folder.iterdir():
-        if not path.exists():  # there GDCM's list of the folder ends
-            raise InputError(f"{path}: a link to nowhere; copy the file that is meant, or remove the link")
+        if not (path.is_file() or path.is_dir()):  # there GDCM's list of the folder ends
+            raise InputError(f"{path}: a link to nowhere, or no file; copy the file that is meant, or remove this one")
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
     headers = {uid: _header(files[0]) for uid, files in series.items()}

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -540,6 +541,12 @@ def test_a_channel_that_was_renamed_is_named(tmp_path: Path, study: Study) -> No
         match=r"dataset\.json: has channels that are not known \(T1CE\); name each as one of t1c, t1, t2, flair",
     ):
         export(tmp_path, study)
+    foreign = tmp_path / "nnunet"
+    foreign.mkdir()
+    shutil.copy(tmp_path / "dataset.json", foreign)
+    with pytest.raises(InputError, match=r"channels that are not known \(T1CE\)"):
+        export(foreign, study)
+    assert [path.name for path in foreign.iterdir()] == ["dataset.json"]
 
 
 def test_a_damaged_dataset_is_said_to_be(tmp_path: Path, study: Study) -> None:

@@ -198,7 +198,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
         "software": "x",
         "notice": "x",
         "created": "x",
-        "sequences": {"t1c": "x"},
+        "sequences": {"t1c": "t1c.nii.gz"},
         "reference_grid": json.loads(TypeAdapter(Geometry).dump_json(scan.geometry)),
         "annotation": {},
         "annotation_left_out": [],
@@ -245,9 +245,11 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     assert "no problem" in run("dataset", "check", tmp_path / "dataset")
     assert "belong together" in run("export", image, *common, "--review", log.path, fails=True)
     moved = replace(scan, geometry=replace(scan.geometry, origin=(0.0, 0.0, 0.0)))
-    elsewhere = write(moved, tmp_path / "elsewhere.nii.gz")
+    elsewhere, same_grid = write(moved, tmp_path / "moved" / "t1c.nii.gz"), write(scan, tmp_path / "another.nii.gz")
     reviewed = ("--result", result, "--review", log.path)
-    assert "searched in another image than elsewhere" in run("export", elsewhere, *reviewed, *common, fails=True)
+    for other in (elsewhere, same_grid):
+        said = run("export", other, *reviewed, *common, fails=True)
+        assert f"searched in another image than {other.name}, in t1c.nii.gz; give that one" in said
     (result / CANDIDATES).write_text(json.dumps(record | {"created": "later, or of another patient"}), encoding="utf-8")
     assert "is the review of another search" in run("export", image, *reviewed, *common, fails=True)
 
@@ -408,6 +410,9 @@ def test_a_lists_labels_may_have_spaces_in_their_names(tmp_path: Path, written: 
         content = f't1c{mark}labels\na.nii.gz{mark}"{written}"\n'
         (tmp_path / "cases.csv").write_text(content, encoding="utf-8")
         assert [case.labels for case in find_cases(tmp_path / "cases.csv")] == [labels]
+    (tmp_path / "cases.csv").write_text('t1c,labels\na.nii.gz," ,"\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"cases\.csv, line 2: labels ',' names none; name those that are lesions"):
+        find_cases(tmp_path / "cases.csv")
 
 
 def test_a_list_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """DICOM is read where every slice is in the image where its header says, and refused where not."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -185,13 +186,16 @@ def test_a_slice_that_cannot_be_opened_is_named(series: list[Path], name: str, m
 
 
 @pytest.mark.parametrize("name", ["00", "elsewhere"])
-def test_a_link_to_nowhere_is_named(series: list[Path], name: str) -> None:
+@pytest.mark.parametrize("to", ["unplugged", os.devnull])
+def test_a_link_to_nowhere_is_named(series: list[Path], name: str, to: str) -> None:
     """Files after it are not in GDCM's list."""
     link = series[0].with_name(name)
-    link.symlink_to("unplugged")
+    link.symlink_to(to)
     for path in series[6:]:  # leaves no gap, whatever the order on the disk
         path.unlink()
-    with pytest.raises(InputError, match=f"{link}: a link to nowhere; copy the file that is meant, or remove the link"):
+    with pytest.raises(
+        InputError, match=f"{link}: a link to nowhere, or no file; copy the file that is meant, or remove this one"
+    ):
         read_volume(link.parent)
 
 

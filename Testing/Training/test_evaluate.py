@@ -224,8 +224,9 @@ def test_a_run_is_calibrated_on_further_studies(run: Path, three: Path, further:
     # at no false positive on the calibration studies, their true candidates are all that is shown
     loose = measure(run, three, None, calibrate=further, budget=1.0)
     assert loose.threshold < measured.threshold
-    with pytest.raises(InputError, match=r"evaluation: has the calibration, .* give --calibrate too, or --out"):
-        measure(run, three, None)
+    for out in (None, run / "evaluation"):
+        with pytest.raises(InputError, match=r"evaluation: has the calibration, .* give --calibrate too, or another"):
+            measure(run, three, out)
     assert read_evaluation(run / "evaluation" / "evaluation.json") == loose
     assert measure(run, three, run / "other").calibration is None
 

@@ -138,7 +138,9 @@ def test_a_killed_run_keeps_its_teacher(
     same_end(tmp_path / "whole", tmp_path / "killed")
 
 
-@pytest.mark.parametrize("victim", ["checkpoint.partial", "best.partial", "last.partial"])
+@pytest.mark.parametrize(
+    "victim", ["config.partial", "data.partial", "checkpoint.partial", "best.partial", "last.partial"]
+)
 def test_a_kill_while_files_are_written_leaves_those_before(
     dataset: Path, tmp_path: Path, whole: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:

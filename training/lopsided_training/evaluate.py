@@ -123,12 +123,13 @@ def evaluate(
         raise InputError(f"{subject}: a model searches at scales of its own; leave --scale out, or give a run")
     if out is None and not is_run:
         raise InputError("no --out; give a folder for the evaluation of a model")
-    if out is None and calibrate is None and _has_calibration(subject / FOLDER / EVALUATION):
-        raise InputError(
-            f"{subject / FOLDER}: has the calibration, which `lopsided-train export` reads; give --calibrate too, or "
-            "--out for an evaluation without"
-        )
     out = out or subject / FOLDER
+    is_its_own = is_run and out.resolve() == (subject / FOLDER).resolve()
+    if is_its_own and calibrate is None and _has_calibration(out / EVALUATION):
+        raise InputError(
+            f"{out}: has the calibration, which `lopsided-train export` reads; give --calibrate too, or another --out for an "
+            "evaluation without"
+        )
     run = read_run(subject) if is_run else None
     model = run.model(scales or (1.0,)) if run else load_model(subject)
     predictor = Predictor(model, device)

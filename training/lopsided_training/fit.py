@@ -29,7 +29,7 @@ from .validation import hold_out, validate
 from .writing import whole, writable
 
 _BEFORE = {"cache", "tensorboard"}  # in a run's folder before its settings are
-_BESIDE = {".txt", ".log", ".out"}  # where what is said is kept
+_BESIDE = {".txt", ".log", ".out", ".partial"}  # where what is said is kept; what a kill left
 
 
 def fit(

@@ -94,13 +94,17 @@ def _of_row(row: dict[str, str], path: Path, line: int) -> CaseFiles:
     whole = (row.get("whole_case") or "").strip().lower()
     if whole not in _YES:
         raise InputError(f"{path}, line {line}: whole_case is {whole!r}; write yes or no")
-    name = row.get("case") or _stem(Path(row["t1c"]))
+    name, listed = row.get("case") or _stem(Path(row["t1c"])), (row.get("labels") or "").strip()
+    if listed and not _labels(listed):  # which would be all of them
+        raise InputError(
+            f"{path}, line {line}: labels {listed!r} names none; name those that are lesions, or leave it empty"
+        )
     return CaseFiles(
         patient=row.get("patient") or name,
         case=name,
         sequences={s: path.parent / row[s] for s in SEQUENCES if row.get(s)},
         annotation=path.parent / row["annotation"] if row.get("annotation") else None,
-        labels=_labels(row.get("labels") or ""),
+        labels=_labels(listed),
         reader=row.get("reader") or "",
         whole_case=_YES[whole],
     )

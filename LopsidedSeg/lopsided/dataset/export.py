@@ -235,6 +235,12 @@ def _ours(folder: Path) -> DatasetRecord:
             f"{folder / DATASET}: has the labels {json.dumps(record.labels)}, and a coarse-label dataset {json.dumps(_LABELS)}; "
             "choose another folder"
         )
+    unknown = [name for name in record.channel_names.values() if name not in SEQUENCES]
+    if unknown:
+        raise InputError(
+            f"{folder / DATASET}: has channels that are not known ({', '.join(unknown)}); name each as one of {', '.join(SEQUENCES)}, "
+            "or choose another folder"
+        )
     ours = (folder / HASHES).exists() or names_in(folder / REVIEWS, ".json")
     if not ours and (names_in(folder / LABELS) or names_in(folder / IMAGES)):
         raise InputError(
@@ -251,12 +257,6 @@ def _dataset(folder: Path, study: Study) -> DatasetRecord:
         channels = {str(n): name for n, name in enumerate(present)}
         return DatasetRecord(channel_names=channels, labels=_LABELS, numTraining=0)
     record = _ours(folder)
-    unknown = [name for name in record.channel_names.values() if name not in SEQUENCES]
-    if unknown:
-        raise InputError(
-            f"{path}: has channels that are not known ({', '.join(unknown)}); name each as one of {', '.join(SEQUENCES)}, "
-            "or choose another folder"
-        )
     absent = [SEQUENCES[n] for n in record.channel_names.values() if study.sequence(n) is None]
     if absent:
         raise InputError(

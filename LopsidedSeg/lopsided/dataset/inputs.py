@@ -199,8 +199,9 @@ def read_reviewed(result: Path, review: Path, reference: Volume) -> Reviewed:
             f"{review}: is the review of another search than {result}; give the folder that was reviewed. "
             "What was searched in Slicer is exported there"
         )
-    if not record.reference_grid.same_grid(reference.geometry):
-        raise InputError(f"{result}: was searched in another image than {reference.name}; give that one")
+    searched = record.sequences["t1c"]
+    if searched != reference.name or not record.reference_grid.same_grid(reference.geometry):
+        raise InputError(f"{result}: was searched in another image than {reference.name}, in {searched}; give that one")
     return Reviewed(record, session, result / SEGMENTS)
 
 

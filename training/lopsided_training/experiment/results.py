@@ -35,7 +35,7 @@ _R = TypeVar("_R", bound=Result)
 
 
 def prepared(data: Path, parts: Sequence[str], fit: FitConfig) -> tuple[list[list[PreparedCase]], str]:
-    """The cases of each of the datasets ``parts`` of ``data``, and SHA-256 of all of their files; raises as
+    """The cases of each of the datasets ``parts`` of ``data``, and SHA-256 of all that they are; raises as
     :func:`read_dataset` and :func:`prepare`."""
     every: list[list[PreparedCase]] = []
     hashed: dict[str, dict[str, str]] = {}
