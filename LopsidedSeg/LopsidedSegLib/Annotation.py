@@ -150,21 +150,26 @@ class Annotation:
     def _kept(self, image: Any) -> dict[str, Any]:
         """Of a lesion in the node's own coordinates: ``own``, there; ``world``, which they are once the node is hardened, None where
         it falls between two voxels; and what that is known by then: ``bent``, or ``frame`` and what it is ``hardened``."""
-        image, frame, toWorld = cropped(image), frameOf(self.node), transformBetween(self.node, None)
-        world, bent = transformed(image, self.node, None), not isinstance(toWorld, vtk.vtkTransform)
-        known = frame is not None and not bent
+        image, frame, toWorld = cropped(image), frameOf(self.node), self._linearToWorld()
+        world = transformed(image, self.node, None)
+        known = frame is not None and toWorld is not None
         return {
             "own": packed(image),
             "world": None if isEmpty(world) else packed(world),
-            "bent": bent,
+            "bent": toWorld is None,
             "frame": frame.tolist() if known else None,
-            "hardened": (slicer.util.arrayFromVTKMatrix(toWorld.GetMatrix()) @ frame).tolist() if known else None,
+            "hardened": (toWorld @ frame).tolist() if known else None,
         }
+
+    def _linearToWorld(self) -> np.ndarray | None:
+        """The matrix from the node's own coordinates to the world; None where a transform bends it."""
+        toWorld = transformBetween(self.node, None)
+        return slicer.util.arrayFromVTKMatrix(toWorld.GetMatrix()) if isinstance(toWorld, vtk.vtkTransform) else None
 
     def _isHardened(self, kept: dict[str, Any]) -> bool:
         """Whether the node was, since. Else a transform may be gone, or its lattice is another, and coordinates are what they were."""
         if kept["bent"]:  # which is hardened rather than taken off, to search
-            return isinstance(transformBetween(self.node, None), vtk.vtkTransform)
+            return self._linearToWorld() is not None
         then, now = kept["frame"], frameOf(self.node)
         if then is None or now is None or np.allclose(then, now, atol=1e-4):
             return False

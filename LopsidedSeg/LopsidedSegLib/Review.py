@@ -226,9 +226,8 @@ class Review:
         if self.annotation not in (None, annotation) and self.count(Status.ACCEPTED):
             sentence = _("The lesions of this review went into {name}; choose it as the annotation.")
             raise RuntimeError(sentence.format(name=self.annotation.GetName()))
-        another = (
-            self.annotation is not annotation
-        )  # whose coordinates are not those of what was taken out of the first
+        # in another annotation, coordinates are not those of what was taken out of the first
+        another = self.annotation is not annotation
         lesion = taken["lesion"] | ({"own": None} if another else {}) if taken else self._lesion(candidate)
         if lesion is None:
             raise RuntimeError(_("Nothing is left of this suggestion; it was erased in another module."))

@@ -123,6 +123,11 @@ def _segments(known: dict[tuple[int, int], Header], layers: list[np.ndarray], pa
     return segments
 
 
+def label_names(listed: str) -> tuple[str, ...]:
+    """Of names or values that are separated by commas, as people write them."""
+    return tuple(name for part in listed.split(",") if (name := part.strip()))
+
+
 def _choose(labels: Labels, wanted: tuple[str, ...], path: Path) -> list[str]:
     if not wanted:
         return list(labels.masks)

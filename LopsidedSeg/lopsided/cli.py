@@ -20,7 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from . import __version__, runtime
-from .annotation import Annotation, read_annotation, read_labels
+from .annotation import Annotation, label_names, read_annotation, read_labels
 from .candidates import MARGIN_MM
 from .dataset.commands import dataset, export_command
 from .dicomseg import write_dicom_seg
@@ -93,7 +93,7 @@ def suggest_command(
     files = {name: path for name, path in given.items() if path is not None}
     if labels is not None and annotation is None:
         raise InputError(f"--labels {labels}: there is no --annotation to have them; give one, or leave this out")
-    wanted = tuple(part.strip() for part in (labels or "").split(",") if part.strip())
+    wanted = label_names(labels or "")
     _run(files, _series(series or [], files), annotation, wanted, out, model, device, threshold, margin, overwrite)
 
 

@@ -82,6 +82,8 @@ def read_image(path: Path) -> sitk.Image:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
+    with readable(path):
+        path.open("rb").close()  # which says why it cannot be read, as ITK does not
     with _by_itself(path) as file:
         image = _read(file, path)
     check_origin(image.GetOrigin()[:3], str(path))
@@ -136,7 +138,6 @@ def _by_itself(path: Path) -> Iterator[Path]:
     if not name.lower().endswith(".nii.gz") or not path.with_name(name[: -len(".gz")]).exists():
         yield path
         return
-    path.open("rb").close()  # what is wrong with the file is not said of its copy
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(TemporaryDirectory(prefix="lopsided-"))

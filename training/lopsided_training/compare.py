@@ -27,7 +27,7 @@ from .froc import (
     sensitivities,
 )
 from .pages import environment
-from .writing import whole, writable
+from .writing import whole
 
 SMALL_MM = (0.0, 6.0)
 
@@ -131,9 +131,8 @@ def write_comparison(comparison: Comparison, evaluations: Sequence[Evaluation], 
         )
     else:
         raise InputError(f"--out {path}: end it in .json or .html")
-    with writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, encoding="utf-8")
 
 

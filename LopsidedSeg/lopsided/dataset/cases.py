@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..annotation import label_names
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..naming import guess_sequence
@@ -95,7 +96,8 @@ def _of_row(row: dict[str, str], path: Path, line: int) -> CaseFiles:
     if whole not in _YES:
         raise InputError(f"{path}, line {line}: whole_case is {whole!r}; write yes or no")
     name, listed = row.get("case") or _stem(Path(row["t1c"])), (row.get("labels") or "").strip()
-    if listed and not _labels(listed):  # which would be all of them
+    labels = label_names(listed) if "," in listed else tuple(listed.split())  # a name may have a space
+    if listed and not labels:  # which would be all of them
         raise InputError(
             f"{path}, line {line}: labels {listed!r} names none; name those that are lesions, or leave it empty"
         )
@@ -104,15 +106,10 @@ def _of_row(row: dict[str, str], path: Path, line: int) -> CaseFiles:
         case=name,
         sequences={s: path.parent / row[s] for s in SEQUENCES if row.get(s)},
         annotation=path.parent / row["annotation"] if row.get("annotation") else None,
-        labels=_labels(listed),
+        labels=labels,
         reader=row.get("reader") or "",
         whole_case=_YES[whole],
     )
-
-
-def _labels(listed: str) -> tuple[str, ...]:
-    """Separated by spaces, or by commas where there is one, as a name may have a space."""
-    return tuple(label for part in listed.split("," if "," in listed else None) if (label := part.strip()))
 
 
 def _from_folders(folder: Path) -> Iterator[CaseFiles]:

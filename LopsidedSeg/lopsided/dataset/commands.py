@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..annotation import label_names
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..reading import read_study
@@ -71,7 +72,7 @@ def export_command(
         reader,
         study.reference,
         annotation=annotation,
-        labels=_split(labels),
+        labels=label_names(labels),
         marks=[(mark, None) for mark in read_markups(*(marks or []))],
         snapped=snap,
         reviewed=read_reviewed(result, review, study.reference) if result and review else None,
@@ -128,7 +129,7 @@ def import_command(
                     case.reader or reader,
                     study.reference,
                     annotation=case.annotation,
-                    labels=case.labels or _split(labels),
+                    labels=case.labels or label_names(labels),
                     whole_case=case.whole_case or whole_case,
                 )
             name = export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
@@ -259,7 +260,3 @@ def _refuse_coarse(source: Path, whole_case: bool) -> None:
 def _named(case: CaseFiles) -> str:
     """Patient and case; once where they are the same."""
     return case.case if case.case == case.patient else f"{case.patient} {case.case}"
-
-
-def _split(labels: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in labels.split(",") if part.strip())

@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import InputError
 from ..marks import Mark
 from ..model import SEQUENCES
-from ..reading import read_image, readable
+from ..reading import read_image
 from ..regions import Region, measure
 from ..resampling import resample
 from ..study import Study
@@ -203,8 +203,6 @@ def read_regions(path: Path, geometry: Geometry) -> np.ndarray:
     Raises:
         InputError: it cannot be read, or has other voxels than the case.
     """
-    with readable(path):
-        path.open("rb").close()  # which says why it cannot be read, as ITK does not
     regions = sitk.GetArrayFromImage(read_image(path))
     if regions.shape != geometry.shape:
         there, wanted = ("×".join(map(str, shape[::-1])) for shape in (regions.shape, geometry.shape))

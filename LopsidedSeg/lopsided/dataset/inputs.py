@@ -186,15 +186,15 @@ def read_reviewed(result: Path, review: Path, reference: Volume) -> Reviewed:
         InputError: one of them cannot be read, or they do not belong together.
     """
     try:
-        content = (result / CANDIDATES).read_text(encoding="utf-8")
-        record = SuggestionsRecord.model_validate_json(content)
+        content = json.loads((result / CANDIDATES).read_text(encoding="utf-8"))
+        record = SuggestionsRecord.model_validate(content)
         session = read_log(review)
     except (OSError, ValidationError, ValueError) as error:
         raise InputError(
             f"{result} and {review}: are no result and its review ({briefly(error)}); give those of this study"
         ) from None
     found = [segment_id(c.rank) for c in record.candidates]
-    if session.about != about(json.loads(content)) or list(session.candidates) != found:
+    if session.about != about(content) or list(session.candidates) != found:
         raise InputError(
             f"{review}: is the review of another search than {result}; give the folder that was reviewed. "
             "What was searched in Slicer is exported there"

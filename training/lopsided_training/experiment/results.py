@@ -74,8 +74,8 @@ def path_of(out: Path, name: str) -> Path:
 
 def keep(record: Record, path: Path) -> None:
     """Write a result, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
