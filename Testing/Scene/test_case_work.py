@@ -25,6 +25,7 @@ from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
 from suggestions import DIGEST, ONE, TWO, add_reference, add_suggestions
+from transforms import move
 
 
 @dataclass
@@ -214,15 +215,13 @@ def test_what_was_decided_on_another_models_suggestions_is_exported_as_that_mode
 
 def test_what_was_decided_on_is_known_again_where_a_transform_has_moved_it(work: CaseWork, tmp_path: Path) -> None:
     """Neither does it move, nor is it suggested as new."""
-    chosen, place = parameters(), np.eye(4) + np.eye(4, k=3) * 20
+    chosen = parameters()
     work.open(chosen)
-    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(place))
     found = []
     for number in range(2):
         (tmp_path / str(number)).mkdir()
         found.append(add_suggestions(chosen.reference, tmp_path / str(number)))
-        found[-1].SetAndObserveTransformNodeID(move.GetID())
+    move(found, 20)
     work.goOn(found[0])
     Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
     found[1].HardenTransform()  # a search finds in the world
@@ -295,9 +294,7 @@ def test_a_case_that_was_moved_is_kept_and_put_back(work: CaseWork) -> None:
     before = slicer.util.arrayFromVolume(chosen.reference).copy()
     place = Scene().geometry(chosen.reference)
     chosen.reference.SetOrigin(1, 2, 3)
-    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 6))
-    chosen.reference.SetAndObserveTransformNodeID(move.GetID())
+    move([chosen.reference], 6)
     assert "was moved, and is put back" in work.save()
     assert Scene().geometry(chosen.reference).same_grid(place)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(chosen.reference), before)
@@ -311,20 +308,16 @@ def test_what_was_moved_with_the_volume_is_put_back_with_it(work: CaseWork, tmp_
     work.goOn(add_suggestions(chosen.reference, tmp_path))
     marks = Marks(chosen.reference, Scene(), Settings())
     marks.add(Point((10, 12, 14), 6))
-    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 6))
     drawn = (chosen.annotation, chosen.suggestions)
     before = [masks(node, chosen.reference) for node in drawn]
-    for node in (chosen.reference, chosen.flair, *drawn, marks.items()[0].node):
-        node.SetAndObserveTransformNodeID(move.GetID())
     chosen.t1 = slicer.util.addVolumeFromArray(np.zeros((9, 9, 9), np.int16), np.eye(4), "the user's")
-    chosen.t1.SetAndObserveTransformNodeID(move.GetID())
+    transform = move([chosen.reference, chosen.flair, *drawn, marks.items()[0].node, chosen.t1], 6)
     assert "was moved, and is put back" in work.save()
     assert Scene().geometry(chosen.flair).same_grid(Scene().geometry(chosen.reference))
     np.testing.assert_equal([masks(node, chosen.reference) for node in drawn], before)
     assert all(node.GetTransformNodeID() is None for node in drawn)
     assert marks.items()[0].mark == Point((10, 12, 14), 6)
-    assert chosen.t1.GetTransformNodeID() == move.GetID()
+    assert chosen.t1.GetTransformNodeID() == transform.GetID()
     marks.close()
 
 
@@ -335,16 +328,7 @@ def test_what_a_transform_above_the_volumes_moved_is_put_back_and_what_moved_one
     work.open(chosen)
     work.goOn(add_suggestions(chosen.reference, tmp_path))
     before = {node: centres(node) for node in (chosen.annotation, chosen.suggestions)}
-    common, volumes, annotations = (
-        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
-        for name in ("all", "volume", "annotation")
-    )
-    for n, transform in enumerate((common, volumes, annotations)):
-        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 10**n))
-    for node in (volumes, annotations, chosen.suggestions):
-        node.SetAndObserveTransformNodeID(common.GetID())
-    chosen.reference.SetAndObserveTransformNodeID(volumes.GetID())
-    chosen.annotation.SetAndObserveTransformNodeID(annotations.GetID())
+    move([move([chosen.reference], 10), move([chosen.annotation], 100), chosen.suggestions], 1)
     assert "was moved, and is put back" in work.save()
     np.testing.assert_allclose(centres(chosen.suggestions), before[chosen.suggestions], atol=0.01)
     np.testing.assert_allclose(centres(chosen.annotation) - before[chosen.annotation], [(100, 0, 0)] * 2, atol=0.01)
@@ -365,10 +349,7 @@ def test_a_lesion_taken_out_before_its_case_was_put_back_comes_back_with_it(
     review = Review(chosen.suggestions, Scene(), Settings())
     review.decide(ONE, Status.ACCEPTED, chosen.annotation)
     before = masks(chosen.annotation, chosen.reference)
-    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 6))
-    for node in (chosen.reference, chosen.annotation, chosen.suggestions):
-        node.SetAndObserveTransformNodeID(move.GetID())
+    move([chosen.reference, chosen.annotation, chosen.suggestions], 6)
     review.decide(ONE, Status.REJECTED)
     assert "was moved, and is put back" in work.save()
     if isLeft:

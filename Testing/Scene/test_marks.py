@@ -14,6 +14,7 @@ import vtk
 from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Scene import Scene
+from transforms import move
 
 CENTRE_RAS = np.array([12.0, -31.0, 40.0])
 OBLIQUE = ((0.936, -0.28, 0.213), (0.31, 0.936, -0.163), (-0.154, 0.219, 0.963))
@@ -168,15 +169,6 @@ def test_undo_goes_past_turned_boxes_and_ellipsoids(marks: Marks, kind: type[Mar
         marks.undo()
         assert [marks.time(item) for item in marks.items()] == times[:left]
     assert not marks.canUndo
-
-
-def move(nodes: list[Any], x: float) -> Any:
-    """Put nodes under a transform that moves them, RAS."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * x))
-    for each in nodes:
-        each.SetAndObserveTransformNodeID(node.GetID())
-    return node
 
 
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)

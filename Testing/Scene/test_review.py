@@ -51,6 +51,14 @@ def voxels(node: Any, segment: str, reference: Any) -> np.ndarray:
     return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, reference) > 0
 
 
+def edit(node: Any, segment: str, reference: Any, voxel: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
+    """Draw or erase a voxel by hand; returns the segment's voxels since."""
+    mask = voxels(node, segment, reference)
+    mask[voxel] ^= True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment, reference)
+    return mask
+
+
 def segments(node: Any) -> list[str]:
     return list(node.GetSegmentation().GetSegmentIDs())
 
@@ -400,9 +408,7 @@ def test_what_cannot_come_back_elsewhere_is_where_it_was(
     review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
     review.decide(TWO, Status.ACCEPTED, annotation)
     own = review.place(TWO)[1]
-    mask = voxels(annotation, own, reference)
-    mask[0, 0, 0] = True
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), annotation, own, reference)
+    mask = edit(annotation, own, reference)
     saved, attribute = slicer.vtkSegmentation(), suggestions.GetAttribute("LopsidedSeg.Review")
     saved.DeepCopy(annotation.GetSegmentation())
     saved.RemoveSegment("Mine")
@@ -428,9 +434,7 @@ def test_what_was_edited_comes_back_by_undo_of_the_decision_that_took_it_out(
     review = Review(suggestions, Scene(), settings)
     review.decide(TWO, Status.ACCEPTED, annotation)
     own = review.place(TWO)[1]
-    mask = voxels(annotation, own, reference)
-    mask[0, 0, 0] = True
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), annotation, own, reference)
+    mask = edit(annotation, own, reference)
     saved, attribute = slicer.vtkSegmentation(), suggestions.GetAttribute("LopsidedSeg.Review")
     saved.DeepCopy(annotation.GetSegmentation())
     review.decide(TWO, Status.REJECTED)
@@ -535,9 +539,7 @@ def test_what_was_edited_after_accepting_is_there_again_after_undo_and_redo(
     review.decide(ONE, Status.ACCEPTED, annotation)
     node, segment = review.place(ONE)
     assert node is annotation
-    mask = voxels(node, segment, reference)
-    mask[0, 0, 0] = True
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment, reference)
+    mask = edit(node, segment, reference)
     node.GetSegmentation().GetSegment(segment).SetName("Left frontal")
     review.undo()
     assert segments(annotation) == ["Mine"]
@@ -563,9 +565,7 @@ def test_what_was_edited_is_there_again_when_a_review_is_opened_again_before_und
     own = review.place(ONE)[1]
     annotation.GetSegmentation().GetSegment(own).SetName("Left frontal")
     for name, voxel in {own: (0, 0, 0), "Mine": (12, 12, 9)}.items():
-        mask = voxels(annotation, name, reference)
-        mask[voxel] ^= True
-        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), annotation, name, reference)
+        edit(annotation, name, reference, voxel)
     before = {name: voxels(annotation, name, reference).copy() for name in (own, "Mine")}
     tags = str(annotation.GetSegmentation().GetSegment(own)).partition("Tags:")[2]
     for candidate in (ONE, TWO):

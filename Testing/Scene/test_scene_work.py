@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,7 @@ from LopsidedSegLib.SceneCases import SceneCase, sceneCases
 from LopsidedSegLib.SceneWork import SceneWork
 from suggestions import ONE, TWO, add_reference, add_suggestions
 from test_case_work import Settings, masks, parameters
+from transforms import move
 
 POINT, LINE = Point((10, 12, 14), 5.5), Line(((4, 4, 4), (10, 4, 4)))
 
@@ -268,41 +271,44 @@ def test_work_on_a_volume_that_was_moved_since_is_neither_opened_nor_exported(
     opened.open(parameters())
 
 
+@contextmanager
+def put_back(opened: SceneWork, chosen: Any, own: Any) -> Iterator[None]:
+    """Saving the case says that what was moved in the block is put back, and does it. ``own``: the user's volume."""
+    place, flair, lesions = toWorld(chosen.reference), toWorld(chosen.flair), centres(chosen.annotation, own)
+    yield
+    assert "was moved, and is put back" in opened.save()
+    np.testing.assert_allclose(toWorld(chosen.reference), place)
+    np.testing.assert_allclose(toWorld(chosen.flair), flair)
+    assert centres(chosen.annotation, chosen.reference) == lesions
+
+
 def test_a_case_whose_transform_is_changed_meanwhile_is_put_back(
     case: SceneCase, own: dict[str, Any], tmp_path: Path
 ) -> None:
     """Also what the reader has put under it, which had moved with the volume."""
     opened, chosen = work(case, tmp_path), parameters()
     opened.open(chosen)
-    place, flair, lesions = toWorld(chosen.reference), toWorld(chosen.flair), centres(chosen.annotation, own["t1c"])
-    move = own["t1c"].GetParentTransformNode()
-    inverse = vtk.vtkTransform()
-    inverse.SetMatrix(np.linalg.inv(slicer.util.arrayFromTransformMatrix(move)).ravel())
-    chosen.annotation.ApplyTransform(inverse)
-    chosen.annotation.SetAndObserveTransformNodeID(move.GetID())
+    transform = own["t1c"].GetParentTransformNode()
     matrix = np.array([[0, -1, 0, 30], [1, 0, 0, 5], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-    move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
-    assert "was moved, and is put back" in opened.save()
-    np.testing.assert_allclose(toWorld(chosen.reference), place)
-    np.testing.assert_allclose(toWorld(chosen.flair), flair)
-    assert centres(chosen.annotation, chosen.reference) == lesions
-    np.testing.assert_allclose(slicer.util.arrayFromTransformMatrix(move), matrix, err_msg="is the user's")
+    with put_back(opened, chosen, own["t1c"]):
+        inverse = vtk.vtkTransform()
+        inverse.SetMatrix(np.linalg.inv(slicer.util.arrayFromTransformMatrix(transform)).ravel())
+        chosen.annotation.ApplyTransform(inverse)
+        chosen.annotation.SetAndObserveTransformNodeID(transform.GetID())
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    np.testing.assert_allclose(slicer.util.arrayFromTransformMatrix(transform), matrix, err_msg="is the user's")
     assert opened.save() == ""
 
 
 def test_each_volume_of_a_case_is_put_back_to_where_it_was_opened(own: dict[str, Any], tmp_path: Path) -> None:
     """One is registered to the other by a transform of its own."""
-    to_flair, another = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode") for _ in range(2))
-    for node, x in ((to_flair, 7), (another, 30)):
-        node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * x))
-    own["t1c"].SetAndObserveTransformNodeID(to_flair.GetID())
+    move([own["t1c"]], 7)
     own["flair"].SetAndObserveTransformNodeID(None)
     (case,) = [each for each in sceneCases() if each.sequences["t1c"] is own["t1c"]]
     chosen, opened = parameters(), work(case, tmp_path)
     opened.open(chosen)
     places = [toWorld(node) for node in (chosen.reference, chosen.flair)]
-    for node in (chosen.reference, chosen.flair):
-        node.SetAndObserveTransformNodeID(another.GetID())
+    move([chosen.reference, chosen.flair], 30)
     assert "was moved, and is put back" in opened.save()
     np.testing.assert_allclose([toWorld(node) for node in (chosen.reference, chosen.flair)], places)
 
@@ -312,12 +318,5 @@ def test_a_case_that_is_put_under_another_transform_than_it_was_opened_under_is_
 ) -> None:
     opened, chosen = work(case, tmp_path), parameters()
     opened.open(chosen)
-    place, flair, lesions = toWorld(chosen.reference), toWorld(chosen.flair), centres(chosen.annotation, own["t1c"])
-    another = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "another")
-    another.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4) + np.eye(4, k=3) * 30))
-    for node in (chosen.reference, chosen.flair, chosen.annotation):
-        node.SetAndObserveTransformNodeID(another.GetID())
-    assert "was moved, and is put back" in opened.save()
-    np.testing.assert_allclose(toWorld(chosen.reference), place)
-    np.testing.assert_allclose(toWorld(chosen.flair), flair)
-    assert centres(chosen.annotation, chosen.reference) == lesions
+    with put_back(opened, chosen, own["t1c"]):
+        move([chosen.reference, chosen.flair, chosen.annotation], 30)
