@@ -20,6 +20,7 @@ import slicer.util
 import vtk
 
 SLICE_VIEWS = ("Red", "Green", "Yellow")
+_cache = tempfile.TemporaryDirectory(prefix="LopsidedSeg-cache-")  # until the process ends
 
 
 def boot() -> None:
@@ -31,7 +32,7 @@ def boot() -> None:
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
     cache, files = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
-    cache.SetRemoteCacheDirectory(tempfile.mkdtemp(prefix="LopsidedSeg-cache-"))
+    cache.SetRemoteCacheDirectory(_cache.name)
     files.SetCacheManager(cache)
     scene.SetCacheManager(cache)
     scene.SetDataIOManager(files)

@@ -18,6 +18,7 @@ from typing import Any
 import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
+_settings = tempfile.TemporaryDirectory(prefix="LopsidedSeg-settings-")  # until the process ends
 WIDGETS = (
     "QWidget",
     "QLabel",
@@ -146,7 +147,7 @@ def boot() -> None:
     sys.modules.update(qt=qt, ctk=ctk)
     for cls in [getattr(qt, name) for name in WIDGETS] + [qt.QProcess, qt.QTimer, *CUSTOM.values()]:
         _make_like_pythonqt(cls)
-    settings = str(Path(tempfile.mkdtemp(prefix="LopsidedSeg-settings-")) / "Slicer.ini")
+    settings = str(Path(_settings.name) / "Slicer.ini")
     slicer.app.userSettings = lambda: QtCore.QSettings(settings, QtCore.QSettings.Format.IniFormat)
     slicer.app.topLevelWidgets = QtWidgets.QApplication.topLevelWidgets
     slicer.app.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
