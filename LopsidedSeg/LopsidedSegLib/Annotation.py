@@ -188,7 +188,9 @@ class Annotation:
 
     def _checkIsLabelmap(self) -> None:
         segmentation = self.node.GetSegmentation()
-        if segmentation.GetNumberOfSegments() and segmentation.GetSourceRepresentationName() != labelmapName():
+        if not segmentation.GetNumberOfSegments():  # whatever was in it before
+            segmentation.SetSourceRepresentationName(labelmapName())
+        elif segmentation.GetSourceRepresentationName() != labelmapName():
             sentence = _(
                 "{name} is not stored as label maps; make them its source representation in the Segmentations module."
             )

@@ -107,6 +107,23 @@ def test_the_first_lesion_of_an_empty_annotation() -> None:
     assert world_volume(node, accepted)[0] == LESION.sum() * 8
 
 
+def test_the_first_lesion_of_an_annotation_that_surfaces_were_in() -> None:
+    """And were all removed from. Slicer saves what is the source, and of a small lesion without one a voxel."""
+    node = Scene().newAnnotation(slicer.util.addVolumeFromArray(np.zeros((12, 12, 12), np.int16), np.eye(4), "T1c"))
+    ball = vtk.vtkSphereSource()
+    ball.Update()
+    node.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), "Imported", [1.0, 0.0, 0.0])
+    node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    node.GetSegmentation().RemoveAllSegments()
+    lattice = image(np.ones((1, 1, 1)))
+    lattice.SetGeometryFromImageToWorldMatrix(vtk.vtkMatrix4x4())
+    lesion = imageOf(np.ones((3, 3, 3)), lattice, [4, 6, 4, 6, 4, 6])
+    for number in range(2):
+        added = Annotation(node).insert(f"new {number}", lesion, "Metastasis", (1.0, 0.5, 0.0), {})
+        assert world_volume(node, added)[0] == 27
+    assert node.GetSegmentation().GetSourceRepresentationName() == labelmapName()
+
+
 def test_no_lesion_is_lost_between_thick_slices(tmp_path: Path) -> None:
     """3 mm of it in slices of 5 mm, wherever they begin; nor when it is added to a segment."""
     lattice = image(np.ones((1, 1, 1)), spacing=1.0)
