@@ -144,6 +144,18 @@ def test_no_lesion_is_lost_between_thick_slices(tmp_path: Path) -> None:
     assert world_volume(node, "Lesion 0")[0] == pytest.approx(2 * world_volume(again, "Lesion 0")[0])
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_a_lesion_half_way_between_two_voxels_becomes_no_larger(axis: int) -> None:
+    volume = slicer.util.addVolumeFromArray(np.zeros((12, 12, 12), np.int16), np.eye(4), "T1c")
+    node, half = Scene().newAnnotation(volume), np.eye(4)
+    half[axis, 3] = 0.5
+    lattice = image(np.ones((1, 1, 1)))
+    lattice.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(half))
+    lesion = imageOf(np.ones((3, 3, 3)), lattice, [4, 6, 4, 6, 4, 6])
+    added = Annotation(node).insert("new", lesion, "Metastasis", (1.0, 0.5, 0.0), {})
+    assert world_volume(node, added)[0] == 27
+
+
 def test_own_lesions_are_saved_as_they_were_with_one_of_smaller_voxels(annotated: Any, tmp_path: Path) -> None:
     before = state(annotated)
     added = Annotation(annotated).insert("new", image(LESION, spacing=1.5), "Metastasis", (1.0, 0.5, 0.0), {})
@@ -237,7 +249,8 @@ def test_what_touches_is_found(annotated: Any) -> None:
     assert here.touching(image(LESION)) == [known]
     assert here.touching(image(KNOWN)) == [known]
     assert here.touching(image(box(slice(3, 7), slice(9, 12), slice(5, 9)))) == []
-    assert here.touching(image(KNOWN, origin=(200, 200, 200))) == []
+    for origin in ((200, 200, 200), (-10, 5, 230)):
+        assert here.touching(image(KNOWN, origin=origin)) == []
 
 
 def test_a_small_lesion_within_large_voxels_touches_too(annotated: Any) -> None:
@@ -306,6 +319,30 @@ def test_what_was_added_is_taken_out_of_a_segment_that_lies_otherwise_since(
     volume, left = world_volume(annotated, known)
     assert volume == KNOWN.sum() * 8
     assert np.linalg.norm(left - centre) == pytest.approx(4, abs=0.01), "half of what it was"
+
+
+@pytest.mark.parametrize("isHardened", [False, True], ids=["bent", "hardened"])
+def test_a_lesion_taken_out_of_a_bent_annotation_goes_in_again(annotated: Any, isHardened: bool) -> None:
+    bend, source, target = vtk.vtkThinPlateSplineTransform(), vtk.vtkPoints(), vtk.vtkPoints()
+    for x, y, z in [(0, 0, 0), (60, 0, 0), (0, 60, 0), (0, 0, 60), (30, 30, 30)]:
+        source.InsertNextPoint(x, y, z)
+        target.InsertNextPoint(x + 15, y + 0.002 * x * z, z)
+    bend.SetSourceLandmarks(source)
+    bend.SetTargetLandmarks(target)
+    bend.SetBasisToR()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    node.SetAndObserveTransformToParent(bend)
+    annotated.SetAndObserveTransformNodeID(node.GetID())
+    here, lesion = Annotation(annotated), transformed(image(LESION), annotated, None)
+    added = here.insert("new", lesion, "Metastasis", (1.0, 0.5, 0.0), {SUGGESTION_TAG: "First"})
+    volume, centre = world_volume(annotated, added)
+    taken = here.remove(added, "First")
+    assert taken
+    if isHardened:
+        annotated.HardenTransform()
+    again, place = world_volume(annotated, here.insert(**taken))
+    assert again == pytest.approx(volume, rel=0.1 if isHardened else 0)
+    assert place == pytest.approx(centre, abs=1.0 if isHardened else 1e-6)
 
 
 def test_an_annotation_of_surfaces_is_not_touched(annotated: Any) -> None:

@@ -82,6 +82,7 @@ def test_a_case_is_opened_where_its_files_say(work: CaseWork, case: CaseFiles) -
     found = masks(chosen.annotation, chosen.reference)
     assert sorted(int(mask.sum()) for mask in found.values()) == [8, 27], "label 9 is none"
     assert chosen.suggestions is None
+    assert not work.wholeCase, "nobody said that they looked at all of it"
 
 
 def test_all_work_is_there_again(work: CaseWork, case: CaseFiles, tmp_path: Path) -> None:
@@ -231,6 +232,53 @@ def test_what_was_decided_on_is_known_again_where_a_transform_has_moved_it(work:
     np.testing.assert_allclose(cropped(labelmap(chosen.suggestions, ONE)).GetBounds(), before)
 
 
+def test_suggestions_of_two_searches_are_listed_best_first(work: CaseWork, tmp_path: Path) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        found = add_suggestions(chosen.reference, tmp_path / str(number))
+        work.goOn(found)
+        if number == 0:
+            Review(found, Scene(), Settings()).decide(TWO, Status.REJECTED)
+    review = Review(chosen.suggestions, Scene(), Settings())
+    review.threshold = 0.1
+    assert review.shown() == ["Suggestion_4", TWO, "Suggestion_6"]
+
+
+@pytest.mark.parametrize("isRemoved", [True, False], ids=["removed", "emptied"])
+def test_what_was_decided_on_and_erased_since_hides_nothing_that_is_found(
+    work: CaseWork, tmp_path: Path, isRemoved: bool
+) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    found = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        found.append(add_suggestions(chosen.reference, tmp_path / str(number)))
+    work.goOn(found[0])
+    Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
+    if isRemoved:
+        found[0].GetSegmentation().RemoveSegment(ONE)
+    else:
+        nothing = np.zeros((20, 18, 22), np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(nothing, found[0], ONE, chosen.reference)
+    work.goOn(found[1])
+    assert set(masks(chosen.suggestions, chosen.reference)) == {f"Suggestion {n}" for n in (4, 5, 6)}
+    assert Review(chosen.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
+
+
+def test_a_search_that_finds_nothing_keeps_what_was_decided_on(work: CaseWork, tmp_path: Path) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    earlier = add_suggestions(chosen.reference, tmp_path)
+    work.goOn(earlier)
+    Review(earlier, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    result = Scene().result(earlier)
+    work.goOn(Scene().newSuggestions(chosen.reference, {**result, "candidates": []}, None))
+    assert set(masks(chosen.suggestions, chosen.reference)) == {"Suggestion 1"}
+
+
 def test_undo_after_opening_again_takes_out_of_the_annotation_that_was_accepted_into(
     work: CaseWork, tmp_path: Path
 ) -> None:
@@ -328,10 +376,12 @@ def test_what_a_transform_above_the_volumes_moved_is_put_back_and_what_moved_one
     work.open(chosen)
     work.goOn(add_suggestions(chosen.reference, tmp_path))
     before = {node: centres(node) for node in (chosen.annotation, chosen.suggestions)}
+    registered = move([chosen.flair], 3)
     move([move([chosen.reference], 10), move([chosen.annotation], 100), chosen.suggestions], 1)
     assert "was moved, and is put back" in work.save()
     np.testing.assert_allclose(centres(chosen.suggestions), before[chosen.suggestions], atol=0.01)
     np.testing.assert_allclose(centres(chosen.annotation) - before[chosen.annotation], [(100, 0, 0)] * 2, atol=0.01)
+    assert chosen.flair.GetTransformNodeID() == registered.GetID()
 
 
 def centres(node: Any) -> np.ndarray:

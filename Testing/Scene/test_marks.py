@@ -249,6 +249,16 @@ def test_points_come_back_whose_ids_others_have_by_now(marks: Marks, order: tupl
 
 
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)
+def test_undo_leaves_a_mark_where_it_was_typed_to_be_before_the_next(marks: Marks) -> None:
+    """In the Markups module, which says nothing of it."""
+    item = marks.add(MARKS[0])
+    item.node.SetNthControlPointPositionWorld(0, 1.0, 2.0, 3.0)
+    marks.add(MARKS[1])
+    marks.undo()
+    assert [item.mark for item in marks.items()] == [Point((-1, -2, 3), 8)]
+
+
+@pytest.mark.parametrize("reference", ["plain"], indirect=True)
 def test_marks_belong_to_their_volume_and_the_preview_is_not_saved(marks: Marks, reference: Any) -> None:
     marks.add(MARKS[0])
     other = slicer.util.addVolumeFromArray(np.zeros((9, 9, 9), np.int16), np.eye(4), "another")
@@ -294,9 +304,12 @@ def test_a_change_made_anywhere_is_heard_of(reference: Any) -> None:
     item.node.SetNthControlPointPositionWorld(0, 0, 0, 0)
     item.node.InvokeEvent(item.node.PointEndInteractionEvent)
     assert heard == [1, 2, 1, 1]
+    for x in (1, 2):
+        move([reference], x)
+        assert len(heard) == 5, "once there is nothing to undo any more"
     marks.close()
     slicer.mrmlScene.RemoveNode(item.node)
-    assert len(heard) == 4, "closed"
+    assert len(heard) == 5, "closed"
 
 
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)

@@ -140,6 +140,18 @@ def test_every_kind_of_change_of_mind(review: Review, annotation: Any) -> None:
     assert review.opinion(ONE).status is Status.REJECTED
 
 
+def test_undo_of_a_note_leaves_the_lesion_where_it_is(review: Review, annotation: Any) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
+    for candidate in (ONE, TWO):
+        review.writeNote(candidate, "vessel?")
+    before = annotation.GetSegmentation().GetMTime()
+    for action in (review.undo, review.undo, review.redo, review.redo):
+        action()
+    assert [review.opinion(candidate).note for candidate in (ONE, TWO)] == ["vessel?"] * 2
+    assert annotation.GetSegmentation().GetMTime() == before
+
+
 def test_accepting_onto_an_existing_lesion(review: Review, annotation: Any, suggestions: Any, reference: Any) -> None:
     mine = voxels(annotation, "Mine", reference).copy()
     assert review.touching(TWO, annotation) == ["Mine"]
@@ -666,12 +678,19 @@ def test_where_a_suggestion_is_edited(review: Review, suggestions: Any, annotati
     assert editor.GetSourceVolumeNode() is slicer.util.getNode("T1c")
     annotation.GetSegmentation().RemoveSegment("Mine")
     assert review.place(TWO) == (suggestions, TWO)
+    slicer.mrmlScene.RemoveNode(annotation)
+    assert review.place(TWO) == (suggestions, TWO)
 
 
+@pytest.mark.parametrize("isRemoved", [True, False], ids=["removed", "emptied"])
 def test_a_suggestion_erased_in_another_module_cannot_be_accepted(
-    review: Review, suggestions: Any, annotation: Any
+    review: Review, suggestions: Any, annotation: Any, reference: Any, isRemoved: bool
 ) -> None:
-    suggestions.GetSegmentation().RemoveSegment(ONE)
+    if isRemoved:
+        suggestions.GetSegmentation().RemoveSegment(ONE)
+    else:
+        nothing = np.zeros((20, 18, 22), np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(nothing, suggestions, ONE, reference)
     with pytest.raises(RuntimeError, match="Nothing is left"):
         review.decide(ONE, Status.ACCEPTED, annotation)
     assert review.touching(ONE, annotation) == []
@@ -698,6 +717,9 @@ def test_each_reader_has_a_log_and_a_name_on_their_decisions(suggestions: Any, t
     review.decide(TWO, Status.REJECTED)
     logs = [read_log(path) for path in sorted((tmp_path / "reviews").iterdir())]
     assert sorted([e.reader for e in log.events] for log in logs) == [["ab"], ["ab", "cd"]]
+    settings.logFolder = None
+    review.decide(THREE, Status.REJECTED)
+    assert review.opinion(THREE).status is Status.REJECTED
 
 
 def test_a_node_without_suggestions_is_refused(annotation: Any) -> None:

@@ -71,6 +71,17 @@ def test_a_study_is_a_case_whatever_its_series_are_called(add: Add) -> None:
     }
 
 
+def test_a_patient_without_studies_is_a_case_and_a_study_without_a_patient(add: Add) -> None:
+    place = int(tree().CreateSubjectItem(tree().GetSceneItemID(), "Doe"))
+    for name in ("AX T1 POST", "AX FLAIR"):
+        add(name, place)
+    add("AX T1 POST", int(tree().CreateStudyItem(tree().GetSceneItemID(), "MR")))
+    assert found() == {
+        ("Doe", "Doe"): {"t1c": "AX T1 POST", "flair": "AX FLAIR"},
+        ("MR", "MR"): {"t1c": "AX T1 POST"},
+    }
+
+
 def test_the_post_contrast_t1_is_searched_whatever_stands_beside_it(add: Add) -> None:
     """By names that say "contrast" or "post" of another series, with slices as thin or thinner."""
     place = study("Doe", "MR")

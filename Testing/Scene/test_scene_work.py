@@ -165,6 +165,23 @@ def test_what_was_done_before_the_list_was_opened_is_begun_with(own: dict[str, A
     marks.close()
 
 
+def test_other_segmentations_and_marks_are_hidden_while_a_case_is_open(
+    case: SceneCase, own: dict[str, Any], tmp_path: Path
+) -> None:
+    """What the user had hidden stays so."""
+    marks, ruler = Marks(own["t1c"], Scene(), Settings()), slicer.vtkMRMLMarkupsLineNode()
+    slicer.mrmlScene.AddNode(ruler)
+    ruler.CreateDefaultDisplayNodes()
+    nodes = [own["annotation"], own["other"], marks.add(POINT).node, marks.add(LINE).node, ruler]
+    own["other"].SetDisplayVisibility(False)
+    marks.close()
+    opened = work(case, tmp_path)
+    opened.open(parameters())
+    assert [bool(node.GetDisplayVisibility()) for node in nodes] == [False, False, False, False, True]
+    opened.close()
+    assert [bool(node.GetDisplayVisibility()) for node in nodes] == [True, False, True, True, True]
+
+
 def test_a_second_reader_does_not_see_the_firsts_work(case: SceneCase, tmp_path: Path) -> None:
     chosen, first, second = parameters(), work(case, tmp_path, "a"), work(case, tmp_path, "b")
     first.open(chosen)
@@ -204,12 +221,16 @@ def test_a_volume_that_is_gone_or_missing_is_said_and_nothing_changes(case: Scen
     assert case.annotation.GetDisplayVisibility()
 
 
+@pytest.mark.parametrize("isImported", [False, True])
 def test_the_users_own_suggestions_hear_nothing_of_what_is_decided_on_the_case(
-    own: dict[str, Any], tmp_path: Path
+    own: dict[str, Any], tmp_path: Path, isImported: bool
 ) -> None:
     """Though both have the same history to begin with, and their logs are in one folder."""
     suggestions, settings = add_suggestions(own["t1c"], tmp_path), Settings(logFolder=tmp_path / "logs")
     Review(suggestions, Scene(), settings).decide(TWO, Status.ACCEPTED, own["annotation"])
+    if isImported:  # with a scene in which it had another ID
+        kept = suggestions.GetAttribute("LopsidedSeg.Review").replace(suggestions.GetID(), "vtkMRMLSegmentationNode99")
+        suggestions.SetAttribute("LopsidedSeg.Review", kept)
     [case] = sceneCases()
     chosen, opened = parameters(), SceneWork(case, tmp_path / "work", Scene(), settings)
     opened.open(chosen)
