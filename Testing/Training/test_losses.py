@@ -138,6 +138,13 @@ def test_a_trusted_negative_has_the_full_weight_of_background(config: Any) -> No
 
 
 @every
+def test_trust_is_of_what_is_not_annotated(config: Any) -> None:
+    z, y = tensor(-3.0, -0.7, 0.4, 1.9), tensor(0, 1, 0, 1)
+    without, looked = tensor(0.5, 0, 0, 0), tensor(0.5, 1, 0, 0.3)
+    assert float(loss(config, z, y, looked)) == float(loss(config, z, y, without))
+
+
+@every
 def test_shapes_must_agree(config: Any) -> None:
     with pytest.raises(ValueError, match=r"shapes differ: logits \(2, 3\), labels \(3, 2\)"):
         loss(config, torch.zeros(2, 3), torch.zeros(3, 2))
@@ -187,10 +194,11 @@ def test_trust_falls_from_full_while_it_warms_up(config: Any) -> None:
 
 
 def test_nothing_is_mined_while_it_warms_up() -> None:
-    config, z, sure = TeacherMiningConfig(warm_up=10), tensor(1.0), tensor(9.0)
-    cross_entropy = math.log(1 + math.e)
-    assert float(training_loss(config, z, tensor(0), step=9, teacher_logits=sure)) == pytest.approx(cross_entropy)
-    assert float(training_loss(config, z, tensor(0), step=10, teacher_logits=sure)) == 0
+    config, z, sure = TeacherMiningConfig(alpha=3, beta=0.5, warm_up=10), tensor(1.0, 1.0), tensor(9.0, 9.0)
+    annotated, not_annotated = 3 * math.log(1 + 1 / math.e), 0.5 * math.log(1 + math.e)
+    before, then = (float(training_loss(config, z, tensor(1, 0), step=n, teacher_logits=sure)) for n in (9, 10))
+    assert before == pytest.approx((annotated + not_annotated) / 2)
+    assert then == pytest.approx(annotated / 2)
 
 
 # settings
@@ -273,12 +281,25 @@ def test_the_teacher_is_a_moving_average() -> None:
     assert network.weight.requires_grad
 
 
+def test_the_teacher_normalises_by_an_average_and_not_by_its_batch() -> None:
+    """Of the network's running statistics, as of its weights; what it is shown leaves it as it was."""
+    network = nn.BatchNorm1d(1, eps=0, affine=False)
+    teacher = make_teacher(LopsidedTeacherConfig(decay=0.75), network)
+    assert teacher is not None
+    assert network.running_mean is not None
+    for mean, expected in ((8.0, 8.0), (4.0, 7.0)):
+        network.running_mean.fill_(mean)
+        teacher.update_parameters(network)
+        for _ in range(2):
+            assert teacher(torch.full((3, 1), 9.0)).tolist() == [[9 - expected]] * 3
+
+
 @pytest.mark.parametrize("config", [config for config in EVERY if config.weighs_lesions], ids=lambda c: c.kind)
 def test_weights_of_lesions_are_weights_of_annotated_voxels(config: Any) -> None:
     """A lesion of twice the weight has twice the gradient, as with twice the alpha, and the background the same."""
     z, labels = tensor(-2.0, -1.0, 0.5, 2.0), tensor(1.0, 1.0, 0.0, 0.0)
     gradients = []
-    for weights in (tensor(1.0, 1.0, 1.0, 1.0), tensor(2.0, 0.5, 1.0, 1.0)):
+    for weights in (None, tensor(2.0, 0.5, 1.0, 1.0)):
         logits = z.clone().requires_grad_()
         value = training_loss(config, logits, labels, step=WARM, teacher_logits=z, emphasis=weights)
         gradients.append(torch.autograd.grad(value, logits)[0])

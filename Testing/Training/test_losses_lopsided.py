@@ -56,6 +56,11 @@ def test_gradients_are_the_documented_ones(z: float, beta: float) -> None:
     assert gradient(unannotated(beta, "soft"), z) == pytest.approx([p * (beta - (1 - beta) * z * (1 - p))])
 
 
+def test_what_is_as_likely_as_not_is_no_lesion() -> None:
+    """As everything is to a network that has learnt nothing; it would confirm itself."""
+    assert gradient(unannotated(0.1, "hard"), 0.0) == [0.5]
+
+
 @pytest.mark.parametrize(
     ("variant", "beta", "expected"),
     [("hard", 0.2, 0.8), ("hard", 0.1, 0.9), ("soft", 0.1, 0.967), ("soft", 0.2, 0.866)],
