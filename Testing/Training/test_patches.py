@@ -16,7 +16,7 @@ from lopsided_training.config import FitConfig, PatchConfig
 from lopsided_training.dataset import read_dataset
 from lopsided_training.filled import fillings
 from lopsided_training.matching import sphere_diameter
-from lopsided_training.paste import paste, shrunk
+from lopsided_training.paste import Copy, paste, shrunk
 from lopsided_training.patches import PreparedCase, centres_of, draw, emphasis, prepare
 from scipy import ndimage
 
@@ -134,6 +134,56 @@ def test_a_copy_is_smaller_as_bright_and_in_the_label() -> None:
     with_copies = draw([case], config, 20, np.random.default_rng(1)).labels.flatten(1).any(1).float().mean()
     without = draw([case], config.model_copy(update={"paste": 0.0}), 20, np.random.default_rng(1))
     assert with_copies > 0.9 > without.labels.flatten(1).any(1).float().mean()
+
+
+def test_a_copy_is_of_one_lesion_and_of_what_it_adds() -> None:
+    """Not of the tissue under it, nor of a lesion near by; it is not larger than the lesion, and not of a part of it."""
+    places = np.moveaxis(np.indices((64, 64, 64)), 0, -1)
+    shell = np.abs(np.linalg.norm(places - (32, 32, 32), axis=-1) - 5) <= 1
+    other = np.linalg.norm(places - (32, 32, 45), axis=-1) <= 3
+
+    def copy(image: np.ndarray, lesion: np.ndarray, centre: tuple[int, int, int] = (32, 32, 32)) -> Copy | None:
+        return shrunk(image[None].astype(np.float16), lesion, np.array(centre), np.random.default_rng(0))
+
+    alone = copy(1.5 * shell, shell)
+    assert alone
+    for found in (copy(1.5 * shell - 1, shell), copy(1.5 * shell + 3.0 * other, shell | other)):
+        assert found
+        assert np.allclose(found.added, alone.added, atol=0.01)
+        assert np.array_equal(found.mask, alone.mask)
+    voxel = np.zeros_like(shell)
+    voxel[40, 40, 40] = True
+    of_one = copy(1.5 * voxel, voxel, (40, 40, 40))
+    assert of_one
+    assert of_one.mask.sum() == 1
+    assert copy(1.5 * other, other, (32, 32, 45)) is None, "at an edge"
+    for axis in range(3):
+        near = np.roll(other, (-16, -16, -27) if axis == 2 else (0, 0, -11), (0, 1, 2))
+        near = np.roll(near, -16, axis) if axis < 2 else near
+        assert copy(1.5 * near, near, tuple(np.argwhere(near).mean(0).astype(int))) is None, axis
+    long = np.zeros_like(shell)
+    long[32, 32, 30:60] = True
+    assert copy(1.5 * long, long) is None, "too large"
+
+
+@pytest.mark.parametrize(
+    ("filled", "value"), [(np.s_[:], 9), (np.s_[:], -9), (np.s_[::2], 9)], ids=["vessel", "air", "vessels"]
+)
+def test_nothing_is_pasted_but_into_tissue(filled: slice, value: float) -> None:
+    copy = Copy(np.ones((1, 4, 4, 4), np.float32), np.ones((4, 4, 4), bool))
+    image, lesion = np.zeros((1, 16, 16, 16), np.float32), np.zeros((16, 16, 16), bool)
+    image[0, filled] = value
+    assert not paste(image, lesion, copy, np.random.default_rng(0))
+    assert not lesion.any()
+
+
+def test_nothing_is_pasted_over_a_lesion_nor_where_it_does_not_fit() -> None:
+    copy = Copy(np.ones((1, 4, 4, 4), np.float32), np.ones((4, 4, 4), bool))
+    image, lesion = np.zeros((1, 16, 16, 16), np.float32), np.zeros((16, 16, 16), bool)
+    lesion[::4, ::4, ::4] = True
+    assert not paste(image, lesion, copy, np.random.default_rng(0))
+    assert not paste(image[:, :4], np.zeros((4, 16, 16), bool), copy, np.random.default_rng(0))
+    assert not image.any()
 
 
 def test_a_change_is_a_function_of_what_was_drawn() -> None:
