@@ -61,6 +61,7 @@ def test_folders_and_lists_are_datasets_too(copy: Path, tmp_path: Path) -> None:
     (case,) = read_dataset(copy)
     lesions = lesions_of(copy)
     assert lesions.any()
+    assert np.array_equal(lesions, sitk.GetArrayFromImage(sitk.ReadImage(str(case.label))) == 1)
     described = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
     described["channel_names"] = {"0": "T1-Gd", "1": "T1", "2": "T2", "3": "FLAIR"}
     (copy / "dataset.json").write_text(json.dumps(described))
@@ -106,6 +107,37 @@ def test_cases_of_one_name_stay_apart_by_their_patients(copy: Path, tmp_path: Pa
     assert [(c.name, c.patient) for c in read_dataset(tmp_path / "list.csv")] == [("A-1", "A"), ("B-1", "B")]
 
 
+def test_a_change_that_was_decided_on_is_carried_out_before_it_is_read(copy: Path) -> None:
+    label = next((copy / "labelsTr").iterdir())
+    pending = copy / ".pending" / "one"
+    (pending / "labelsTr").mkdir(parents=True)
+    shutil.copy(label, pending / "labelsTr")
+    change(pending / "labelsTr" / label.name, np.zeros_like)
+    (pending / "COMMIT.json").write_text(json.dumps({"files": [f"labelsTr/{label.name}"], "removed": []}))
+    assert not lesions_of(copy).any()
+
+
+def test_a_list_says_which_labels_are_lesions(copy: Path, tmp_path: Path) -> None:
+    (case,) = read_dataset(copy)
+    change(case.label, lambda array: (np.indices(array.shape).sum(0) % 4).astype(np.uint8))
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(case.label)))
+
+    def listed(named: str) -> Path:
+        with (tmp_path / "list.csv").open("w", newline="") as file:
+            rows = [("patient", "t1c", "annotation", "labels"), ("A", case.images["t1c"], case.label, named)]
+            csv.writer(file).writerows(rows)
+        return tmp_path / "list.csv"
+
+    for named, expected in (("1 3", (1, 3)), ("2", (2,)), ("", (1, 2, 3))):
+        assert np.array_equal(lesions_of(listed(named)), np.isin(labels, expected)), named
+    assert np.array_equal(lesions_of(listed("1 3"), (2,)), labels == 2), "what is asked for goes before"
+    (tmp_path / "unread.csv").write_text(f"patient,case,t1c,annotation\nA,one,{case.images['t1c']},\n")
+    with pytest.raises(InputError, match=r"unread\.csv: case one has no labels; add them, or take the case out"):
+        read_dataset(tmp_path / "unread.csv")
+    with pytest.raises(InputError, match=r"labels core, rim of case .* are not numbers; give label values"):
+        read_dataset(listed("core, rim"))
+
+
 def test_some_labels_may_be_lesions_and_others_not(copy: Path) -> None:
     label = next((copy / "labelsTr").iterdir())
     change(label, lambda array: np.where(np.arange(array.shape[2]) < 36, array, 2 * array).astype(np.uint8))
@@ -117,6 +149,10 @@ def test_some_labels_may_be_lesions_and_others_not(copy: Path) -> None:
     whole, core = lesions_of(copy), lesions_of(copy, (1,))
     assert core.sum() < whole.sum()
     assert not core[:, :, 36:].any()
+    described["labels"] = {"background": 0, "whole": [1, 2], "core": 1}  # nnU-Net's regions
+    (copy / "dataset.json").write_text(json.dumps(described))
+    assert np.array_equal(lesions_of(copy), whole)
+    assert np.array_equal(lesions_of(copy, (1,)), core)
     with pytest.raises(InputError, match=r"declares the labels \[0, 1, 2\], not \[4\]; choose others"):
         read_dataset(copy, (1, 4))
 
