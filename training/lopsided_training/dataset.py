@@ -72,9 +72,7 @@ class Case:
         """
         volume = read_array(self.label)
         values = np.unique(volume.array)
-        if not np.isin(
-            values, list(self.declared) if self.declared else np.round(np.nan_to_num(values, nan=0.5))
-        ).all():
+        if not np.isin(values, list(self.declared) if self.declared else np.round(np.nan_to_num(values))).all():
             known = f"declares {sorted(self.declared)}" if self.declared else "must have whole numbers"
             found = ", ".join(f"{v:g}" for v in values[:6])
             raise InputError(f"{self.label}: has label values {found}; the dataset {known}: mend the labels")
@@ -114,7 +112,7 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
             have it, without ``trust``, labels as DICOM SEG, or a label value that the dataset does not declare.
     """
     declared: set[int] = set()
-    if source.is_dir() and (source / DATASET).exists():
+    if (source / DATASET).exists():
         store.recover(source)
         if not any((source / LABELS).glob(f"*{SUFFIX}")):
             raise InputError(f"{source / LABELS}: no labels (*{SUFFIX}) here; give a dataset that has them")
