@@ -25,8 +25,8 @@ def unannotated(beta: float, variant: Variant) -> Loss:
 @pytest.mark.parametrize(
     ("z", "y", "settings", "expected"),
     [
-        (0.0, 1, {}, math.log(2)),
-        (LOGIT_08, 1, {"alpha": 3.0}, -3 * math.log(0.8)),
+        (0.0, 1, {"beta": 0.1}, math.log(2)),
+        (LOGIT_08, 1, {"alpha": 3.0, "beta": 0.1}, -3 * math.log(0.8)),
         (LOGIT_08, 0, {"beta": 1.0}, -math.log(0.2)),
         # hard: q = 1, so half of the trust goes to log(1-p), half to log p
         (LOGIT_08, 0, {"beta": 0.5}, -0.5 * math.log(0.2) - 0.5 * math.log(0.8)),
@@ -107,7 +107,7 @@ def test_a_teachers_belief_is_the_target(teacher: float, variant: Variant, targe
 
 def test_no_gradient_reaches_the_teacher() -> None:
     z, teacher = tensor(1.0).requires_grad_(), tensor(2.0).requires_grad_()
-    value = lopsided_teacher_loss(z, tensor(0.0), teacher, variant="soft")
+    value = lopsided_teacher_loss(z, tensor(0.0), teacher, beta=0.1, variant="soft")
     assert torch.autograd.grad(value, teacher, allow_unused=True) == (None,)
 
 
@@ -126,6 +126,7 @@ def test_only_a_hard_teacher_that_follows_keeps_a_missed_lesion(variant: Variant
 @pytest.mark.parametrize("settings", [{"alpha": 0}, {"alpha": math.inf}, {"beta": -0.1}, {"beta": 1.1}])
 def test_settings_out_of_range(settings: dict[str, float]) -> None:
     (name,) = settings
+    settings = {"beta": 0.1} | settings
     with pytest.raises(ValueError, match=f"{name} must be"):
         loss(0, 0, **settings)
     with pytest.raises(ValueError, match=f"{name} must be"):

@@ -14,7 +14,7 @@ def lopsided_loss(
     trust: torch.Tensor | None = None,
     *,
     alpha: float | torch.Tensor = 1.0,
-    beta: float = 0.1,
+    beta: float,
     variant: Variant = "hard",
 ) -> torch.Tensor:
     """Mean over voxels of the lopsided bootstrap loss.
@@ -59,7 +59,7 @@ def lopsided_teacher_loss(
     trust: torch.Tensor | None = None,
     *,
     alpha: float | torch.Tensor = 1.0,
-    beta: float = 0.1,
+    beta: float,
     variant: Variant = "hard",
 ) -> torch.Tensor:
     """Mean over voxels of the lopsided loss with a teacher's belief, not the network's own.
