@@ -19,6 +19,7 @@ from lopsided_training.matching import sphere_diameter
 from lopsided_training.paste import Copy, paste, shrunk
 from lopsided_training.patches import PreparedCase, centres_of, draw, emphasis, prepare
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 
 def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
@@ -344,6 +345,26 @@ def test_what_an_annotated_lesion_touches_is_no_trusted_negative(side: float, el
     for distance in away(grid):
         assert not trusted[distance < 4.1].any(), "what it fills a part of too"
         assert trusted[(distance > 4 + 1.5 * side) & (distance < 10 - 1.5 * side)].all()
+
+
+def test_a_lesion_stays_where_it_is_in_the_patient() -> None:
+    """Of an oblique scan with thick slices, on a grid of another orientation."""
+    turned = tuple(Rotation.from_euler("xyz", (20, -30, 10), degrees=True).as_matrix().ravel().tolist())
+    scan = Geometry((40, 36, 14), (0.9, 1.1, 3.0), (-30.0, 12.0, 5.0), turned)
+    x, y, z = scan.physical(np.array(scan.shape) / 2) - 40
+    grid = Geometry((64, 80, 100), (1.25, 1.0, 0.8), (x, y, z), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    mask = np.zeros(scan.shape, bool)
+    for k, j, i, side in ((4, 8, 10, 4), (9, 24, 6, 2), (6, 20, 28, 3)):
+        mask[k : k + max(1, side // 2), j : j + side, i : i + side] = True
+    numbered, number = ndimage.label(mask)
+    found = list(fillings(Volume(mask, scan), grid))
+    assert len(found) == number == 3
+    for n, (box, _, own, voxels) in enumerate(found, start=1):
+        was = numbered == n
+        assert own.sum() == voxels == round(was.sum() * scan.voxel_volume / grid.voxel_volume)
+        low = np.array([side.start for side in box])
+        middle = grid.physical((np.argwhere(own) + low).mean(0))
+        assert middle == pytest.approx(scan.physical(np.argwhere(was).mean(0)), abs=0.5)
 
 
 def test_a_lesion_keeps_its_volume_and_lesions_that_are_apart_are_counted_apart() -> None:

@@ -224,6 +224,35 @@ def test_a_contact_sheet_shows_one_place_in_every_sequence(
             assert np.array_equal(np.sort(shown["t2"].ravel()), np.sort(sitk.GetArrayFromImage(whole)[middle].ravel()))
 
 
+def test_a_contact_sheet_shows_the_smallest_the_median_and_the_largest_lesion(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in the middle of its picture, with its diameter."""
+    case = read_dataset(dataset)[0]
+    image = sitk.ReadImage(str(case.label))
+    labels = np.zeros(image.GetSize()[::-1], np.uint8)
+    middle = np.array(labels.shape) // 2
+    sides, at = np.array([5, 2, 7, 3]), np.array([[-6, -9, 4], [-6, 9, 0], [6, 6, -6], [6, -9, 5]]) + middle
+    for side, (k, j, i) in zip(sides, at, strict=True):
+        labels[k : k + side, j : j + side, i : i + side] = 1
+    written = sitk.GetImageFromArray(labels)
+    written.CopyInformation(image)
+    sitk.WriteImage(written, str(tmp_path / "label.nii.gz"))
+    shown: list[tuple[str, np.ndarray, np.ndarray]] = []
+    monkeypatch.setattr(contact, "_show", lambda axes, picture, mask, title: shown.append((title, picture, mask)))
+    monkeypatch.setattr(contact.Figure, "savefig", lambda self, path, **how: Path(path).touch())
+    contact_sheet([replace(case, label=tmp_path / "label.nii.gz")], tmp_path / "sheet.png")
+    i_mm, j_mm, k_mm = image.GetSpacing()
+    volumes = np.array([2, 5, 7]) ** 3 * i_mm * j_mm * k_mm
+    assert [title for title, *_ in shown[-3:]] == [f"{d:.1f} mm" for d in np.cbrt(6 * volumes / np.pi)]
+    for (_, picture, mask), side in zip(shown[-3:], (2, 5, 7), strict=True):
+        assert picture.shape == mask.shape
+        assert picture.shape == pytest.approx((48 / j_mm, 48 / i_mm), abs=2)
+        lesion = mask[mask.shape[0] // 2 - 4 :, mask.shape[1] // 2 - 4 :][:8, :8]
+        assert lesion.sum() == side**2
+        assert np.argwhere(lesion).mean(0) == pytest.approx([3.5, 3.5], abs=1)
+
+
 def test_a_contact_sheet_shows_every_case(dataset: Path, tmp_path: Path) -> None:
     cases = read_dataset(dataset)
     contact_sheet(cases, tmp_path / "sheet.png")
@@ -347,12 +376,15 @@ def test_a_slice_shows_what_is_in_it() -> None:
     line = np.zeros((61, 1, 1), np.float32)
     line[30] = 1
     seen = [float(in_slices(np.roll(line, n, 0), 0, 6.0)[5, 0, 0]) for n in range(-12, 13)]
-    wide = np.flatnonzero(np.array(seen) >= max(seen) / 2)
-    assert 5 <= wide[-1] - wide[0] + 1 <= 8
+    places = np.arange(-12, 13)
+    variance = np.average((places - np.average(places, weights=seen)) ** 2, weights=seen)
+    assert np.sqrt(variance) * 2.355 == pytest.approx(6, abs=0.3), "of a Gaussian"
     assert in_slices(line, 0, 1.0) is line
     labels = np.zeros((61, 3, 3), np.uint8)
     labels[20:29, 1, 1] = 1
     labels[41, 0, 0] = 2
+    labels[30:40, 2, 2], labels[31:40, 0, 2] = 3, 4  # three and two of one slice's five, and all of the next
     thick = labels_in(labels, (11, 3, 3))
+    assert [list(np.flatnonzero(thick[:, j, 2])) for j in (2, 0)] == [[5, 6], [6]]
     assert [list(np.flatnonzero(thick[:, 1, 1] == 1)), list(np.flatnonzero(thick[:, 0, 0] == 2))] == [[4], [7]]
     assert np.array_equal(labels_in(labels, labels.shape), labels)
