@@ -11,6 +11,7 @@ from lopsided_training.losses import (
     forward_corrected_cross_entropy,
     generalised_cross_entropy,
     lopsided_loss,
+    lopsided_teacher_loss,
     nnpu_risk,
     oracle_ignore_loss,
     symmetric_bootstrap_loss,
@@ -320,6 +321,21 @@ def test_the_threshold_is_a_probability(threshold: float) -> None:
 
 
 # all
+
+
+def test_without_settings_nothing_is_weighted_and_the_rest_is_the_sources() -> None:
+    nowhere, believed = torch.zeros_like(Z), tensor(0, 0, 2.19, 2.2)  # p = 0.899 and 0.9002
+    for found, expected in (
+        (weighted_cross_entropy(Z, Y), weighted_cross_entropy(Z, Y, alpha=1, beta=1)),
+        (oracle_ignore_loss(Z, Y, nowhere), weighted_cross_entropy(Z, Y)),
+        (forward_corrected_cross_entropy(Z, Y, miss_rate=0), weighted_cross_entropy(Z, Y)),
+        (lopsided_loss(Z, Y, beta=1), weighted_cross_entropy(Z, Y)),
+        (lopsided_teacher_loss(Z, Y, Z, beta=1), weighted_cross_entropy(Z, Y)),
+        (generalised_cross_entropy(Z, Y), generalised_cross_entropy(Z, Y, alpha=1, q=0.7)),
+        (symmetric_bootstrap_loss(Z, Y), symmetric_bootstrap_loss(Z, Y, alpha=1, beta=0.8, variant="hard")),
+        (teacher_mining_loss(Z, Y, believed), oracle_ignore_loss(Z, Y, believed == 2.2)),
+    ):
+        assert float(found) == pytest.approx(float(expected), rel=1e-12)
 
 
 ONE = tensor(0.0)
