@@ -353,6 +353,17 @@ def test_what_was_marked_and_then_accepted_both_found(tmp_path: Path, study: Stu
     assert (missed.first, missed.second, missed.both) == (5, 6, 5)
 
 
+def test_a_search_that_had_nothing_to_suggest_counts_too(tmp_path: Path, study: Study) -> None:
+    """Where the model found no more than the reader, the two had most in common."""
+    own = tuple(Lesion(cube(5 * n, 20, 20)) for n in range(1, 5))
+    export(tmp_path, study, Reading("a", own, model="f" * 64, recognised=4))
+    found, decision = cube(30, 30, 20), Decision("Suggestion_1", "accepted", 0.9, cube(30, 30, 20))
+    more = (*own[:1], Lesion(found, "suggestion", candidate="Suggestion_1"))
+    export(tmp_path, study, Reading("a", more, (decision,), model="f" * 64), "two")
+    [missed] = dataset_stats(tmp_path).missed
+    assert (missed.cases, missed.first, missed.second, missed.both) == (2, 5, 5, 4)
+
+
 def test_two_readers_of_whole_cases_are_compared(tmp_path: Path, study: Study) -> None:
     """Two in common, though drawn differently; one that the other rejected; one that the other passed over."""
     shared = [cube(10, 20, 20), cube(20, 30, 20)]

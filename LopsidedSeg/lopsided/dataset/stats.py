@@ -131,17 +131,17 @@ def size_name(diameter_mm: float) -> str:
 
 def _by_model(readings: list[ReadingRecord]) -> Iterable[Missed]:
     """Reader and model as the two searches: what the reader had marked, and what of that and beyond the model found."""
-    shown = [reading for reading in readings if reading.model and reading.suggestions]
+    searched = [reading for reading in readings if reading.model]
     first = second = both = 0
-    for reading in shown:
+    for reading in searched:
         own = sum(lesion.kind != "suggestion" or lesion.mark is not None for lesion in reading.lesions)
         again = len({lesion.candidate for lesion in reading.lesions if lesion.candidate and lesion.mark})
         known = min(reading.recognised, own - again)
         first += own
         second += known + sum(s.status == "accepted" for s in reading.suggestions)
         both += known + again  # marked, and accepted too
-    if shown:
-        yield capture_recapture("reader and model", len(shown), first, second, both)
+    if searched:
+        yield capture_recapture("reader and model", len(searched), first, second, both)
 
 
 def _by_readers(pairs: list[_Pair]) -> Iterable[Missed]:
