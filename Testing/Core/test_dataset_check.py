@@ -233,6 +233,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
         check_dataset(tmp_path)
     with pytest.raises(InputError, match=r"dataset\.json: is missing"):
         dataset_stats(tmp_path)
+    assert list(tmp_path.iterdir()) == [], "it is only looked at"
 
 
 def refuse(file: Path, patch: pytest.MonkeyPatch) -> None:
@@ -420,19 +421,22 @@ def test_counts_and_places_are_told_as_people_read_them(tmp_path: Path, study: S
     assert "Dataset dataset" not in page
 
 
-def test_what_a_reader_left_uncertain_is_not_said_to_be_passed_over(tmp_path: Path, study: Study) -> None:
+@pytest.mark.parametrize(("reader", "other", "names"), [(FIRST, SECOND, (A, B)), (SECOND, FIRST, (B, A))])
+def test_what_a_reader_left_uncertain_is_not_said_to_be_passed_over(
+    tmp_path: Path, study: Study, reader: str, other: str, names: tuple[str, str]
+) -> None:
     """Nor is a rejected one, though beside it another is uncertain; and who did not look at the whole case is not named."""
     lesions = tuple(Lesion(cube(k, 20, 20)) for k in (10, 20, 30))
-    export(tmp_path, study, Reading(FIRST, lesions))
+    export(tmp_path, study, Reading(reader, lesions))
     decisions = (
         Decision("Suggestion_1", "uncertain", 0.4, cube(10, 20, 22)),
         Decision("Suggestion_2", "uncertain", 0.4, cube(20, 20, 22)),
         Decision("Suggestion_3", "rejected", 0.4, cube(20, 22, 18)),
     )
     for whole_case, third in ((True, ["looked at the whole case and did not mark it"]), (False, [])):
-        export(tmp_path, study, Reading(SECOND, (), decisions, whole_case=whole_case))
+        export(tmp_path, study, Reading(other, (), decisions, whole_case=whole_case))
         found = dataset_stats(tmp_path).disagreements
-        assert {(d.lesion_of, d.not_of) for d in found} == {(A, B)}
+        assert {(d.lesion_of, d.not_of) for d in found} == {names}
         in_order = [d.why for d in sorted(found, key=lambda d: d.centroid_lps[2])]
         assert in_order == ["left it uncertain", "rejected it", *third]
 

@@ -41,8 +41,8 @@ def cube(k: int, j: int, i: int, size: int = 4) -> Region:
 
 @pytest.fixture
 def study(head: Callable[..., Volume], oblique: Geometry) -> Study:
-    """A T1c on an oblique grid, and a FLAIR on another."""
-    flair = head(replace(oblique, size=(40, 44, 20), spacing=(1.2, 1.2, 2.6)))
+    """A T1c on an oblique grid, and a FLAIR on another, which does not reach as far."""
+    flair = head(replace(oblique, size=(34, 44, 20), spacing=(1.2, 1.2, 2.6)))
     return Study(head(oblique), {"flair": Volume(flair.array + 5, flair.geometry, "flair")})
 
 
@@ -92,6 +92,8 @@ def test_a_reading_is_what_the_training_reads(tmp_path: Path, study: Study) -> N
     flair = read.sequence("flair")
     assert flair is not None
     assert flair.geometry.same_grid(read.reference.geometry), "nnU-Net wants one grid"
+    darkest = study.others["flair"].array.min()
+    assert flair.array.min() == pytest.approx(darkest), "where it does not reach, too"
     header = json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))
     assert header["channel_names"] == {"0": "t1c", "1": "flair"}
     assert (header["numTraining"], header["labels"]) == (1, {"background": 0, "lesion": 1})
@@ -137,7 +139,7 @@ def test_an_annotation_of_noise_is_refused(tmp_path: Path, study: Study) -> None
     with pytest.raises(
         InputError, match="65536 separate lesions and suggestions, and a reading has at most 65535; see"
     ):
-        export(tmp_path, study, Reading(READER, (Lesion(cube(4, 10, 10)),) * 65536))
+        export(tmp_path, study, Reading(READER, (Lesion(cube(4, 10, 10)),) * 65535, READING.decisions[:1]))
     assert contents(tmp_path) == {}
 
 
@@ -175,6 +177,21 @@ def test_other_images_of_a_case_are_noticed(tmp_path: Path, study: Study) -> Non
     export(tmp_path, brighter, Reading("another"))
     with pytest.raises(InputError, match="other readers"):
         export(tmp_path, study, again=True)
+
+
+def test_every_version_knows_a_case_again(tmp_path: Path) -> None:
+    """Else what another one exported would be other images, or another patient's."""
+    grid = Geometry((4, 3, 2), (0.9, 0.9, 5.0), (-10.00005, 20.0, 30.5), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    image = Volume(np.arange(24, dtype=np.int16).reshape(grid.shape), grid, "t1c")
+    record = read_record(
+        tmp_path / "reviews" / f"{export(tmp_path, Study(image, {}), Reading(READER))}.json", CaseRecord
+    )
+    assert (record.case, record.patient, record.readings[0].reader) == (
+        "CD0945A754EEA",
+        "P35B430111A15",
+        "R6FF6AA34CBBB",
+    )
+    assert record.images == {"t1c": "8416632fcbcdea8fe9d7282de4379bf024eeb66bfb15571f27724127bbb2e8a4"}
 
 
 @pytest.mark.parametrize("millimetres", [0.9, 240 / 512, 250 / 512, 0.1 + 0.2])
@@ -337,6 +354,25 @@ def test_a_change_decided_on_is_carried_out_by_whoever_comes_next(
     kept = {"a": b"old", "b": b"old", "c": b"old"} if at == 0 else {"a": b"new", "b": b"new"}
     assert {name: content for name, content in contents(tmp_path).items() if name != "hashes.json"} == kept
     assert store.hashes(tmp_path) == {name: store.digest(tmp_path / name) for name in kept}
+
+
+def test_all_of_a_change_is_on_the_disk_before_it_is_decided_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where it belongs before that is forgotten: for when the power fails."""
+    move, on_disk, seen = Path.replace, [], []
+    monkeypatch.setattr(store, "_to_disk", on_disk.append)
+
+    def noted(self: Path, target: Path) -> Path:
+        if target.name == store.COMMIT:
+            seen.append({path for path in target.parent.rglob("*") if path.is_file()} - set(on_disk))
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    with store.change(tmp_path) as draft:
+        draft.path("labelsTr/a").write_text("a", encoding="utf-8")
+    assert seen == [set()]
+    assert on_disk[-1] == tmp_path
 
 
 def test_a_full_disk_changes_nothing(tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,14 +550,15 @@ LABELS = {"background": 0, "lesion": 1}
         (LABELS, True, r"has cases that no export put there \(no reviews/\)"),
     ],
 )
+@pytest.mark.parametrize("theirs", ["labelsTr/MET_001.nii.gz", "imagesTr/MET_001_0000.nii.gz"])
 def test_a_dataset_of_others_is_left_alone(
-    tmp_path: Path, study: Study, labels: dict[str, int], locked: bool, sentence: str
+    tmp_path: Path, study: Study, theirs: str, labels: dict[str, int], locked: bool, sentence: str
 ) -> None:
     """Its labels say something else. ``locked``: one into which an export was tried before."""
     header = {"channel_names": {"0": "t1c"}, "labels": labels, "numTraining": 1}
     (tmp_path / "dataset.json").write_text(json.dumps(header), encoding="utf-8")
-    (tmp_path / "labelsTr").mkdir()
-    (tmp_path / "labelsTr" / "MET_001.nii.gz").write_bytes(b"theirs")
+    (tmp_path / theirs).parent.mkdir()
+    (tmp_path / theirs).write_bytes(b"theirs")
     if locked:
         (tmp_path / store.LOCK).touch()
     before = contents(tmp_path)

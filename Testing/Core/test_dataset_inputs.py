@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from lopsided.dataset.cases import find_cases
 from lopsided.dataset.commands import DEFAULT_KEY
 from lopsided.dataset.inputs import marked, outlined, read_markups
+from lopsided.dataset.pseudonyms import read_key
 from lopsided.dataset.records import CaseRecord, read_record
 from lopsided.errors import InputError
 from lopsided.marks import BoxMark, Ellipsoid, Line, Point
@@ -127,8 +128,10 @@ def test_slicers_markups_are_read_in_either_system(tmp_path: Path) -> None:
         BoxMark((4, 5, 6), (7, 8, 9), axes),
         Ellipsoid((4, 5, 6), (7, 8, 9), axes),
     ]
-    [found, *_] = read_markups(markups(tmp_path / "b.mrk.json", point, system="RAS"))
-    assert found == Point((-1, -2, 3), 6.5)
+    assert read_markups(markups(tmp_path / "b.mrk.json", point, box, system="RAS")) == [
+        Point((-1, -2, 3), 6.5),
+        BoxMark((-4, -5, 6), (7, 8, 9), ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))),
+    ]
 
 
 def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path: Path) -> None:
@@ -147,6 +150,10 @@ def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path:
     ("content", "sentence"),
     [
         ({"type": "Fiducial", "controlPoints": [control(1, 2, 3)]}, "a point has no diameter"),
+        (
+            {"type": "Fiducial", "controlPoints": [control(1, 2, 3, description="5"), control(9, 2, 3)]},
+            "a point has no diameter",
+        ),
         ({"type": "Curve", "controlPoints": []}, "a Curve is no mark"),
         ({"type": "Fiducial", "controlPoints": [control(900, 0, 0, description="5")]}, "lies outside of"),
         ({"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="-5")]}, "must be above 0"),
@@ -202,7 +209,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
         "reference_grid": json.loads(TypeAdapter(Geometry).dump_json(scan.geometry)),
         "annotation": {},
         "annotation_left_out": [],
-        "recognised": [0.9, 0.2],
+        "recognised": [0.9, 0.3, 0.2],
         "model": {"name": "m", "digest": "f" * 64, "threshold": 0.3, "operating_points": []},
         "threshold": 0.0,
         "margin_mm": 2,
@@ -221,7 +228,7 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
     [case] = read_dataset(tmp_path / "dataset")
     [reading] = read_record(tmp_path / "dataset" / "reviews" / f"{case.name}.json", CaseRecord).readings
     assert [s.status for s in reading.suggestions] == ["accepted", "rejected", "pending"], "the fourth was not shown"
-    assert (reading.model, reading.threshold, reading.recognised) == ("f" * 64, 0.3, 1)
+    assert (reading.model, reading.threshold, reading.recognised) == ("f" * 64, 0.3, 2)
     [point] = [lesion for lesion in reading.lesions if lesion.kind == "point"]
     np.testing.assert_allclose(point.centroid_lps, centre, atol=0.2)
     assert case.trust is not None
@@ -252,6 +259,23 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
         assert f"searched in another image than {other.name}, in t1c.nii.gz; give that one" in said
     (result / CANDIDATES).write_text(json.dumps(record | {"created": "later, or of another patient"}), encoding="utf-8")
     assert "is the review of another search" in run("export", image, *reviewed, *common, fails=True)
+
+
+def test_what_the_command_is_told_of_a_case(scan: Volume, tmp_path: Path, run: Run) -> None:
+    image, flair = write(scan, tmp_path / "t1c.nii.gz"), write(brighter(scan, 1), tmp_path / "flair.nii.gz")
+    annotation = write(labels(scan, (4, 10, 10, 1), (20, 30, 30, 2)), tmp_path / "annotation.nii.gz")
+    centre = scan.geometry.physical(np.array([15, 30, 26]))
+    point = {"type": "Fiducial", "controlPoints": [control(*centre, description="8")]}
+    common = ("--to", tmp_path / "to", "--key", tmp_path / "key", "--patient", "P", "--reader", "R", "--case", "7")
+    marks = ("--marks", markups(tmp_path / "marks.mrk.json", point), "--snap")
+    run("export", image, "--flair", flair, "--annotation", annotation, "--labels", "2", *marks, "--whole-case", *common)
+    name = read_key(tmp_path / "key").of("C", "P", "7")
+    record = read_record(tmp_path / "to" / "reviews" / f"{name}.json", CaseRecord)
+    [reading] = record.readings
+    assert (set(record.images), reading.whole_case) == ({"t1c", "flair"}, True)
+    assert {lesion.kind: lesion.snapped for lesion in reading.lesions} == {"outlined": False, "point": True}
+    there = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "to" / "labelsTr" / f"{name}.nii.gz")))
+    assert (there[4:8, 10:14, 10:14].any(), there[20:24, 30:34, 30:34].all()) == (False, True)
 
 
 def brighter(scan: Volume, by: int) -> Volume:
@@ -316,6 +340,22 @@ def test_cases_of_others_become_a_dataset(
     assert {name for case in found for name in case.images} == channels
     assert sum(bool(case.truth(case.study().reference).array.any()) for case in found) == lesions
     assert ("no problem" if make is not brats else "the patient has several cases") in run("dataset", "check", to)
+
+
+def test_a_list_has_the_last_word_on_readers_labels_and_whole_cases(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """And where it says nothing the command has."""
+    table(tmp_path, scan)
+    rows = "patient,case,t1c,annotation,labels,reader,whole_case\n,1,images/eins.nii.gz,labels/eins.nii.gz,1,A,yes\n"
+    (tmp_path / "cases.csv").write_text(rows + ",2,images/zwei.nii.gz,labels/eins.nii.gz,,,\n", encoding="utf-8")
+    common = ("--to", tmp_path / "to", "--key", tmp_path / "key", "--reader", "B", "--labels", "2")
+    run("dataset", "import", tmp_path / "cases.csv", *common)
+    key = read_key(tmp_path / "key")
+    for case, reader, whole_case, first in (("1", "A", True, 4), ("2", "B", False, 20)):
+        name = key.of("C", case, case)
+        [reading] = read_record(tmp_path / "to" / "reviews" / f"{name}.json", CaseRecord).readings
+        assert (reading.reader, reading.whole_case, len(reading.lesions)) == (key.of("R", reader), whole_case, 1)
+        there = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "to" / "labelsTr" / f"{name}.nii.gz")))
+        assert np.argwhere(there)[0][0] == first
 
 
 def test_a_case_without_an_annotation_is_said_to_be(scan: Volume, tmp_path: Path, run: Run) -> None:
@@ -443,6 +483,17 @@ def test_several_masks_of_one_image_are_refused(scan: Volume, tmp_path: Path) ->
         InputError, match=r"sub-01 has several masks \(deriv.*label-lesion2_mask.*, deriv.*lesion_mask.*\); unite them"
     ):
         find_cases(tmp_path)
+
+
+def test_a_bids_annotation_is_known_by_its_name_and_a_brain_mask_is_none(scan: Volume, tmp_path: Path) -> None:
+    bids(tmp_path, scan)
+    folder = tmp_path / "derivatives" / "manual" / "sub-01" / "anat"
+    [mask] = folder.glob("*lesion_mask*")
+    for name in ("sub-01_dseg.nii.gz", "sub-01_label-Tumor_mask.nii.gz", "sub-01_desc-lesions_dseg.nii.gz"):
+        mask = mask.rename(folder / name)
+        assert [case.annotation for case in find_cases(tmp_path)] == [mask]
+    mask.unlink()
+    assert [case.annotation for case in find_cases(tmp_path)] == [None]
 
 
 def test_what_nnunet_is_to_ignore_is_not_taken_for_lesions(scan: Volume, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def suggested(geometry: Geometry, folder: Path) -> dict[str, str]:
     }
 
 
-def keep(folder: Path, geometry: Geometry, marks: list[tuple[Mark, str]], **more: Any) -> Path:
+def keep(folder: Path, geometry: Geometry, marks: list[tuple[Mark, str | None]], **more: Any) -> Path:
     """Work in a folder: an outlined lesion, suggestions, and marks."""
     folder.mkdir(parents=True)
     sitk.WriteImage(to_sitk(cubes(geometry, (4, 10, 10)), geometry), str(folder / "annotation.seg.nrrd"))
@@ -89,11 +89,12 @@ def point(geometry: Geometry, k: float, j: float, i: float, diameter: float = 6.
 
 
 def test_all_that_is_kept_is_read(scan: Volume, tmp_path: Path) -> None:
-    """Outlined, accepted, rejected and marked; of two crossed lines, which are one lesion, the longer one's time."""
+    """Outlined, accepted, rejected, and marked, on what is outlined too; of two crossed lines, which are one lesion, the
+    longer one's time."""
     centre = np.array(point(scan.geometry, 15, 30, 26).centre_lps)
     ends = [(tuple(centre - step), tuple(centre + step)) for step in ((0, 3, 0), (5, 0, 0))]
     lines = [Line(end) for end in ends]
-    marks = list(zip([lines[0], point(scan.geometry, 10, 40, 26), lines[1]], TIMES, strict=True))
+    marks = list(zip([lines[0], point(scan.geometry, 7, 12, 12), lines[1]], TIMES, strict=True))
     folder = keep(tmp_path / "case", scan.geometry, marks, snapped=True, whole_case=True)
     reading = reading_of_work(folder, "Dr. Ray", scan)
     kinds = {lesion.kind: (lesion.time, lesion.snapped) for lesion in reading.lesions}
@@ -175,6 +176,54 @@ def test_a_mark_on_an_accepted_suggestion_is_one_lesion_with_it(scan: Volume, tm
     assert (both.time, both.snapped) == (TIMES[0], False)
     assert (both.region.mask.shape, both.region.mask.all()) == ((4, 4, 4), True)
     assert (other.kind, other.mark) == ("point", marks[2][0])
+
+
+def test_a_suggestion_whose_segment_was_removed_says_nothing_and_the_others_do(scan: Volume, tmp_path: Path) -> None:
+    folder = keep(tmp_path / "case", scan.geometry, [])
+    image = segmentation_image(
+        cubes(scan.geometry, (20, 40, 30)), scan.geometry, [Segment("Suggestion_1", "Suggestion 1", 1, (1, 0, 0))]
+    )
+    sitk.WriteImage(image, str(folder / "suggestions.seg.nrrd"))
+    reading = reading_of_work(folder, "a", scan)
+    assert [decision.candidate for decision in reading.decisions] == ["Suggestion_1"]
+
+
+def test_suggestions_that_overlap_are_each_where_they_are(scan: Volume, tmp_path: Path) -> None:
+    """Slicer keeps those that the reader has made to overlap in layers."""
+    folder = keep(tmp_path / "case", scan.geometry, [])
+    corners = [(20, 40, 30), (20, 42, 30)]
+    layers = [to_sitk(cubes(scan.geometry, corner), scan.geometry) for corner in corners]
+    image = sitk.Compose(layers)
+    for n in (0, 1):
+        for key, value in {"ID": f"Suggestion_{n + 1}", "Name": "x", "LabelValue": "1", "Layer": str(n)}.items():
+            image.SetMetaData(f"Segment{n}_{key}", value)
+    sitk.WriteImage(image, str(folder / "suggestions.seg.nrrd"))
+    decisions = reading_of_work(folder, "a", scan).decisions
+    assert [tuple(side.start for side in d.region.box) for d in decisions] == corners
+    assert all(d.region.mask.sum() == 64 for d in decisions)
+
+
+def test_a_decision_has_the_time_that_it_was_made_at(scan: Volume, tmp_path: Path) -> None:
+    """Not that of a note since; one that was taken back has none, and a mark without a time takes none away."""
+    folder = keep(tmp_path / "case", scan.geometry, [(point(scan.geometry, 21, 41, 31), None)])
+    session = ReviewSession(["Suggestion_1", "Suggestion_2"], "Dr. Ray", {})
+    session.decide("Suggestion_2", Status.REJECTED, threshold=0.3)
+    session.undo(threshold=0.3)
+    session.decide("Suggestion_1", Status.ACCEPTED, threshold=0.3)
+    session.write_note("Suggestion_1", "at the rim", threshold=0.3)
+    kept = session.to_json()
+    for number, event in enumerate(kept["events"], start=1):
+        event["time"] = f"2026-02-0{number}T10:00:00+00:00"
+    content = json.loads((folder / "work.json").read_text(encoding="utf-8"))
+    content["suggestions"]["LopsidedSeg.Review"] = json.dumps({"session": kept, "accepted": {}})
+    (folder / "work.json").write_text(json.dumps(content), encoding="utf-8")
+    reading = reading_of_work(folder, "Dr. Ray", scan)
+    assert {d.candidate: d.time for d in reading.decisions} == {
+        "Suggestion_1": "2026-02-03T10:00:00+00:00",
+        "Suggestion_2": None,
+    }
+    [lesion] = [lesion for lesion in reading.lesions if lesion.kind == "suggestion"]
+    assert (lesion.mark is not None, lesion.time) == (True, "2026-02-03T10:00:00+00:00")
 
 
 def test_suggestions_of_which_nothing_was_decided_are_no_review(scan: Volume, tmp_path: Path) -> None:

@@ -135,11 +135,11 @@ def test_it_says_what_it_is_and_of_whom(seg: Path, series: Path) -> None:
 def test_segments_that_overlap_are_each_whole(drawn: Labels, series: Path, tmp_path: Path) -> None:
     first, second = (np.zeros(drawn.geometry.shape, bool) for _ in range(2))
     first[5:10, 5:10, 5:10], second[8:12, 8:12, 8:12] = True, True
-    both = Labels({"One": first, "Two": second}, {"One": "1", "Two": "2"}, drawn.geometry)
+    both = Labels({"1": first, "2": second}, {"1": "1", "2": "2"}, drawn.geometry)
     write_dicom_seg(both, series, tmp_path / "seg.dcm")
     assert {name: mask.sum() for name, mask in read_labels(tmp_path / "seg.dcm").masks.items()} == {
-        "One": 125,
-        "Two": 64,
+        "1": 125,
+        "2": 64,
     }
     assert read_annotation(tmp_path / "seg.dcm", read_volume(series)).mask.sum() == 125 + 64 - 8
 
@@ -365,6 +365,7 @@ def test_identifiers_that_were_taken_out_stay_out(drawn: Labels, series: Path, t
         image = dcmread(path)
         for keyword in ("PatientName", "PatientID", "PatientBirthDate", "StudyID", "StudyDate", "SliceThickness"):
             del image[keyword]
+        image.SeriesNumber = None
         image.save_as(path)
     write_dicom_seg(drawn, series, tmp_path / "seg.dcm")
     assert dcmread(tmp_path / "seg.dcm").PatientName == ""

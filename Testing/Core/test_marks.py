@@ -98,6 +98,15 @@ def test_in_thick_slices_a_mark_keeps_its_volume(slice_mm: float, beside: float)
     assert sizes == sorted(sizes)
 
 
+def test_of_voxels_that_a_mark_covers_alike_the_middle_ones_are_taken() -> None:
+    geometry = Geometry((60, 60, 12), (0.5, 0.5, 5.0), (0, 0, 0), IDENTITY)
+    region = rasterise(BoxMark((20, 10, 25.6), (8, 8, 1)), geometry)
+    assert region is not None
+    assert np.count_nonzero(region.mask) == 64
+    away = np.linalg.norm(points_of(region, geometry)[:, :2] - (20, 10), axis=1)
+    assert away.max() < 2.6
+
+
 def test_a_turned_ellipsoid_lies_along_its_axes() -> None:
     geometry = Geometry((80, 80, 80), (0.5, 0.5, 0.5), (-20, -20, -20), IDENTITY)
     h = 0.5**0.5

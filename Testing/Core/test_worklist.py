@@ -42,7 +42,8 @@ def test_next_and_previous_of_a_status(source: Path) -> None:
     assert worklist.step(first, 1) is second
     assert worklist.step(first, 1, {NEW}) is last
     assert worklist.step(last, -1, {FLAGGED}) is third
-    assert worklist.step(last, 1) is None
+    assert worklist.step(second, -1) is first
+    assert worklist.step(last, 1) is worklist.step(first, -1) is None
     assert worklist.step(first, 1, {BEGUN}) is None
 
 
@@ -55,6 +56,15 @@ def test_readers_have_files_of_their_own_whatever_their_names(source: Path) -> N
     assert len(folders) == len(names)
     assert all(folder.is_relative_to(source.parent / WORK_FOLDER) for folder in folders)
     assert len(list((source.parent / WORK_FOLDER).iterdir())) == len(names)
+    kept = source.parent / WORK_FOLDER / "Dr__Ray-89f0a8d2" / "p0_c0-24347cc6"
+    assert lists[0].folder(lists[0].cases[0]) == kept, "where every version finds it"
+
+
+def test_the_work_on_a_folders_cases_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "cases" / "a").mkdir(parents=True)
+    (tmp_path / "cases" / "a" / "a-t1c.nii.gz").touch()
+    worklist = Worklist.of(tmp_path / "cases", "a")
+    assert worklist.folder(worklist.cases[0]).is_relative_to(tmp_path / "cases" / WORK_FOLDER)
 
 
 def test_a_full_disk_leaves_the_status_as_it_was(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
