@@ -104,7 +104,7 @@ def in_slices(
     moved = [replace(o, centre=((o.centre[0] - between) / number, o.centre[1], o.centre[2])) for o in lesions]
     coarser = Background(
         background.name,
-        f"{background.kind}{AGAIN}slices of {z * number:g} mm",
+        f"{background.kind}{AGAIN}slices of {z * number:.3g} mm",
         to_sitk(mean(background.array), geometry),
         half(background.allowed),
         None if background.disease is None else half(background.disease),
