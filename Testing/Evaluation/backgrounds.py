@@ -82,7 +82,8 @@ def read_control(path: Path) -> Background:
 def in_slices(
     background: Background, array: np.ndarray, labels: np.ndarray, lesions: list[Inserted], number: int
 ) -> tuple[Background, np.ndarray, np.ndarray, list[Inserted]]:
-    """The same scan with ``number`` slices averaged to one. A lesion is what it fills half of, or the most that it fills."""
+    """The same scan with ``number`` slices averaged to one. A lesion is what it fills half of, or the most that it fills; its
+    contrast is what is left of it in its brightest voxel, in standard deviations of what tissue is in these slices."""
     slices = len(array) // number
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -96,17 +97,21 @@ def in_slices(
     (i, j, _), (x, y, z) = g.size, g.spacing
     a, b, c = (float(v) for v in g.physical(np.array([between, 0, 0])))
     geometry = replace(g, size=(i, j, slices), spacing=(x, y, z * number), origin=(a, b, c))
+    behind, allowed = mean(background.array), half(background.allowed)
+    brighter = (mean(array) - behind) / median_and_spread(behind[allowed])[1]
     thick = np.zeros(geometry.shape, np.uint8)
-    for n in range(1, len(lesions) + 1):
+    moved = []
+    for n, lesion in enumerate(lesions, start=1):
         filled = mean(labels == n)
         if filled.any():
             thick[filled >= min(0.5, filled.max())] = n
-    moved = [replace(o, centre=((o.centre[0] - between) / number, o.centre[1], o.centre[2])) for o in lesions]
+        left = float(brighter[filled > 0].max(initial=0.0))
+        moved.append(replace(lesion, centre=((lesion.centre[0] - between) / number, *lesion.centre[1:]), contrast=left))
     coarser = Background(
         background.name,
         f"{background.kind}{AGAIN}slices of {z * number:.3g} mm",
-        to_sitk(mean(background.array), geometry),
-        half(background.allowed),
+        to_sitk(behind, geometry),
+        allowed,
         None if background.disease is None else half(background.disease),
         None if background.brain is None else half(background.brain),
     )

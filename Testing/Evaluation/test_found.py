@@ -5,7 +5,7 @@ from pathlib import Path
 import found_pictures
 import numpy as np
 import pytest
-from backgrounds import AS_STRIPPED, DRAWN, STRIPPED
+from backgrounds import AGAIN, AS_STRIPPED, DRAWN, STRIPPED
 from found_tables import at_budgets, at_threshold, by_kind, head_less_stripped, markdown, only
 from insertion import Inserted
 from lopsided_training.froc import CaseResult
@@ -66,7 +66,9 @@ def test_heads_are_compared_with_the_same_scans_stripped() -> None:
 def test_tables() -> None:
     searched = [scan("a1", [2.5, 8], [1], [0.6]), scan("b2", [4, 12], [0, 1], [])]
     searched += [scan("h3", [5], [0], [], DRAWN), scan("h3", [5], [], [], DRAWN + AS_STRIPPED)]
-    assert list(by_kind(searched)) == [STRIPPED, DRAWN, DRAWN + AS_STRIPPED]
+    thick = STRIPPED + AGAIN + "slices of 5 mm"
+    searched.append(scan("a1", [2.5, 8], [1], [], thick))
+    assert list(by_kind(searched)) == [STRIPPED, DRAWN, DRAWN + AS_STRIPPED, thick]
     plain = [AsItIs("a", (place(0.9), place(0.8)), 0, (place(0.7),)), AsItIs("free", None, None, ())]
     text = markdown(searched, plain, 0.5, 1, [("a picture", "a.png")])
     assert "on 5 lesions of 2–12 mm, median 5.0 mm" in text
@@ -75,6 +77,8 @@ def test_tables() -> None:
     assert "| 2–3 mm | – | – | – | 0 of 1 |\n| 3–4 mm | – | – | – | – |\n| 4–6 mm | – | – | – | 1 of 1 |" in text
     assert "| ≥ 6 mm | – | – | – | 2 of 2 |" in text
     assert "Of drawn full heads less the same stripped, at 2 FP/scan: +1.00\n" in text
+    assert f"**Sensitivity by size and contrast: {thick}**" in text
+    assert "Sensitivity by size and contrast: drawn full head, stripped" not in text
     assert "| a | skull-stripped | 1 | 2 | 1 | 1.00 |" in text
     assert "| free | – | – | 0 |" in text
     assert "| a | 2 | 0 | 1 |" in text

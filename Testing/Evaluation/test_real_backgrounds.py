@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import typer
 from backgrounds import AS_STRIPPED, HEAD, STRIPPED, in_slices, read_background
 from insertion import Inserted
+from lopsided.intensity import median_and_spread
 from lopsided.model import find_model, load_model
 from lopsided.study import Study
 from lopsided.volume import Volume
@@ -60,15 +61,18 @@ def test_lesions_may_lie_in_the_brain_away_from_disease(cases: Path) -> None:
 
 def test_slices_are_averaged_and_lesions_stay_where_they_are(cases: Path) -> None:
     thin = read_background(cases / "bare")
-    array, labels = thin.array, np.zeros(thin.array.shape, np.uint8)
+    array, labels = thin.array.copy(), np.zeros(thin.array.shape, np.uint8)
     labels[30:33, 20:22, 30:32] = 1
     labels[41, 30, 30] = 2  # a third of its slice
+    array[labels > 0] += 30
     lesions = [Inserted((31.0, 20.5, 30.5), 5.0, 3.0, "even"), Inserted((41.0, 30.0, 30.0), 2.0, 3.0, "even")]
     thick, averaged, numbered, moved = in_slices(thin, array, labels, lesions, 3)
     assert averaged.shape == numbered.shape == thick.allowed.shape == (20, 60, 60)
     assert averaged[10] == pytest.approx(array[30:33].mean(0))
     assert np.argwhere(numbered == 1).tolist() == [[10, j, i] for j in (20, 21) for i in (30, 31)]
     assert np.argwhere(numbered == 2).tolist() == [[13, 30, 30]]
+    _, tissue = median_and_spread(thick.array[thick.allowed])
+    assert [lesion.contrast * tissue for lesion in moved] == pytest.approx([30, 10], rel=1e-4)
     for before, after in zip(lesions, moved, strict=True):
         places = [
             b.image.TransformContinuousIndexToPhysicalPoint([float(c) for c in reversed(o.centre)])
