@@ -275,6 +275,11 @@ def test_a_segmentation_beside_its_images_does_not_hide_them(seg: Path, series: 
     assert np.array_equal(read_volume(series).array, before.array)
 
 
+def test_a_segmentation_is_no_image(seg: Path) -> None:
+    with pytest.raises(InputError, match=r"seg\.dcm: is a DICOM Segmentation, and no image; give it as the annotation"):
+        read_volume(seg)
+
+
 def test_another_grid_is_refused_with_both_geometries(drawn: Labels, series: Path, tmp_path: Path) -> None:
     g = drawn.geometry
     for other in (
