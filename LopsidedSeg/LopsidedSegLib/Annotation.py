@@ -10,7 +10,6 @@ from lopsided.review import SUGGESTION_TAG
 from slicer.i18n import tr as _
 
 from .Labelmaps import (
-    asLabelmaps,
     cropped,
     extentOn,
     frameOf,
@@ -56,9 +55,9 @@ class Annotation:
         return [entry for entry in entries if entry]
 
     def touching(self, lesion: Any) -> list[str]:
-        """IDs of the segments that share a voxel with the lesion or border on it."""
-        copy = asLabelmaps(self.node)
-        if copy is None:
+        """IDs of the segments that share a voxel with the lesion or border on it, and that it could be added to: of an annotation
+        of surfaces none."""
+        if not self._isLabelmap():
             return []
         own = transformed(lesion, None, self.node)
         extent = [int(n) for n in np.array(own.GetExtent()) + [-1, 1] * 3]
@@ -68,12 +67,11 @@ class Annotation:
             wide[tuple(slice(s, s + n) for s, n in zip(step, inside.shape, strict=True))] |= inside
         around = imageOf(wide[1:-1, 1:-1, 1:-1], own, extent)
         found = []
-        for segmentId in copy.GetSegmentation().GetSegmentIDs():
-            existing = labelmap(copy, segmentId)
+        for segmentId in self.node.GetSegmentation().GetSegmentIDs():
+            existing = labelmap(self.node, segmentId)
             if isEmpty(existing):
                 continue
-            # on the lesion's grid, which is small: a surface's own may be very fine
-            here = sampled(existing, around)
+            here = sampled(existing, around)  # on the lesion's grid, which is small
             if (_voxels(here, extent) & _voxels(around, extent)).any() or _isWithin(existing, around):
                 found.append(segmentId)
         return found
@@ -186,11 +184,14 @@ class Annotation:
             raise RuntimeError(_("{name} is bent by a transform; harden it first.").format(name=self.node.GetName()))
         return here
 
+    def _isLabelmap(self) -> bool:
+        return self.node.GetSegmentation().GetSourceRepresentationName() == labelmapName()
+
     def _checkIsLabelmap(self) -> None:
         segmentation = self.node.GetSegmentation()
         if not segmentation.GetNumberOfSegments():  # whatever was in it before
             segmentation.SetSourceRepresentationName(labelmapName())
-        elif segmentation.GetSourceRepresentationName() != labelmapName():
+        elif not self._isLabelmap():
             sentence = _(
                 "{name} is not stored as label maps; make them its source representation in the Segmentations module."
             )
