@@ -16,7 +16,7 @@ from .volume import Geometry, Vector, Volume, oriented, part_around
 
 MAX_EXTENT_MM3 = 600.0**3  # that all of an image covers, with what is around the head
 MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
-STRETCH = 2.5  # a scan's voxels over the network's: more, and small lesions are stretched into what looks like vessels
+STRETCH = 4  # network's voxels through one of a scan: more, and a small lesion of one slice looks like a vessel
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,12 @@ class NetworkInput:
 def searched_voxels(study: Study, spec: InputSpec, scales: tuple[float, ...]) -> list[Vector]:
     """Along L, P, S, mm: those of ``spec`` times each of the ``scales``, and longer through thick slices.
 
-    No scan's voxel is more than ``STRETCH`` of a network's at scale 1: what is interpolated between slices shows nothing more,
-    and a lesion of one slice looks rounder.
+    No more than ``STRETCH`` of a network's voxels lie in one of the scan's: what is interpolated between slices shows nothing
+    more, and a lesion of one slice looks rounder. Nor is any longer than that, or a large lesion of many slices looks flat.
     """
     scan = oriented(study.reference).geometry.spacing
-    x, y, z = (max(side, own / STRETCH) for side, own in zip(spec.spacing_mm, scan, strict=True))
-    longer = spec.model_copy(update={"spacing_mm": (x, y, z)})
-    return [longer.scaled(scale).spacing_mm for scale in scales]
+    sizes = [spec.scaled(scale).spacing_mm for scale in scales]
+    return [(max(x, scan[0] / STRETCH), max(y, scan[1] / STRETCH), max(z, scan[2] / STRETCH)) for x, y, z in sizes]
 
 
 def network_inputs(

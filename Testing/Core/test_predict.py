@@ -84,9 +84,10 @@ def test_through_thick_slices_voxels_are_longer_whichever_way_these_are_stored(m
         return searched_voxels(Study(volume), spec, (1.0, 0.5))
 
     axial, sagittal = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (0.0, 0, 1.0, 1.0, 0, 0, 0, 1.0, 0)
-    assert searched((0.4, 0.4, 2.4), axial) == [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5)]
-    assert searched((0.4, 0.4, 5.0), axial) == [(1.0, 1.0, 2.0), (0.5, 0.5, 1.0)]
-    assert searched((0.4, 0.4, 5.0), sagittal) == [(2.0, 1.0, 1.0), (1.0, 0.5, 0.5)]
+    assert searched((0.4, 0.4, 2.0), axial) == [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5)]
+    assert searched((0.4, 0.4, 3.0), axial) == [(1.0, 1.0, 1.0), (0.5, 0.5, 0.75)]
+    assert searched((0.4, 0.4, 5.0), axial) == [(1.0, 1.0, 1.25), (0.5, 0.5, 1.25)]
+    assert searched((0.4, 0.4, 5.0), sagittal) == [(1.25, 1.0, 1.0), (1.25, 0.5, 0.5)]
 
 
 def test_a_sequence_that_the_model_needs_is_asked_for_in_words_of_any_interface(model: Model, study: Study) -> None:
