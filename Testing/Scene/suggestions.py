@@ -50,9 +50,18 @@ def add_suggestions(reference: Any, folder: Path) -> Any:
     geometry = Geometry((22, 18, 20), (2, 2, 2), (0, 0, 0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
     segments = [Segment(f"Suggestion_{n}", f"Suggestion {n}", n, (1, 0.5, 0)) for n in (1, 2, 3)]
     result = folder / "result"
-    result.mkdir()
+    result.mkdir(parents=True)
     sitk.WriteImage(segmentation_image(labels, geometry, segments), str(result / "suggestions.seg.nrrd"))
     model = {"name": "fake", "digest": DIGEST, "threshold": 0.5, "operating_points": []}
     content = {"candidates": candidates, "model": model, "threshold": 0.0}
     (result / "candidates.json").write_text(json.dumps(content), encoding="utf-8")
     return Scene().loadSuggestions(result, reference)
+
+
+def erase(node: Any, segment: str, reference: Any, isRemoved: bool) -> None:
+    """As in another module: a segment is removed, or all of its voxels are."""
+    if isRemoved:
+        node.GetSegmentation().RemoveSegment(segment)
+    else:
+        nothing = np.zeros(slicer.util.arrayFromVolume(reference).shape, np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(nothing, node, segment, reference)

@@ -16,9 +16,11 @@ from lopsided.review import SUGGESTION_TAG
 from LopsidedSegLib.Annotation import Annotation
 from LopsidedSegLib.Labelmaps import imageOf, labelmapName, latticeOf, matrixOf, transformed, voxelsOf
 from LopsidedSegLib.Scene import Scene
+from transforms import bend
 from vtk.util.numpy_support import numpy_to_vtk
 
 SHAPE = (20, 22, 24)
+PLACES = ((0, 0, 0), (60, 0, 0), (0, 60, 0), (0, 0, 60), (30, 30, 30))  # RAS, mm
 
 
 def image(mask: np.ndarray, spacing: float = 2.0, origin: tuple[float, float, float] = (-10, 5, 30)) -> Any:
@@ -107,17 +109,22 @@ def test_the_first_lesion_of_an_empty_annotation() -> None:
     assert world_volume(node, accepted)[0] == LESION.sum() * 8
 
 
+def new_annotation_and_cube(matrix: np.ndarray) -> tuple[Any, Any]:
+    """One of a volume of 1 mm voxels, and 27 mm³ within it on the lattice of ``matrix``."""
+    volume = slicer.util.addVolumeFromArray(np.zeros((12, 12, 12), np.int16), np.eye(4), "T1c")
+    lattice = slicer.vtkOrientedImageData()
+    lattice.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    return Scene().newAnnotation(volume), imageOf(np.ones((3, 3, 3)), lattice, [4, 6, 4, 6, 4, 6])
+
+
 def test_the_first_lesion_of_an_annotation_that_surfaces_were_in() -> None:
     """And were all removed from. Slicer saves what is the source, and of a small lesion without one a voxel."""
-    node = Scene().newAnnotation(slicer.util.addVolumeFromArray(np.zeros((12, 12, 12), np.int16), np.eye(4), "T1c"))
+    node, lesion = new_annotation_and_cube(np.eye(4))
     ball = vtk.vtkSphereSource()
     ball.Update()
     node.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), "Imported", [1.0, 0.0, 0.0])
     node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     node.GetSegmentation().RemoveAllSegments()
-    lattice = image(np.ones((1, 1, 1)))
-    lattice.SetGeometryFromImageToWorldMatrix(vtk.vtkMatrix4x4())
-    lesion = imageOf(np.ones((3, 3, 3)), lattice, [4, 6, 4, 6, 4, 6])
     for number in range(2):
         added = Annotation(node).insert(f"new {number}", lesion, "Metastasis", (1.0, 0.5, 0.0), {})
         assert world_volume(node, added)[0] == 27
@@ -146,12 +153,9 @@ def test_no_lesion_is_lost_between_thick_slices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("axis", range(3))
 def test_a_lesion_half_way_between_two_voxels_becomes_no_larger(axis: int) -> None:
-    volume = slicer.util.addVolumeFromArray(np.zeros((12, 12, 12), np.int16), np.eye(4), "T1c")
-    node, half = Scene().newAnnotation(volume), np.eye(4)
+    half = np.eye(4)
     half[axis, 3] = 0.5
-    lattice = image(np.ones((1, 1, 1)))
-    lattice.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(half))
-    lesion = imageOf(np.ones((3, 3, 3)), lattice, [4, 6, 4, 6, 4, 6])
+    node, lesion = new_annotation_and_cube(half)
     added = Annotation(node).insert("new", lesion, "Metastasis", (1.0, 0.5, 0.0), {})
     assert world_volume(node, added)[0] == 27
 
@@ -212,17 +216,7 @@ def test_lesions_of_finer_voxels_than_the_annotations_own_are_saved(
 
 
 def test_a_lesion_that_a_bent_annotation_has_no_voxel_for_is_refused_in_words(annotated: Any) -> None:
-    bend = vtk.vtkThinPlateSplineTransform()
-    source, target = vtk.vtkPoints(), vtk.vtkPoints()
-    for n, point in enumerate([(0, 0, 0), (60, 0, 0), (0, 60, 0), (0, 0, 60), (30, 30, 30)]):
-        source.InsertNextPoint(*point)
-        target.InsertNextPoint(*(np.array(point) * (1 + 0.1 * n)))
-    bend.SetSourceLandmarks(source)
-    bend.SetTargetLandmarks(target)
-    bend.SetBasisToR()
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
-    node.SetAndObserveTransformToParent(bend)
-    annotated.SetAndObserveTransformNodeID(node.GetID())
+    bend(annotated, [(place, np.array(place) * (1 + 0.1 * n)) for n, place in enumerate(PLACES)])
     told = set()
     for n in range(40):
         tiny = image(box(slice(5, 6), slice(9, 10), slice(6, 7)), spacing=0.5, origin=(n, 0.7 * n, 1.3 * n))
@@ -323,16 +317,7 @@ def test_what_was_added_is_taken_out_of_a_segment_that_lies_otherwise_since(
 
 @pytest.mark.parametrize("isHardened", [False, True], ids=["bent", "hardened"])
 def test_a_lesion_taken_out_of_a_bent_annotation_goes_in_again(annotated: Any, isHardened: bool) -> None:
-    bend, source, target = vtk.vtkThinPlateSplineTransform(), vtk.vtkPoints(), vtk.vtkPoints()
-    for x, y, z in [(0, 0, 0), (60, 0, 0), (0, 60, 0), (0, 0, 60), (30, 30, 30)]:
-        source.InsertNextPoint(x, y, z)
-        target.InsertNextPoint(x + 15, y + 0.002 * x * z, z)
-    bend.SetSourceLandmarks(source)
-    bend.SetTargetLandmarks(target)
-    bend.SetBasisToR()
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
-    node.SetAndObserveTransformToParent(bend)
-    annotated.SetAndObserveTransformNodeID(node.GetID())
+    bend(annotated, [((x, y, z), (x + 15, y + 0.002 * x * z, z)) for x, y, z in PLACES])
     here, lesion = Annotation(annotated), transformed(image(LESION), annotated, None)
     added = here.insert("new", lesion, "Metastasis", (1.0, 0.5, 0.0), {SUGGESTION_TAG: "First"})
     volume, centre = world_volume(annotated, added)

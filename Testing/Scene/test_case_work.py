@@ -24,7 +24,7 @@ from LopsidedSegLib.Labelmaps import cropped, labelmap
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
-from suggestions import DIGEST, ONE, TWO, add_reference, add_suggestions
+from suggestions import DIGEST, ONE, TWO, add_reference, add_suggestions, erase
 from transforms import move
 
 
@@ -193,10 +193,7 @@ def test_what_was_decided_on_another_models_suggestions_is_exported_as_that_mode
     """The model was trained again between two searches of the case."""
     chosen = parameters()
     work.open(chosen)
-    found = []
-    for number in range(2):
-        (tmp_path / str(number)).mkdir()
-        found.append(add_suggestions(chosen.reference, tmp_path / str(number)))
+    found = [add_suggestions(chosen.reference, tmp_path / name) for name in ("first", "second")]
     result = json.loads(found[0].GetAttribute(RESULT_ATTRIBUTE))
     result["model"]["digest"] = "e" * 64
     found[0].SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
@@ -218,10 +215,7 @@ def test_what_was_decided_on_is_known_again_where_a_transform_has_moved_it(work:
     """Neither does it move, nor is it suggested as new."""
     chosen = parameters()
     work.open(chosen)
-    found = []
-    for number in range(2):
-        (tmp_path / str(number)).mkdir()
-        found.append(add_suggestions(chosen.reference, tmp_path / str(number)))
+    found = [add_suggestions(chosen.reference, tmp_path / name) for name in ("first", "second")]
     move(found, 20)
     work.goOn(found[0])
     Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
@@ -235,12 +229,10 @@ def test_what_was_decided_on_is_known_again_where_a_transform_has_moved_it(work:
 def test_suggestions_of_two_searches_are_listed_best_first(work: CaseWork, tmp_path: Path) -> None:
     chosen = parameters()
     work.open(chosen)
-    for number in range(2):
-        (tmp_path / str(number)).mkdir()
-        found = add_suggestions(chosen.reference, tmp_path / str(number))
-        work.goOn(found)
-        if number == 0:
-            Review(found, Scene(), Settings()).decide(TWO, Status.REJECTED)
+    first, second = (add_suggestions(chosen.reference, tmp_path / name) for name in ("first", "second"))
+    work.goOn(first)
+    Review(first, Scene(), Settings()).decide(TWO, Status.REJECTED)
+    work.goOn(second)
     review = Review(chosen.suggestions, Scene(), Settings())
     review.threshold = 0.1
     assert review.shown() == ["Suggestion_4", TWO, "Suggestion_6"]
@@ -252,17 +244,10 @@ def test_what_was_decided_on_and_erased_since_hides_nothing_that_is_found(
 ) -> None:
     chosen = parameters()
     work.open(chosen)
-    found = []
-    for number in range(2):
-        (tmp_path / str(number)).mkdir()
-        found.append(add_suggestions(chosen.reference, tmp_path / str(number)))
+    found = [add_suggestions(chosen.reference, tmp_path / name) for name in ("first", "second")]
     work.goOn(found[0])
     Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
-    if isRemoved:
-        found[0].GetSegmentation().RemoveSegment(ONE)
-    else:
-        nothing = np.zeros((20, 18, 22), np.uint8)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(nothing, found[0], ONE, chosen.reference)
+    erase(found[0], ONE, chosen.reference, isRemoved)
     work.goOn(found[1])
     assert set(masks(chosen.suggestions, chosen.reference)) == {f"Suggestion {n}" for n in (4, 5, 6)}
     assert Review(chosen.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED

@@ -15,7 +15,7 @@ from LopsidedSegLib.Annotation import Annotation
 from LopsidedSegLib.Labelmaps import imageToWorld
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
-from suggestions import DIGEST, ONE, THREE, TWO, Settings, add_reference, add_suggestions
+from suggestions import DIGEST, ONE, THREE, TWO, Settings, add_reference, add_suggestions, erase
 
 KNOWN = (slice(12, 15), slice(14, 17), slice(8, 11))  # borders on the second suggestion
 
@@ -686,11 +686,7 @@ def test_where_a_suggestion_is_edited(review: Review, suggestions: Any, annotati
 def test_a_suggestion_erased_in_another_module_cannot_be_accepted(
     review: Review, suggestions: Any, annotation: Any, reference: Any, isRemoved: bool
 ) -> None:
-    if isRemoved:
-        suggestions.GetSegmentation().RemoveSegment(ONE)
-    else:
-        nothing = np.zeros((20, 18, 22), np.uint8)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(nothing, suggestions, ONE, reference)
+    erase(suggestions, ONE, reference, isRemoved)
     with pytest.raises(RuntimeError, match="Nothing is left"):
         review.decide(ONE, Status.ACCEPTED, annotation)
     assert review.touching(ONE, annotation) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import slicer.util
 import vtk
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import geometry_of
+from transforms import bending
 
 SHAPE = (30, 36, 40)  # k, j, i
 BLOB = (slice(10, 15), slice(12, 17), slice(20, 25))
@@ -51,17 +53,9 @@ def _transform(kind: str) -> Any:
         "sheared": np.array([[1, 0, 0.3, 4], [0, 1, 0, 0], [0, 0.2, 1, 0], [0, 0, 0, 1.0]]),
     }
     if kind == "warped":
-        warp = vtk.vtkThinPlateSplineTransform()
-        warp.SetBasisToR()
-        points = [vtk.vtkPoints(), vtk.vtkPoints()]
-        for x in (-100.0, 100.0):
-            for y in (-100.0, 100.0):
-                for z in (-100.0, 100.0):
-                    points[0].InsertNextPoint(x, y, z)
-                    points[1].InsertNextPoint(x + 4, y + 0.04 * x - 3, z + 0.0004 * x * y)
-        warp.SetSourceLandmarks(points[0])
-        warp.SetTargetLandmarks(points[1])
-        node.SetAndObserveTransformToParent(warp)
+        corners = product((-100.0, 100.0), repeat=3)
+        places = [((x, y, z), (x + 4, y + 0.04 * x - 3, z + 0.0004 * x * y)) for x, y, z in corners]
+        node.SetAndObserveTransformToParent(bending(places))
     else:
         node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrices[kind]))
     return node

@@ -24,7 +24,7 @@ from LopsidedSegLib.SceneCases import SceneCase, sceneCases
 from LopsidedSegLib.SceneWork import SceneWork
 from suggestions import ONE, TWO, add_reference, add_suggestions
 from test_case_work import Settings, masks, parameters
-from transforms import move
+from transforms import bend, move
 
 POINT, LINE = Point((10, 12, 14), 5.5), Line(((4, 4, 4), (10, 4, 4)))
 
@@ -247,18 +247,9 @@ def test_the_users_own_suggestions_hear_nothing_of_what_is_decided_on_the_case(
 
 
 def test_a_case_that_a_transform_bends_can_be_opened_and_left(own: dict[str, Any], tmp_path: Path) -> None:
-    bend = vtk.vtkThinPlateSplineTransform()
-    bend.SetBasisToR()
-    source, target = vtk.vtkPoints(), vtk.vtkPoints()
-    for corner in np.ndindex(2, 2, 2):
-        source.InsertNextPoint(*(-60.0 * np.array(corner)))
-        target.InsertNextPoint(*(-60.0 * np.array(corner) + (corner == (1, 1, 1)) * 4.0))
-    bend.SetSourceLandmarks(source)
-    bend.SetTargetLandmarks(target)
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "bend")
-    node.SetAndObserveTransformToParent(bend)
+    corners = -60.0 * np.array(list(np.ndindex(2, 2, 2)))
     own["annotation"].SetAndObserveTransformNodeID(None)
-    own["t1c"].SetAndObserveTransformNodeID(node.GetID())
+    bend(own["t1c"], [*zip(corners[:-1], corners[:-1], strict=True), (corners[-1], corners[-1] + 4.0)])
     [case] = sceneCases()
     opened, chosen = work(case, tmp_path), parameters()
     opened.open(chosen)
