@@ -89,7 +89,7 @@ class Annotation:
             segment.SetTag(key, value)
         here, lattice = self._here(lesion), latticeOf(self.node)
         segment.AddRepresentation(labelmapName(), onLattice(here, lattice) if lattice else here)
-        self._checkIsLabelmap()
+        self._ensureLabelmaps()
         segmentId = self.node.GetSegmentation().GenerateUniqueSegmentID(segmentId)
         if not self.node.GetSegmentation().AddSegment(segment, segmentId):
             raise RuntimeError(_("{name} did not take the lesion.").format(name=self.node.GetName()))
@@ -115,7 +115,7 @@ class Annotation:
     def grow(self, segmentId: str, lesion: Any) -> str:
         """Add the lesion to a segment. Returns what :meth:`shrink` needs, nothing where the user has drawn all of it there
         already; raises RuntimeError, one sentence."""
-        self._checkIsLabelmap()
+        self._ensureLabelmaps()
         if not self.node.GetSegmentation().GetSegment(segmentId):
             raise RuntimeError(_("The segment to add to is not there any more; accept as a new segment."))
         existing = labelmap(self.node, segmentId)
@@ -187,7 +187,8 @@ class Annotation:
     def _isLabelmap(self) -> bool:
         return self.node.GetSegmentation().GetSourceRepresentationName() == labelmapName()
 
-    def _checkIsLabelmap(self) -> None:
+    def _ensureLabelmaps(self) -> None:
+        """What is added is a label map, and Slicer saves what is the source; raises RuntimeError where that is something else."""
         segmentation = self.node.GetSegmentation()
         if not segmentation.GetNumberOfSegments():  # whatever was in it before
             segmentation.SetSourceRepresentationName(labelmapName())

@@ -13,10 +13,6 @@ from .wording import counted
 
 _MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
 _POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
-SEGMENTATIONS = (
-    "1.2.840.10008.5.1.4.1.1.66.4",
-    "1.2.840.10008.5.1.4.1.1.66.7",
-)  # SOP classes: those of masks, and of labels
 _CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), up to its length
 _VALUES = "PixelValueTransformationSequence"
 UNEVEN = 0.1  # slice distances may differ by this part of their median, places in the slice by this part of a pixel

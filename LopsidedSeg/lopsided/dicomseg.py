@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import __version__
-from .dicom import SEGMENTATIONS, UNEVEN, find_series, read_files, storage_class
+from .dicom import UNEVEN, find_series, read_files, storage_class
 from .errors import InputError
 from .volume import Geometry, Labels, Volume, aligned, check_origin, geometry_of, part_of
 from .wording import DISCLAIMER, METASTASIS
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from highdicom.seg import Segmentation
     from pydicom import Dataset
 
+_CLASSES = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"  # Segmentation, Label Map Segmentation
 _MAY_BE_EMPTY = (  # in a SEG, but some anonymisers take them out
     "PatientName",
     "PatientID",
@@ -42,7 +43,7 @@ def is_dicom(path: Path) -> bool:
 
 def is_dicom_seg(path: Path) -> bool:
     """Whether the file's content says that it is a DICOM Segmentation or Label Map Segmentation."""
-    return storage_class(path) in SEGMENTATIONS
+    return storage_class(path) in _CLASSES
 
 
 def read_dicom_seg(path: Path) -> Labels:

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom import SEGMENTATIONS, check_frames, read_series, storage_class
+from .dicom import check_frames, read_series
+from .dicomseg import is_dicom_seg
 from .errors import NO_MEMORY, InputError
 from .nifti import check_nifti
 from .study import Study
@@ -77,14 +78,14 @@ def read_image(path: Path) -> sitk.Image:
     """An image file as it is, its header checked; a fourth axis of length one is dropped.
 
     Raises:
-        InputError: missing, unreadable or truncated, not an image, or one of labels in DICOM (SEG), complex, more than 3D, zero or absurd spacing,
-            an origin where no head can be, or as :func:`~lopsided.dicom.check_frames`.
+        InputError: missing, unreadable or truncated, not an image, a DICOM Segmentation, complex, more than 3D, zero or absurd
+            spacing, an origin where no head can be, or as :func:`~lopsided.dicom.check_frames`.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
     with readable(path):
         path.open("rb").close()  # which says why it cannot be read, as ITK does not
-    if storage_class(path) in SEGMENTATIONS:
+    if is_dicom_seg(path):
         raise InputError(
             f"{path}: is a DICOM Segmentation, and no image; give it as the annotation, and here the image"
         )

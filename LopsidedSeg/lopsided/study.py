@@ -66,9 +66,9 @@ def searched_voxels(study: Study, spec: InputSpec, scales: tuple[float, ...]) ->
     No more than ``STRETCH`` of a network's voxels lie in one of the scan's: what is interpolated between slices shows nothing
     more, and a lesion of one slice looks rounder. Nor is any longer than that, or a large lesion of many slices looks flat.
     """
-    scan = oriented(study.reference).geometry.spacing
+    left, posterior, superior = (side / STRETCH for side in oriented(study.reference).geometry.spacing)
     sizes = [spec.scaled(scale).spacing_mm for scale in scales]
-    return [(max(x, scan[0] / STRETCH), max(y, scan[1] / STRETCH), max(z, scan[2] / STRETCH)) for x, y, z in sizes]
+    return [(max(x, left), max(y, posterior), max(z, superior)) for x, y, z in sizes]
 
 
 def network_inputs(

@@ -97,8 +97,8 @@ def in_slices(
     (i, j, _), (x, y, z) = g.size, g.spacing
     a, b, c = (float(v) for v in g.physical(np.array([between, 0, 0])))
     geometry = replace(g, size=(i, j, slices), spacing=(x, y, z * number), origin=(a, b, c))
-    behind, allowed = mean(background.array), half(background.allowed)
-    brighter = (mean(array) - behind) / median_and_spread(behind[allowed])[1]
+    behind, seen, allowed = mean(background.array), mean(array), half(background.allowed)
+    brighter = (seen - behind) / median_and_spread(behind[allowed])[1]
     thick = np.zeros(geometry.shape, np.uint8)
     moved = []
     for n, lesion in enumerate(lesions, start=1):
@@ -115,7 +115,7 @@ def in_slices(
         None if background.disease is None else half(background.disease),
         None if background.brain is None else half(background.brain),
     )
-    return coarser, mean(array), thick, moved
+    return coarser, seen, thick, moved
 
 
 def drawn_heads(path: Path, number: int, seed: int) -> Iterator[Background]:

@@ -106,8 +106,8 @@ def _lines(
         f"Measured by `Testing/Evaluation/real_backgrounds.py`, seed {seed}, on {len(sizes)} lesions of "
         f"{sizes.min():.0f}–{sizes.max():.0f} mm, median {np.median(sizes):.1f} mm, that another program than the training "
         "simulator drew into scans. z: a lesion's contrast beside what is around it, in robust "
-        "standard deviations of brain tissue; in averaged slices what is left of it. A lesion is hit when a candidate overlaps it dilated by one voxel. In "
-        "brackets: 95 % bootstrap intervals over scans; scans of one background share their brain and vessels, so other "
+        "standard deviations of brain tissue; in averaged slices what is left of it. A lesion is hit when a candidate "
+        "overlaps it dilated by one voxel. In brackets: 95 % bootstrap intervals over scans; scans of one background share their brain and vessels, so other "
         "patients vary by more.\n"
     )
     head = " | ".join(f"at {b:g} FP/scan" for b in BUDGETS)
