@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from lopsided.errors import InputError
 from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, IntegerFiles, bundled_models, load_card, load_model
+from lopsided.networks import import_openvino
 from lopsided_training.cli import app
 from lopsided_training.quantise import quantise
 from typer.testing import CliRunner
@@ -52,6 +53,19 @@ def test_again_it_gives_the_same_numbers(folder: Path, heads: Path) -> None:
     assert again is not None
     assert first.weights_sha256 == again.weights_sha256  # of the same process, names within the graph differ
     assert load_model(folder).card.integers == again
+
+
+def test_what_is_copied_to_more_voxels_is_not_rounded_again(folder: Path, heads: Path) -> None:
+    """OpenVINO would hold it as float32 until then, at full resolution."""
+    pytest.importorskip("nncf")
+    openvino = import_openvino()
+    quantise(folder, heads, studies=1, say=lambda line: None)
+    graph = openvino.Core().read_model(folder / INTEGER_GRAPH)
+    copies = [node for node in graph.get_ordered_ops() if node.get_type_name() == "Interpolate"]
+    assert copies
+    for node in copies:
+        assert node.input(0).get_source_output().get_node().get_type_name() == "FakeQuantize", "rounded before"
+        assert [to.get_node().get_type_name() for to in node.output(0).get_target_inputs()] == ["Add"]
 
 
 def test_of_many_studies_the_first_are_enough(folder: Path, heads: Path) -> None:
