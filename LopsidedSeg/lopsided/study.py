@@ -15,8 +15,9 @@ from .resampling import REACH_MM, covered, resample
 from .volume import Geometry, Vector, Volume, oriented, part_around
 
 MAX_EXTENT_MM3 = 600.0**3  # that all of an image covers, with what is around the head
-MAX_NETWORK_VOXELS = 400**3  # no patient is larger than this on a millimetre grid; a wrong spacing is
+MAX_SEARCHED_MM3 = 400.0**3  # no patient is larger; a wrong spacing is
 STRETCH = 4  # network's voxels through one of a scan: more, and a small lesion of one slice looks like a vessel
+LENGTH = 2  # of the network's voxels, to their width: more, and a lesion looks flat
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,16 @@ def searched_voxels(study: Study, spec: InputSpec, scales: tuple[float, ...]) ->
     """Along L, P, S, mm: those of ``spec`` times each of the ``scales``, and longer through thick slices.
 
     No more than ``STRETCH`` of a network's voxels lie in one of the scan's: what is interpolated between slices shows nothing
-    more, and a lesion of one slice looks rounder. Nor is any longer than that, or a large lesion of many slices looks flat.
+    more, and a lesion of one slice looks rounder. Nor is any longer than that, or more than ``LENGTH`` times as long as wide,
+    or a large lesion of many slices looks flat.
     """
-    left, posterior, superior = (side / STRETCH for side in oriented(study.reference).geometry.spacing)
-    sizes = [spec.scaled(scale).spacing_mm for scale in scales]
-    return [(max(x, left), max(y, posterior), max(z, superior)) for x, y, z in sizes]
+    own = oriented(study.reference).geometry.spacing
+    voxels = []
+    for scale in scales:
+        sides = [max(side, slices / STRETCH) for side, slices in zip(spec.scaled(scale).spacing_mm, own, strict=True)]
+        left, posterior, superior = (max(side, max(sides) / LENGTH) for side in sides)
+        voxels.append((left, posterior, superior))
+    return voxels
 
 
 def network_inputs(
@@ -99,7 +105,7 @@ def network_inputs(
         foregrounds = dict(zip(there, found, strict=True))
         low, high = foregrounds["t1c"].low, foregrounds["t1c"].high
         grids = [reference.geometry.covering(spacing, low, high, multiple) for spacing in voxels]
-        if any(np.prod(np.array(grid.size, float)) > MAX_NETWORK_VOXELS for grid in grids):
+        if any(np.prod(np.multiply(grid.size, grid.spacing)) > MAX_SEARCHED_MM3 for grid in grids):
             raise _larger_than_a_head(reference)
         inputs = [
             NetworkInput(

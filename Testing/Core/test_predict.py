@@ -86,8 +86,8 @@ def test_through_thick_slices_voxels_are_longer_whichever_way_these_are_stored(m
     axial, sagittal = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (0.0, 0, 1.0, 1.0, 0, 0, 0, 1.0, 0)
     assert searched((0.4, 0.4, 2.0), axial) == [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5)]
     assert searched((0.4, 0.4, 3.0), axial) == [(1.0, 1.0, 1.0), (0.5, 0.5, 0.75)]
-    assert searched((0.4, 0.4, 5.0), axial) == [(1.0, 1.0, 1.25), (0.5, 0.5, 1.25)]
-    assert searched((0.4, 0.4, 5.0), sagittal) == [(1.25, 1.0, 1.0), (1.25, 0.5, 0.5)]
+    assert searched((0.4, 0.4, 5.0), axial) == [(1.0, 1.0, 1.25), (0.625, 0.625, 1.25)], "twice as long as wide at most"
+    assert searched((0.4, 0.4, 5.0), sagittal) == [(1.25, 1.0, 1.0), (1.25, 0.625, 0.625)]
 
 
 def test_a_sequence_that_the_model_needs_is_asked_for_in_words_of_any_interface(model: Model, study: Study) -> None:
