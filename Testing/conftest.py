@@ -28,7 +28,7 @@ from lopsided_training.config import FitConfig
 from safetensors.torch import save_file
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-PLAIN = Calibration(intercept=0, peak=1, studies=1, brier=0.1, calibration_error=0.1)
+PLAIN = Calibration(intercept=0, peak=1, slices=0, studies=1, brier=0.1, calibration_error=0.1)
 SMALL_UNET = ResidualUNetSizes(channels=(4, 6, 8), encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1))
 SMALL_DEEPLAB = DeepLabSizes(
     channels=(4, 6, 8), blocks=(0, 1, 1), output_stride=4, atrous_rates=(1, 2), pyramid_channels=6

@@ -108,9 +108,15 @@ def logit(peak_probability: float) -> float:
     return min(max(float(np.log(p / (1 - p))), -12.0), 12.0)
 
 
-def confidence(peak_probability: float, calibration: Calibration) -> float:
-    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`)."""
-    return float(1 / (1 + np.exp(-calibration.intercept - calibration.peak * logit(peak_probability))))
+def confidence(peak_probability: float, geometry: Geometry, calibration: Calibration) -> float:
+    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`), in images on a grid of this thickness."""
+    x = calibration.intercept + calibration.peak * logit(peak_probability) + calibration.slices * thickness(geometry)
+    return float(1 / (1 + np.exp(-x)))
+
+
+def thickness(geometry: Geometry) -> float:
+    """The logarithm of a slice's thickness, mm: of a voxel's longest side."""
+    return float(np.log(max(geometry.spacing)))
 
 
 def _ranked(candidate: Candidate, rank: int) -> Candidate:
@@ -255,7 +261,7 @@ def _measure(
     return Candidate(
         rank=0,
         # as it is written down, so that a threshold lists the same wherever it is applied
-        confidence=round(confidence(float(part.max()), calibration), 4),
+        confidence=round(confidence(float(part.max()), geometry, calibration), 4),
         peak_probability=float(part.max()),
         **size.__dict__,
         peak_kji=(k, j, i),

@@ -69,15 +69,16 @@ Scale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE)]
 
 
 class Calibration(_Record):
-    """Confidence = sigmoid(intercept + peak·logit(peak probability)).
+    """Confidence = sigmoid(intercept + peak·logit(peak probability) + slices·ln(slice thickness, mm)).
 
     A logistic regression of "is this candidate a lesion" over the candidates of ``studies`` that the network was
-    not trained on (Platt, Advances in Large Margin Classifiers, 1999). ``brier`` and ``calibration_error`` (expected,
+    not trained on (Platt, Advances in Large Margin Classifiers, 1999). In thick slices lesions are fainter, and vessels too. ``brier`` and ``calibration_error`` (expected,
     ten bins) are measured on further studies.
     """
 
     intercept: float
     peak: float = Field(gt=0)
+    slices: float
     studies: int
     brier: float
     calibration_error: float

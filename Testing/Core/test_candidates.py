@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lopsided.volume import Geometry, Volume, to_sitk
 from numpy.testing import assert_allclose
 from scipy import ndimage
 
-PLAIN = Calibration(intercept=0, peak=1, studies=1, brier=0, calibration_error=0)
+PLAIN = Calibration(intercept=0, peak=1, slices=0, studies=1, brier=0, calibration_error=0)
 
 
 def bumps(grid: Geometry, *spots: tuple[tuple[float, float, float], float, float]) -> Volume:
@@ -238,13 +239,25 @@ def test_no_voxel_no_candidate(grid: Geometry) -> None:
     assert len(find_candidates(full, nothing(grid), PLAIN).missed) == 1
 
 
-def test_confidence_is_the_documented_formula() -> None:
-    calibration = PLAIN.model_copy(update={"intercept": -1, "peak": 0.5})
-    assert confidence(0.8, calibration) == pytest.approx(1 / (1 + np.exp(1 - 0.5 * np.log(0.8 / 0.2))))
-    assert 0 < confidence(0.0, calibration) < confidence(1.0, calibration) < 1
+def test_confidence_is_the_documented_formula(grid: Geometry) -> None:
+    calibration = PLAIN.model_copy(update={"intercept": -1, "peak": 0.5, "slices": 1.5})
+    coronal = replace(grid, spacing=(0.5, 4.0, 0.5))
+    expected = 1 / (1 + np.exp(1 - 0.5 * np.log(0.8 / 0.2) - 1.5 * np.log(4)))
+    assert confidence(0.8, coronal, calibration) == pytest.approx(expected)
+    assert 0 < confidence(0.0, grid, calibration) < confidence(1.0, grid, calibration) < 1
     assert (logit(0.0), logit(1.0)) == (-12, 12)
     steep = PLAIN.model_copy(update={"peak": 3})
-    assert confidence(0.998, steep) < confidence(0.999, steep), "what measures models has no ties"
+    assert confidence(0.998, grid, steep) < confidence(0.999, grid, steep), "what measures models has no ties"
+
+
+def test_a_candidate_in_thick_slices_has_the_confidence_of_thick_slices(grid: Geometry) -> None:
+    calibration = PLAIN.model_copy(update={"slices": 1.0})
+    thick = replace(grid, spacing=(1.0, 1.0, 4.0))
+    probability = bumps(grid, ((20, 20, 20), 3, 0.7))
+    [candidate] = find_candidates(Volume(probability.array, thick), nothing(grid), calibration).missed
+    assert candidate.confidence == pytest.approx(
+        1 / (1 + np.exp(-logit(candidate.peak_probability) - np.log(4))), abs=1e-4
+    )
 
 
 def test_confidence_is_what_is_written_down(grid: Geometry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from lopsided.candidates import logit
+from lopsided.candidates import logit, thickness
 from lopsided.errors import InputError
 from lopsided.model import Calibration
 from sklearn.linear_model import LogisticRegression
@@ -28,21 +28,24 @@ class NothingToFit(InputError):
 def fit_calibration(examined: Sequence[Examined]) -> Calibration:
     """The logistic regression of :class:`lopsided.model.Calibration`; not checked on anything yet.
 
+    Both coefficients have a normal prior of unit variance: studies in slices of one thickness say nothing of others.
+
     Raises:
         NothingToFit: no true or no false candidate to fit on, or the surest are the least often true.
     """
-    candidates = [c for case in examined for c in case.candidates]
-    true = np.array([bool(c.hits) for c in candidates], bool)
+    candidates = [(case, c) for case in examined for c in case.candidates]
+    true = np.array([bool(c.hits) for _, c in candidates], bool)
     if true.all() or not true.any():
         raise NothingToFit("the calibration studies give no true or no false candidate")
-    rows = [[logit(c.peak_probability)] for c in candidates]
-    fitted = LogisticRegression(C=1e6, max_iter=5000).fit(rows, true)
-    slope = float(fitted.coef_[0, 0])
+    rows = [[logit(c.peak_probability), thickness(case.geometry)] for case, c in candidates]
+    fitted = LogisticRegression(max_iter=5000).fit(rows, true)
+    slope, slices = map(float, fitted.coef_[0])
     if slope <= 0:
         raise NothingToFit("on the calibration studies, the surer the network, the less often it is right")
     return Calibration(
         intercept=float(fitted.intercept_[0]),
         peak=slope,
+        slices=slices,
         studies=len(examined),
         brier=1,
         calibration_error=1,

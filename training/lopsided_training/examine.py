@@ -18,7 +18,7 @@ from .dataset import Case
 from .froc import CaseResult
 from .matching import IOU, hits, lesions_of, overlaps, sphere_diameter
 
-UNCALIBRATED = Calibration(intercept=0, peak=1, studies=0, brier=1, calibration_error=1)
+UNCALIBRATED = Calibration(intercept=0, peak=1, slices=0, studies=0, brier=1, calibration_error=1)
 """Confidence is the peak probability itself."""
 
 
@@ -46,12 +46,6 @@ class Detection:
         """By the first criterion, or by the second: an intersection over union of at least ``matching.IOU``."""
         return tuple(n for n, value in sorted(self.iou.items()) if value >= IOU) if iou else self.hits
 
-    def score(self, calibration: Calibration | None) -> float:
-        """Its confidence; the peak probability without a calibration."""
-        if calibration is None:
-            return self.peak_probability
-        return confidence(self.peak_probability, calibration)
-
 
 @dataclass(frozen=True)
 class Examined:
@@ -62,11 +56,17 @@ class Examined:
     lesions: tuple[Lesion, ...]
     candidates: tuple[Detection, ...]
 
+    def score(self, candidate: Detection, calibration: Calibration | None) -> float:
+        """A candidate's confidence; the peak probability without a calibration."""
+        if calibration is None:
+            return candidate.peak_probability
+        return confidence(candidate.peak_probability, self.geometry, calibration)
+
     def result(self, calibration: Calibration | None, *, iou: bool = False) -> CaseResult:
         """As plain data, by the first or the second criterion."""
         return CaseResult(
             name=self.case.name,
-            scores=np.array([c.score(calibration) for c in self.candidates], float),
+            scores=np.array([self.score(c, calibration) for c in self.candidates], float),
             hits=tuple(c.hits_by(iou=iou) for c in self.candidates),
             diameters=np.array([lesion.diameter_mm for lesion in self.lesions], float),
             patient=self.case.patient,

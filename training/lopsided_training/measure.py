@@ -138,7 +138,7 @@ class Measurer:
 def case_extents(case: Examined, calibration: Calibration | None, threshold: float) -> CaseExtents:
     """How well the extents of all shown candidates agree with those of the lesions."""
     truth = case.mask([lesion.region for lesion in case.lesions])
-    found = case.mask([c.region for c in case.candidates if c.score(calibration) >= threshold])
+    found = case.mask([c.region for c in case.candidates if case.score(c, calibration) >= threshold])
     return CaseExtents(dice(truth, found), lesion_wise_dice(truth, found, case.geometry.voxel_volume))
 
 

@@ -56,8 +56,8 @@ def _candidate_rows(
     examined: list[Examined], calibration: Calibration | None, threshold: float
 ) -> Iterable[dict[str, object]]:
     for case in examined:
-        for candidate in sorted(case.candidates, key=lambda c: -c.score(calibration)):
-            score = candidate.score(calibration)
+        for candidate in sorted(case.candidates, key=lambda c: -case.score(c, calibration)):
+            score = case.score(candidate, calibration)
             yield {
                 "case": case.case.name,
                 "score": _score(score),
