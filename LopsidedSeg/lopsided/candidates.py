@@ -109,12 +109,12 @@ def logit(peak_probability: float) -> float:
 
 
 def confidence(peak_probability: float, geometry: Geometry, calibration: Calibration) -> float:
-    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`), in images on a grid of this thickness."""
-    x = calibration.intercept + calibration.peak * logit(peak_probability) + calibration.slices * thickness(geometry)
+    """The calibrated probability of being a lesion (:class:`lopsided.model.Calibration`), in images on this grid."""
+    x = calibration.intercept + calibration.peak * logit(peak_probability) + calibration.slices * log_slice_mm(geometry)
     return float(1 / (1 + np.exp(-x)))
 
 
-def thickness(geometry: Geometry) -> float:
+def log_slice_mm(geometry: Geometry) -> float:
     """The logarithm of a slice's thickness, mm: of a voxel's longest side."""
     return float(np.log(max(geometry.spacing)))
 

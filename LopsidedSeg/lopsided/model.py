@@ -72,8 +72,8 @@ class Calibration(_Record):
     """Confidence = sigmoid(intercept + peak·logit(peak probability) + slices·ln(slice thickness, mm)).
 
     A logistic regression of "is this candidate a lesion" over the candidates of ``studies`` that the network was
-    not trained on (Platt, Advances in Large Margin Classifiers, 1999). In thick slices lesions are fainter, and vessels too. ``brier`` and ``calibration_error`` (expected,
-    ten bins) are measured on further studies.
+    not trained on (Platt, Advances in Large Margin Classifiers, 1999); in thick slices lesions and vessels are fainter alike.
+    ``brier`` and ``calibration_error`` (expected, ten bins) are measured on further studies.
     """
 
     intercept: float

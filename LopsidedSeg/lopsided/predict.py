@@ -115,8 +115,9 @@ class Predictor:
         progress("Preparing the images", 0.0)
         inputs, grid = self.inputs(study), study.reference.geometry
         surest = np.full(grid.shape, _NOWHERE, np.float32)  # at any scale: small lesions show in small voxels
+        work = np.cumsum([0, *(seen.array.size for seen in inputs)])
         for n, seen in enumerate(inputs):
-            part = _share(progress, n, len(inputs))
+            part = _share(progress, work[n] / work[-1], work[n + 1] / work[-1])
             part("Searching for lesions", 0.1)
             logits = self._logits(torch.from_numpy(seen.array)[None], part)[0, 0].numpy()
             if not np.isfinite(logits).all():
@@ -244,9 +245,9 @@ def tiled_logits(
     return out
 
 
-def _share(progress: Progress, n: int, of: int) -> Progress:
-    """The progress of the ``n``-th of some equal parts, from 0."""
-    return lambda what, part: progress(what, (n + part) / of)
+def _share(progress: Progress, first: float, last: float) -> Progress:
+    """The progress of what goes from ``first`` to ``last`` of the whole."""
+    return lambda what, part: progress(what, first + (last - first) * part)
 
 
 def _tiles(shape: tuple[int, ...], core: int, halo: int) -> Iterator[Tile]:

@@ -100,12 +100,13 @@ def test_a_sequence_that_the_model_needs_is_asked_for_in_words_of_any_interface(
 
 
 def test_what_is_surest_at_any_scale_counts(model: Model, study: Study) -> None:
+    told: list[tuple[str, float]] = []
+
     def at(*scales: float) -> np.ndarray:
         card = model.card.model_copy(update={"scales": scales})
-        parts: list[float] = []
-        found = Predictor(replace(model, card=card), "cpu").probability_map(
-            study, lambda what, part: parts.append(part)
-        )
+        told.clear()
+        found = Predictor(replace(model, card=card), "cpu").probability_map(study, lambda *what: told.append(what))
+        parts = [part for _, part in told]
         assert parts == sorted(parts)
         assert parts[-1] == 1
         return found.array
@@ -115,6 +116,8 @@ def test_what_is_surest_at_any_scale_counts(model: Model, study: Study) -> None:
     assert inside.sum() > 1000
     assert np.abs(small - large)[inside].max() > 1e-3
     assert np.array_equal(both, np.maximum(small, large))
+    first_ends = next(part for what, part in told if what == "Mapping back")
+    assert first_ends == pytest.approx(0.2, abs=0.05), "small voxels are most of the work"
 
 
 def test_cancel_stops_it(model: Model, study: Study) -> None:

@@ -4,7 +4,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from lopsided.candidates import thickness
+from lopsided.candidates import log_slice_mm
 from lopsided.regions import Region, Size
 from lopsided.volume import Geometry
 from lopsided_training.calibration import fit_calibration
@@ -19,7 +19,7 @@ def scan(slices_mm: float, rng: np.random.Generator, n: int = 2000) -> Examined:
     """Candidates whose logits are true by 1.2·logit - 3 + 0.8·ln(mm)."""
     geometry = Geometry((8, 8, 8), (0.5, 0.5, slices_mm), (0.0, 0.0, 0.0), AXIAL)
     logits = rng.uniform(-6, 6, n)
-    true = rng.random(n) < 1 / (1 + np.exp(3 - 1.2 * logits - 0.8 * thickness(geometry)))
+    true = rng.random(n) < 1 / (1 + np.exp(3 - 1.2 * logits - 0.8 * log_slice_mm(geometry)))
     found = [
         Detection(NOWHERE, Size(1.0, 1.0, (0.0, 0.0, 0.0)), float(1 / (1 + np.exp(-logit))), (0,) if hit else (), {})
         for logit, hit in zip(logits, true, strict=True)

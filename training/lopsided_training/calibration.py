@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from lopsided.candidates import logit, thickness
+from lopsided.candidates import log_slice_mm, logit
 from lopsided.errors import InputError
 from lopsided.model import Calibration
 from sklearn.linear_model import LogisticRegression
@@ -37,7 +37,7 @@ def fit_calibration(examined: Sequence[Examined]) -> Calibration:
     true = np.array([bool(c.hits) for _, c in candidates], bool)
     if true.all() or not true.any():
         raise NothingToFit("the calibration studies give no true or no false candidate")
-    rows = [[logit(c.peak_probability), thickness(case.geometry)] for case, c in candidates]
+    rows = [[logit(c.peak_probability), log_slice_mm(case.geometry)] for case, c in candidates]
     fitted = LogisticRegression(max_iter=5000).fit(rows, true)
     slope, slices = map(float, fitted.coef_[0])
     if slope <= 0:

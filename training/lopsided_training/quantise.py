@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _TILE = 96  # voxels; where a network is looked into, all that it computes is kept
 _TOLD = b"On CPUs it may run in 8-bit integers (`model-int8.xml`); the figures above are of the network without them.\n"
-STUDIES = 8  # four minutes on two cores, with the bundled network
+STUDIES = 8  # ten minutes on two cores, with the bundled network
 
 
 def quantise(folder: Path, dataset: Path, *, studies: int = STUDIES, say: Callable[[str], None] = print) -> ModelCard:
