@@ -587,7 +587,7 @@ def test_cases_are_seen_at_each_scale_in_turn(dataset: Path, tmp_path: Path, sma
     assert np.array_equal(first.image, plain[0].image)
     (searched,) = searched_voxels(cases[1].study(), small.input, (0.5,))
     assert second.spacing_mm == pytest.approx(searched)
-    assert searched[:2] == (0.5, 0.5)
+    assert max(searched[:2]) < 0.7
     finer = np.prod(plain[1].spacing_mm) / np.prod(searched)
     assert second.lesion.sum() == pytest.approx(finer * plain[1].lesion.sum(), rel=0.2)
     assert len(second.centres) == len(plain[1].centres)

@@ -92,7 +92,7 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     assert done() == [*parts, "evaluation"]
     assert load_card(again(told.model_copy(update={"scales": (1.1,)}))).scales == (1.1,)
     assert done() == parts
-    again(told.model_copy(update={"scales": (1.1,), "false_positives": 5.0}))
+    again(told.model_copy(update={"scales": (1.1,), "false_positives": 3.0}))
     assert done() == parts
     shutil.rmtree(tmp_path / "out" / "train")
     with pytest.raises(InputError, match=r"run: holds a run with other settings, or on other studies; choose another"):
