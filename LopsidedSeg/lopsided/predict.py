@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -116,8 +116,8 @@ class Predictor:
         inputs, grid = self.inputs(study), study.reference.geometry
         surest = np.full(grid.shape, _NOWHERE, np.float32)  # at any scale: small lesions show in small voxels
         work = np.cumsum([0, *(seen.array.size for seen in inputs)])
-        for n, seen in enumerate(inputs):
-            part = _share(progress, work[n] / work[-1], work[n + 1] / work[-1])
+        for seen, (first, last) in zip(inputs, pairwise(work / work[-1]), strict=True):
+            part = _share(progress, first, last)
             part("Searching for lesions", 0.1)
             logits = self._logits(torch.from_numpy(seen.array)[None], part)[0, 0].numpy()
             if not np.isfinite(logits).all():

@@ -34,7 +34,7 @@ class Study:
 
     def __post_init__(self) -> None:
         for volume in (self.reference, *self.others.values()):
-            if np.prod(np.multiply(volume.geometry.size, volume.geometry.spacing)) > MAX_EXTENT_MM3:
+            if volume.geometry.extent > MAX_EXTENT_MM3:
                 raise _larger_than_a_head(volume)
         for name, volume in self.others.items():
             if name not in SEQUENCES or name == "t1c":
@@ -105,7 +105,7 @@ def network_inputs(
         foregrounds = dict(zip(there, found, strict=True))
         low, high = foregrounds["t1c"].low, foregrounds["t1c"].high
         grids = [reference.geometry.covering(spacing, low, high, multiple) for spacing in voxels]
-        if any(np.prod(np.multiply(grid.size, grid.spacing)) > MAX_SEARCHED_MM3 for grid in grids):
+        if any(grid.extent > MAX_SEARCHED_MM3 for grid in grids):
             raise _larger_than_a_head(reference)
         inputs = [
             NetworkInput(

@@ -44,6 +44,11 @@ class Geometry:
         """mm³."""
         return float(np.prod(self.spacing))
 
+    @property
+    def extent(self) -> float:
+        """Of all voxels, mm³."""
+        return float(np.prod(np.multiply(self.size, self.spacing)))
+
     def physical(self, kji: np.ndarray) -> np.ndarray:
         """Continuous indices ``(..., 3)`` in order k, j, i to points ``(..., 3)`` in LPS, mm."""
         ijk = np.asarray(kji, float)[..., ::-1]

@@ -63,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     runtime.keep_memory()  # as the worker does; for all methods alike
     model = _model(options)
+    if options.quick:  # small voxels take minutes, and agree no more or less
+        model = replace(model, card=model.card.model_copy(update={"scales": (max(model.card.scales),)}))
     if options.alone:
         return _alone(options, model)
     bench = Bench(model, options.device)
@@ -97,8 +99,6 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _model(options: argparse.Namespace) -> Model:
     model = load_model(find_model(options.model))
-    if options.quick:  # small voxels take minutes, and agree no more or less
-        return replace(model, card=model.card.model_copy(update={"scales": (max(model.card.scales),)}))
     if not options.network:
         return model
     sizes = ResidualUNetSizes.model_validate_json(options.network)

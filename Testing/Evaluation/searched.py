@@ -82,9 +82,8 @@ def search(
     # at the patient's own disease nothing is false
     counted = [(c, met) for c, met in zip(found, all_met, strict=True) if met or not spared[c.box][c.mask].any()]
     found, met = (tuple(part) for part in zip(*counted, strict=True)) if counted else ((), ())
-    scores = np.array(
-        [confidence(c.peak_probability, probability.geometry, card.calibration) for c in found], float
-    )  # not rounded
+    grid = probability.geometry
+    scores = np.array([confidence(c.peak_probability, grid, card.calibration) for c in found], float)  # not rounded
     result = CaseResult(name, scores, met, np.array([lesion.diameter_mm for lesion in lesions]))
     view = _Viewer(array, background)
     return Searched(

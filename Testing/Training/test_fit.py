@@ -587,7 +587,8 @@ def test_cases_are_seen_at_each_scale_in_turn(dataset: Path, tmp_path: Path, sma
     assert np.array_equal(first.image, plain[0].image)
     (searched,) = searched_voxels(cases[1].study(), small.input, (0.5,))
     assert second.spacing_mm == pytest.approx(searched)
-    assert max(searched[:2]) < 0.7
+    assert searched[:2] == pytest.approx((searched[2] / 2,) * 2), "its slices are thick"
+    assert 0.5 < searched[0] < plain[1].spacing_mm[0]
     finer = np.prod(plain[1].spacing_mm) / np.prod(searched)
     assert second.lesion.sum() == pytest.approx(finer * plain[1].lesion.sum(), rel=0.2)
     assert len(second.centres) == len(plain[1].centres)
