@@ -104,6 +104,13 @@ class Predictor:
         side = 8 * self.network.stride
         self._logits(torch.zeros(1, len(self.model.card.input.sequences), side, side, side), lambda what, part: None)
 
+    def release_memory(self) -> None:
+        """Give back what is kept from one search for the next, which fetches it again."""
+        if isinstance(self.network, IntegerNetwork):
+            self.network.release_memory()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
         """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 outside of the brain.
 

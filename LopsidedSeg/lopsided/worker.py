@@ -9,8 +9,8 @@ two seconds, ``{"alive": {}}``. Answers each request::
 with any number of ``{"progress": {"what": …, "part": 0…1}}`` and one ``{"done": {"out": FOLDER}}``, or
 ``{"done": {"case": NAME, "lesions": COUNT}}``, or ``{"error": "one sentence"}``. Of a result, the candidates are
 written, and no map: this process keeps the last one. The model that is installed is loaded at once; the one asked for last
-stays loaded, unless its folder holds another by then. The process ends when stdin does, in the middle of a search too: who
-asked is gone.
+stays loaded, unless its folder holds another by then, and after a minute without a request the memory of its last search goes
+back to the system. The process ends when stdin does, in the middle of a search too: who asked is gone.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from threading import Lock, Thread
 from typing import Annotated, Any
 
@@ -47,6 +46,7 @@ from .suggest import suggest
 
 _GRACE_S = 5.0
 _HEARTBEAT_S = 2.0
+_IDLE_S = 60.0  # suggestions are being reviewed
 
 
 class SuggestRequest(BaseModel):
@@ -100,13 +100,21 @@ def serve(requests: Iterable[str], say: Callable[[dict[str, Any]], None]) -> Non
                 say({"error": f"this failed ({type(error).__name__}: {error}); please report this"})
 
 
+_loaded: dict[tuple[Path, str], Predictor] = {}  # the last one alone
+
+
 def _predictor(folder: Path) -> Predictor:
-    return _loaded(folder, load_card(folder).digest)
+    key = folder, load_card(folder).digest  # of a model that was trained again it is another
+    if key not in _loaded:
+        _loaded.clear()
+        _loaded[key] = RememberingPredictor(load_model(folder))
+    return _loaded[key]
 
 
-@lru_cache(maxsize=1)
-def _loaded(folder: Path, _digest: str) -> Predictor:  # a model that was trained again has another
-    return RememberingPredictor(load_model(folder))
+def _rest() -> None:
+    for predictor in _loaded.values():
+        predictor.release_memory()
+    runtime.release_memory()
 
 
 def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) -> dict[str, Any]:
@@ -192,8 +200,15 @@ def _requests() -> Iterator[str]:
             remove_unfinished()
             os._exit(1)
 
+    def next_line() -> str | None:
+        try:
+            return lines.get(timeout=_IDLE_S)
+        except Empty:
+            _rest()
+            return lines.get()
+
     Thread(target=read, daemon=True).start()
-    while (line := lines.get()) is not None:
+    while (line := next_line()) is not None:
         yield line
         lines.task_done()
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from lopsided import worker
 from lopsided.marks import Point
 from lopsided.model import load_card
+from lopsided.predict import Predictor
 from lopsided.volume import Volume, to_sitk
 from lopsided.writing import write_image
 
@@ -122,6 +124,42 @@ print(*sorted(set(ends)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["interrupted"]
+
+
+def test_memory_goes_back_once_nobody_has_asked_for_a_while() -> None:
+    """Once: it is not looked for again and again."""
+    script = """
+import os, threading, time
+from lopsided import worker
+worker._IDLE_S = 0.3
+worker._rest = lambda: print("rest")
+end, start = os.pipe()
+os.dup2(end, 0)
+
+def ask():
+    for wait in (0, 0.1, 1.2):
+        time.sleep(wait)
+        os.write(start, b"{}\\n")
+    time.sleep(0.2)
+    os.close(start)
+
+threading.Thread(target=ask).start()
+for line in worker._requests():
+    print("request")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["request", "request", "rest", "request"]
+
+
+def test_memory_goes_back_from_whatever_model_is_loaded(
+    ask: Ask, request_of: Callable[..., Any], model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = Mock()
+    monkeypatch.setattr(Predictor, "release_memory", released)
+    monkeypatch.setattr(worker.runtime, "release_memory", released)
+    ask(request_of(model_folder, "result"))
+    worker._rest()
+    assert released.call_count == 2
 
 
 def test_a_search_that_does_not_hear_the_interrupt_leaves_nothing_either(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A network in 8-bit integers: nearly the same map, and where it cannot be used, the map of the floating-point one."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from lopsided import predict
+from lopsided import predict, runtime
 from lopsided.errors import InputError
 from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, Model, load_card, load_model
 from lopsided.networks import IntegerNetwork
@@ -53,6 +54,21 @@ def test_tiles_agree_with_the_whole_volume_and_each_shape_has_its_own_result(int
     assert (tiled_logits(network, images, 16) - whole).abs().max() < 1e-4
     assert (network(images + 1) - whole).abs().max() > 1e-3
     assert torch.equal(whole, kept), "a result is not written over by the next"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux tells it")
+def test_what_a_search_took_can_be_given_back_and_the_next_gives_the_same(integers: Model) -> None:
+    def held() -> int:
+        runtime.release_memory()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    predictor = Predictor(integers, "cpu")
+    images = torch.randn(1, 4, 96, 128, 128)
+    before = predictor.network(images)
+    kept = held()
+    predictor.release_memory()
+    assert kept - held() > 10 * images[0, 0].numel()
+    assert torch.equal(predictor.network(images), before)
 
 
 def test_without_openvino_the_floating_point_network_is_used(

@@ -59,3 +59,30 @@ def test_threads_share_the_memory_that_is_kept() -> None:
     """Eight threads have 40 MiB each, one after the other."""
     done = subprocess.run([sys.executable, "-c", _ONE_AFTER_THE_OTHER], check=True, capture_output=True, text=True)
     assert int(done.stdout) < 80
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
+def test_what_is_kept_can_be_given_to_the_system() -> None:
+    """That of a hundred arrays of 1 MiB, of which the last is still in use."""
+    script = """
+from lopsided import runtime
+runtime.keep_memory()
+import resource
+import numpy as np
+
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() >> 20
+
+arrays = [np.ones(1 << 17) for _ in range(100)]
+before = held()
+last = arrays.pop()
+arrays.clear()
+kept = held()
+runtime.release_memory()
+print(before - kept, kept - held(), last.sum() == 1 << 17)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    unasked, asked, whole = done.stdout.split()
+    assert int(unasked) < 5 < 90 < int(asked)
+    assert whole == "True"

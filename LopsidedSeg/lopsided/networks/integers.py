@@ -50,8 +50,12 @@ class IntegerNetwork:
             "ENABLE_CPU_PINNING": False,  # Slicer works beside it
         }
         # for images of any shape: for those of one it takes less memory, and more time, for that is new with each study
-        compiled = core.compile_model(core.read_model(files.graph, weights), "CPU", settings)
-        self._request = compiled.create_infer_request()
+        self._compiled = core.compile_model(core.read_model(files.graph, weights), "CPU", settings)
+        self._request = self._compiled.create_infer_request()
+
+    def release_memory(self) -> None:
+        """Give back what the layers' results took, which is kept for the next images."""
+        self._compiled.release_memory()
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (1, 1, k, j, i), float32, of images (1, sequence, k, j, i).
