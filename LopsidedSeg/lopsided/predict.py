@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,30 +15,25 @@ from .devices import choose_device, is_shortage, reason, repeatable
 from .errors import InputError
 from .model import Model
 from .networks import IntegerNetwork, Network, autocast, build_network, fold, fuse, half_precision
-from .regions import Box
 from .resampling import resample
 from .study import NetworkInput, Study, network_inputs, searched_voxels
+from .tiles import Shape, halved, of_at_most, tiles
 from .volume import Geometry, Volume
+from .wording import counted
 
 Progress = Callable[[str, float], None]
 """Called with what is being done, in words, and the part done, 0 to 1. Whatever it raises ends the prediction."""
 
 _NOWHERE = -12.0  # logit: less than that is nothing
+# On CPUs, more than a head of which the brain was found, and about 4.5 GB. GPUs say what is too much for them; an operating system
+# promises memory that is not there, and ends who uses it.
+_AT_ONCE = 2**26  # voxels
 
 _WARM_UP = Geometry((80, 80, 80), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
 
 class Cancelled(Exception):
     """Raised by a progress callback to stop a prediction."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """``core``: the voxels computed. ``seen``: the voxels looked at for it. ``inner``: the core within ``seen``."""
-
-    core: Box
-    seen: Box
-    inner: Box
 
 
 class Predictor:
@@ -153,8 +147,7 @@ class Predictor:
 
     def _logits(self, images: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Whole where it fits; otherwise in tiles half as large, until they fit, at last on the CPU."""
-        whole, stride = max(images.shape[2:]), self.network.stride
-        core = whole
+        core = self._largest(images)
         while True:
             try:
                 with autocast(self.device), repeatable():
@@ -170,16 +163,23 @@ class Predictor:
                 progress(f"8-bit integers cannot be used ({why}); going on without", 0.1)
                 self._use(self.device, integers=False)
                 continue
-            core = core // 2 // stride * stride
-            if short and core >= 4 * stride:
-                progress(f"Not enough memory; going on with tiles of {core} voxels", 0.1)
+            smaller = halved(core, self.network.stride) if short else None
+            if smaller:
+                core = smaller
+                number = len(list(tiles(_shape(images), core, self.network.halo)))
+                progress(f"Not enough memory; going on in {counted(number, 'tile')}", 0.1)
             elif self.device.type == "cpu":
                 raise MemoryError("not enough memory even for small tiles; close other programs and try again")
             else:
                 problem = f"Not enough memory on {self.device}" if short else f"{self.device} cannot be used ({why})"
                 progress(f"{problem}; going on with the CPU", 0.1)
                 self._use(torch.device("cpu"))
-                core = whole
+                core = self._largest(images)
+
+    def _largest(self, images: torch.Tensor) -> Shape:
+        """What is tried at once first."""
+        shape, network = _shape(images), self.network
+        return of_at_most(_AT_ONCE, shape, network.halo, network.stride) if self.device.type == "cpu" else shape
 
 
 class RememberingPredictor(Predictor):
@@ -232,46 +232,35 @@ def network_of(model: Model) -> Network:
 def tiled_logits(
     network: Network | IntegerNetwork,
     images: torch.Tensor,
-    core: int,
+    core: Shape | None = None,
     progress: Callable[[float], None] = lambda part: None,
 ) -> torch.Tensor:
     """Logits (1, 1, k, j, i), float32 on the CPU, of ``images`` (1, sequence, k, j, i) in tiles of ``core`` voxels.
 
-    Each tile sees the network's full halo around it, so the result is that of the whole volume in one piece.
+    Each tile sees the network's full halo around it, so the result is that of the whole volume in one piece, which None is.
     ``core`` and the spatial sizes are multiples of the network's stride. ``progress`` gets 0.1 to 0.95.
     """
-    out = torch.empty((1, 1, *images.shape[2:]), dtype=torch.float32)
-    tiles = list(_tiles(tuple(images.shape[2:]), core, network.halo))
+    shape = _shape(images)
+    out = torch.empty((1, 1, *shape), dtype=torch.float32)
+    all_tiles = list(tiles(shape, core or shape, network.halo))
     device = "cpu" if isinstance(network, IntegerNetwork) else next(network.parameters()).device
     with torch.inference_mode():
-        for done, tile in enumerate(tiles):
-            progress(0.1 + 0.85 * done / len(tiles))
+        for done, tile in enumerate(all_tiles):
+            progress(0.1 + 0.85 * done / len(all_tiles))
             part = images[(slice(None), slice(None), *tile.seen)].to(device)
             logits = network(part)
             out[(0, 0, *tile.core)] = logits[(0, 0, *tile.inner)].float().cpu()
     return out
 
 
+def _shape(images: torch.Tensor) -> Shape:
+    _, _, k, j, i = images.shape
+    return k, j, i
+
+
 def _share(progress: Progress, first: float, last: float) -> Progress:
     """The progress of what goes from ``first`` to ``last`` of the whole."""
     return lambda what, part: progress(what, first + (last - first) * part)
-
-
-def _tiles(shape: tuple[int, ...], core: int, halo: int) -> Iterator[Tile]:
-    for corner in product(*(range(0, n, core) for n in shape)):
-        ends = [min(c + core, n) for c, n in zip(corner, shape, strict=True)]
-        low = [max(c - halo, 0) for c in corner]
-        high = [min(e + halo, n) for e, n in zip(ends, shape, strict=True)]
-        yield Tile(
-            _box(corner, ends),
-            _box(low, high),
-            _box([c - a for c, a in zip(corner, low, strict=True)], [e - a for e, a in zip(ends, low, strict=True)]),
-        )
-
-
-def _box(low: tuple[int, ...] | list[int], high: list[int]) -> Box:
-    k, j, i = (slice(a, b) for a, b in zip(low, high, strict=True))
-    return k, j, i
 
 
 def _fingerprint(study: Study) -> str:

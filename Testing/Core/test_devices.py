@@ -88,11 +88,29 @@ def test_memory_that_runs_out_at_any_allocation_leaves_the_same_map_or_a_sentenc
             assert "not enough memory even for small tiles; close other programs" in str(error)  # noqa: PT017
             ends.append("refused")
         else:
-            assert any("Not enough memory; going on with tiles of" in what for what in said)
+            assert any("Not enough memory; going on in" in what for what in said)
             assert np.abs(found - whole).max() < 1e-3
             ends.append("tiles")
     assert ends == sorted(ends), "less memory is never better"
     assert {"refused", "tiles"} == set(ends)
+
+
+def test_what_is_larger_than_any_head_is_searched_in_tiles_from_the_start(
+    model: Model, study: Study, memory: Callable[[float, Exception], Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of processors: an operating system does not say that memory is short, and ends who uses it."""
+    plenty = memory(np.inf, SHORTAGES[0])
+    predictor = Predictor(model, "cpu")
+    told: list[tuple[str, float]] = []
+    whole = predictor.probability_map(study, lambda *what: told.append(what)).array
+    most, steps = max(plenty.asked), len(told)
+    plenty.asked.clear()
+    told.clear()
+    monkeypatch.setattr(predict, "_AT_ONCE", 1)
+    assert np.abs(predictor.probability_map(study, lambda *what: told.append(what)).array - whole).max() < 1e-3
+    assert max(plenty.asked) < most
+    assert len(told) > steps, "and progress is seen"
+    assert not any("memory" in what for what, _ in told)
 
 
 SYSTEMS = [

@@ -51,7 +51,7 @@ def test_tiles_agree_with_the_whole_volume_and_each_shape_has_its_own_result(int
     whole = network(images)
     kept = whole.clone()
     assert whole.shape == (1, 1, 24, 96, 16)
-    assert (tiled_logits(network, images, 16) - whole).abs().max() < 1e-4
+    assert (tiled_logits(network, images, (16, 16, 16)) - whole).abs().max() < 1e-4
     assert (network(images + 1) - whole).abs().max() > 1e-3
     assert torch.equal(whole, kept), "a result is not written over by the next"
 

@@ -79,11 +79,11 @@ def test_logits_are_on_the_grid_of_the_images(sizes: Architecture) -> None:
 def test_tiles_agree_with_the_whole_volume(sizes: Architecture) -> None:
     network = new(sizes)
     images = torch.randn(1, 2, 24, 96, 16)
-    whole = tiled_logits(network, images, 96)
-    assert (tiled_logits(network, images, 16) - whole).abs().max() < 1e-4
+    whole = tiled_logits(network, images)
+    assert (tiled_logits(network, images, (16, 16, 16)) - whole).abs().max() < 1e-4
     # and it is the halo that makes it so
     network.halo -= sizes.stride * 2
-    assert (tiled_logits(network, images, 16) - whole).abs().max() > 1e-4
+    assert (tiled_logits(network, images, (16, 16, 16)) - whole).abs().max() > 1e-4
 
 
 def test_folded_it_is_the_same_function(sizes: Architecture) -> None:

@@ -43,7 +43,7 @@ def hold_out(cases: list[Case], config: ValidationConfig, seed: int) -> tuple[li
 def find(network: Network, case: PreparedCase) -> list[Candidate]:
     """Candidates in a prepared case, all in one piece, ranked by their peak probability; on the case's grid."""
     image = torch.from_numpy(case.image.astype(np.float32))[None]
-    logits = tiled_logits(network, image, max(image.shape[2:]))  # float32, whatever autocast says
+    logits = tiled_logits(network, image)  # float32, whatever autocast says
     k, j, i = case.lesion.shape
     grid = Geometry((i, j, k), case.spacing_mm, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
     probability = Volume(torch.sigmoid(logits)[0, 0].numpy(), grid)
