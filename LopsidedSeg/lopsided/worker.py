@@ -106,8 +106,9 @@ _loaded: dict[tuple[Path, str], Predictor] = {}  # the last one alone
 def _predictor(folder: Path) -> Predictor:
     key = folder, load_card(folder).digest  # of a model that was trained again it is another
     if key not in _loaded:
+        loaded = RememberingPredictor(load_model(folder))  # or what is wrong with it, and the last one stays
         _loaded.clear()
-        _loaded[key] = RememberingPredictor(load_model(folder))
+        _loaded[key] = loaded
     return _loaded[key]
 
 

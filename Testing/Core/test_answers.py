@@ -162,6 +162,18 @@ def test_memory_goes_back_from_whatever_model_is_loaded(
     assert released.call_count == 2
 
 
+def test_a_model_that_cannot_be_loaded_leaves_the_last_one_loaded(
+    ask: Ask, request_of: Callable[..., Any], model_folder: Path, deeplab_folder: Path, tmp_path: Path
+) -> None:
+    """And with it the map of the last search."""
+    assert "done" in ask(request_of(model_folder, "result"))
+    before = list(worker._loaded.values())
+    broken = shutil.copytree(deeplab_folder, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"")
+    assert "error" in ask(request_of(broken, "nothing"))
+    assert list(worker._loaded.values()) == before
+
+
 def test_a_search_that_does_not_hear_the_interrupt_leaves_nothing_either(tmp_path: Path) -> None:
     """As one in the middle of a long pass of the network."""
     script = f"""
