@@ -17,7 +17,7 @@ from .model import Model
 from .networks import IntegerNetwork, Network, autocast, build_network, fold, fuse, half_precision
 from .resampling import resample
 from .study import NetworkInput, Study, network_inputs, searched_voxels
-from .tiles import Shape, halved, of_at_most, tiles
+from .tiles import Shape, halved, of_at_most, tiled
 from .volume import Geometry, Volume
 from .wording import counted
 
@@ -166,7 +166,7 @@ class Predictor:
             smaller = halved(core, self.network.stride) if short else None
             if smaller:
                 core = smaller
-                number = len(list(tiles(_shape(images), core, self.network.halo)))
+                number = len(tiled(_shape(images), core, self.network.halo))
                 progress(f"Not enough memory; going on in {counted(number, 'tile')}", 0.1)
             elif self.device.type == "cpu":
                 raise MemoryError("not enough memory even for small tiles; close other programs and try again")
@@ -242,11 +242,11 @@ def tiled_logits(
     """
     shape = _shape(images)
     out = torch.empty((1, 1, *shape), dtype=torch.float32)
-    all_tiles = list(tiles(shape, core or shape, network.halo))
+    tiles = tiled(shape, core or shape, network.halo)
     device = "cpu" if isinstance(network, IntegerNetwork) else next(network.parameters()).device
     with torch.inference_mode():
-        for done, tile in enumerate(all_tiles):
-            progress(0.1 + 0.85 * done / len(all_tiles))
+        for done, tile in enumerate(tiles):
+            progress(0.1 + 0.85 * done / len(tiles))
             part = images[(slice(None), slice(None), *tile.seen)].to(device)
             logits = network(part)
             out[(0, 0, *tile.core)] = logits[(0, 0, *tile.inner)].float().cpu()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 
-from .regions import Box
+from .regions import Box, wider
 
 Shape = tuple[int, int, int]
 """Voxels along k, j, i."""
@@ -17,24 +16,22 @@ _LEAST = 4  # strides of the network: smaller tiles would be all halo
 
 @dataclass(frozen=True)
 class Tile:
-    """``core``: the voxels computed. ``seen``: the voxels looked at for it. ``inner``: the core within ``seen``."""
+    """``core``: the voxels computed. ``seen``: the voxels looked at for it."""
 
     core: Box
     seen: Box
-    inner: Box
+
+    @property
+    def inner(self) -> Box:
+        """The core within ``seen``."""
+        k, j, i = (slice(c.start - s.start, c.stop - s.start) for c, s in zip(self.core, self.seen, strict=True))
+        return k, j, i
 
 
-def tiles(shape: Shape, core: Shape, halo: int) -> Iterator[Tile]:
+def tiled(shape: Shape, core: Shape, halo: int) -> list[Tile]:
     """Tiles of ``core`` voxels and, around each, ``halo``."""
-    for corner in product(*(range(0, n, c) for n, c in zip(shape, core, strict=True))):
-        ends = [min(first + c, n) for first, c, n in zip(corner, core, shape, strict=True)]
-        low = [max(first - halo, 0) for first in corner]
-        high = [min(end + halo, n) for end, n in zip(ends, shape, strict=True)]
-        yield Tile(
-            _box(corner, ends),
-            _box(low, high),
-            _box([c - a for c, a in zip(corner, low, strict=True)], [e - a for e, a in zip(ends, low, strict=True)]),
-        )
+    k, j, i = ([slice(first, min(first + c, n)) for first in range(0, n, c)] for c, n in zip(core, shape, strict=True))
+    return [Tile(box, wider(box, halo, shape)) for box in product(k, j, i)]
 
 
 def halved(core: Shape, stride: int) -> Shape | None:
@@ -50,14 +47,9 @@ def halved(core: Shape, stride: int) -> Shape | None:
 def of_at_most(voxels: int, shape: Shape, halo: int, stride: int) -> Shape:
     """The largest core of which no tile sees more than so many voxels, or the smallest there is."""
     core = shape
-    while max(prod(s.stop - s.start for s in tile.seen) for tile in tiles(shape, core, halo)) > voxels:
+    while max(prod(s.stop - s.start for s in tile.seen) for tile in tiled(shape, core, halo)) > voxels:
         smaller = halved(core, stride)
         if smaller is None:
             break
         core = smaller
     return core
-
-
-def _box(low: tuple[int, ...] | list[int], high: list[int]) -> Box:
-    k, j, i = (slice(a, b) for a, b in zip(low, high, strict=True))
-    return k, j, i

@@ -17,16 +17,19 @@ for _ in range(12):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
-_ONE_AFTER_THE_OTHER = """
+_KEPT = """
 from lopsided import runtime
 runtime.keep_memory()
 import resource, threading
 import numpy as np
-ended = threading.Event()
 
 def held():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize() >> 20
+"""
+
+_ONE_AFTER_THE_OTHER = """
+ended = threading.Event()
 
 def allocate(done):
     np.ones(40 << 17)
@@ -57,7 +60,9 @@ def test_memory_that_was_given_back_is_not_fetched_anew() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
 def test_threads_share_the_memory_that_is_kept() -> None:
     """Eight threads have 40 MiB each, one after the other."""
-    done = subprocess.run([sys.executable, "-c", _ONE_AFTER_THE_OTHER], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _KEPT + _ONE_AFTER_THE_OTHER], check=True, capture_output=True, text=True
+    )
     assert int(done.stdout) < 80
 
 
@@ -65,15 +70,6 @@ def test_threads_share_the_memory_that_is_kept() -> None:
 def test_what_is_kept_can_be_given_to_the_system() -> None:
     """That of a hundred arrays of 1 MiB, of which the last is still in use."""
     script = """
-from lopsided import runtime
-runtime.keep_memory()
-import resource
-import numpy as np
-
-def held():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() >> 20
-
 arrays = [np.ones(1 << 17) for _ in range(100)]
 before = held()
 last = arrays.pop()
@@ -82,7 +78,7 @@ kept = held()
 runtime.release_memory()
 print(before - kept, kept - held(), last.sum() == 1 << 17)
 """
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", _KEPT + script], check=True, capture_output=True, text=True)
     unasked, asked, whole = done.stdout.split()
     assert int(unasked) < 5 < 90 < int(asked)
     assert whole == "True"

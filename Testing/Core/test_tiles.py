@@ -5,13 +5,13 @@ from math import prod
 import numpy as np
 import pytest
 from lopsided.regions import Box
-from lopsided.tiles import Shape, halved, of_at_most, tiles
+from lopsided.tiles import Shape, halved, of_at_most, tiled
 
 SHAPE = (40, 64, 24)
 
 
 def seen_by_each(shape: Shape, core: Shape, halo: int) -> list[int]:
-    return [sizes(tile.seen) for tile in tiles(shape, core, halo)]
+    return [sizes(tile.seen) for tile in tiled(shape, core, halo)]
 
 
 def sizes(box: Box) -> int:
@@ -23,7 +23,7 @@ def test_every_voxel_is_computed_once_from_all_that_is_around_it(core: Shape) ->
     halo = 6
     where = np.stack(np.indices(SHAPE), axis=-1)
     computed = np.zeros(SHAPE, int)
-    for tile in tiles(SHAPE, core, halo):
+    for tile in tiled(SHAPE, core, halo):
         computed[tile.core] += 1
         assert np.array_equal(where[tile.seen][tile.inner], where[tile.core])
         for axis, (inside, around) in enumerate(zip(tile.core, tile.seen, strict=True)):

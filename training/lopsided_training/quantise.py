@@ -14,7 +14,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from lopsided.errors import InputError
 from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, IntegerFiles, Integers, Model, ModelCard, load_model
 from lopsided.networks import ResidualUNet, import_openvino
 from lopsided.predict import Predictor, network_of
+from lopsided.tiles import tiled
 from lopsided.wording import counted
 
 from .dataset import Case, digest, hashes, read_dataset
@@ -81,10 +81,9 @@ def _tiles(model: Model, cases: list[Case], say: Callable[[str], None]) -> Itera
     predictor = Predictor(model, "cpu")
     for number, case in enumerate(cases, start=1):
         for seen in predictor.inputs(case.study()):
-            for corner in product(*(range(0, n, _TILE) for n in seen.outside.shape)):
-                box = tuple(slice(c, c + _TILE) for c in corner)
-                if not seen.outside[box].all():
-                    yield np.ascontiguousarray(seen.array[(slice(None), *box)])[None]
+            for tile in tiled(seen.outside.shape, (_TILE, _TILE, _TILE), halo=0):
+                if not seen.outside[tile.core].all():
+                    yield np.ascontiguousarray(seen.array[(slice(None), *tile.core)])[None]
         say(f"{number}/{len(cases)} {case.name}")
 
 
