@@ -16,7 +16,7 @@ _asked = False  # since Slicer started
 def installed() -> bool:
     """Whether the computing process can run as things are; nothing is imported, asked or installed."""
     try:
-        for package in ("torch", "numpy", "SimpleITK", "safetensors", "pydantic", "filelock"):
+        for package in ("torch", "numpy", "SimpleITK", "safetensors", "pydantic", "filelock", "psutil"):
             importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return False

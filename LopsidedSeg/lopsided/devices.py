@@ -1,10 +1,11 @@
-"""Which processor a network runs on, and which of its failures is want of memory."""
+"""Which processor a network runs on, how much memory there is, and which failures are want of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import torch
 
 from .errors import InputError
@@ -41,6 +42,11 @@ def choose_device(name: str | None) -> torch.device:
     if name == "cuda" and gpus != [0]:
         return torch.device("cuda", max(gpus, key=_free))
     return torch.device(name)
+
+
+def free_memory() -> int:
+    """Bytes that nobody has, and those that this process has already: it takes them again."""
+    return psutil.virtual_memory().available + psutil.Process().memory_info().rss
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .brain import find_brain
-from .devices import choose_device, is_shortage, reason, repeatable
+from .devices import choose_device, free_memory, is_shortage, reason, repeatable
 from .errors import InputError
 from .model import Model
 from .networks import IntegerNetwork, Network, autocast, build_network, fold, fuse, half_precision
@@ -19,15 +19,16 @@ from .resampling import resample
 from .study import NetworkInput, Study, network_inputs, searched_voxels
 from .tiles import Shape, halved, of_at_most, tiled
 from .volume import Geometry, Volume
-from .wording import counted
 
 Progress = Callable[[str, float], None]
 """Called with what is being done, in words, and the part done, 0 to 1. Whatever it raises ends the prediction."""
 
 _NOWHERE = -12.0  # logit: less than that is nothing
-# On CPUs, more than a head of which the brain was found, and about 4.5 GB. GPUs say what is too much for them; an operating system
-# promises memory that is not there, and ends who uses it.
-_AT_ONCE = 2**26  # voxels
+# Of CPUs alone: GPUs say what is too much for them; an operating system promises memory that is not there, and then ends who
+# uses it, or who else uses most: Slicer, for one.
+_AT_ONCE = 2**26  # voxels, more than a head of which the brain was found
+_WORTH_IT = 2**24  # voxels; with less at once only the time grows, for the images themselves take as much
+_BYTES, _BESIDES = 90, 2**30  # that a voxel takes in the network, and what else this process holds
 
 _WARM_UP = Geometry((80, 80, 80), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
@@ -149,11 +150,11 @@ class Predictor:
         """Whole where it fits; otherwise in tiles half as large, until they fit, at last on the CPU."""
         core = self._largest(images)
         while True:
+            number = len(tiled(_shape(images), core, self.network.halo))
+            what = f"Searching for lesions in {number} tiles, to save memory" if number > 1 else "Searching for lesions"
             try:
                 with autocast(self.device), repeatable():
-                    return tiled_logits(
-                        self.network, images, core, lambda part: progress("Searching for lesions", part)
-                    )
+                    return tiled_logits(self.network, images, core, partial(progress, what))
             except (RuntimeError, MemoryError) as error:
                 short, why = is_shortage(error), reason(error)
                 integers = self.in_integers
@@ -166,8 +167,7 @@ class Predictor:
             smaller = halved(core, self.network.stride) if short else None
             if smaller:
                 core = smaller
-                number = len(tiled(_shape(images), core, self.network.halo))
-                progress(f"Not enough memory; going on in {counted(number, 'tile')}", 0.1)
+                progress("Not enough memory; going on in smaller tiles", 0.1)
             elif self.device.type == "cpu":
                 raise MemoryError("not enough memory even for small tiles; close other programs and try again")
             else:
@@ -178,8 +178,10 @@ class Predictor:
 
     def _largest(self, images: torch.Tensor) -> Shape:
         """What is tried at once first."""
-        shape, network = _shape(images), self.network
-        return of_at_most(_AT_ONCE, shape, network.halo, network.stride) if self.device.type == "cpu" else shape
+        if self.device.type != "cpu":
+            return _shape(images)
+        room = max((free_memory() - _BESIDES) // _BYTES, _WORTH_IT)
+        return of_at_most(min(room, _AT_ONCE), _shape(images), self.network.halo, self.network.stride)
 
 
 class RememberingPredictor(Predictor):

@@ -1,5 +1,7 @@
 """What may import what."""
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,3 +24,26 @@ def test_the_core_stays_apart(module: str) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert found == (["torch"] if module.split(".")[0] in WITH_TORCH else [])
+
+
+def test_slicer_installs_all_that_the_worker_imports() -> None:
+    """When it starts: what only DICOM takes is imported where that is read."""
+    lines = (FOLDER.parent / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    there = {re.split(r"[<>=; ]", line)[0] for line in lines if not line.startswith("#")} | {
+        "numpy",
+        "SimpleITK",
+        "torch",
+    }
+    code = (
+        "import sys, lopsided.worker\n"
+        "print(*(m.__file__ for name, m in sys.modules.items() if name.split('.')[0] == 'lopsided'), sep='\\n')"
+    )
+    files = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(files) > 20
+    imported = set()
+    for node in (node for file in files for node in ast.parse(Path(file).read_text(encoding="utf-8")).body):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            imported.add(str(node.module).split(".")[0])
+    assert imported - set(sys.stdlib_module_names) <= there

@@ -1,12 +1,14 @@
 """Memory that runs out anywhere, and GPUs that are too old, taken by others, or several: simulated, for CI has none."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from lopsided import brain, predict
-from lopsided.devices import choose_device, is_shortage
+from lopsided.devices import choose_device, free_memory, is_shortage
 from lopsided.errors import InputError
 from lopsided.model import Model
 from lopsided.networks import ResidualUNet, autocast
@@ -88,7 +90,8 @@ def test_memory_that_runs_out_at_any_allocation_leaves_the_same_map_or_a_sentenc
             assert "not enough memory even for small tiles; close other programs" in str(error)  # noqa: PT017
             ends.append("refused")
         else:
-            assert any("Not enough memory; going on in" in what for what in said)
+            assert "Not enough memory; going on in smaller tiles" in said
+            assert re.fullmatch(r"Searching for lesions in \d+ tiles, to save memory", said[-3])
             assert np.abs(found - whole).max() < 1e-3
             ends.append("tiles")
     assert ends == sorted(ends), "less memory is never better"
@@ -110,7 +113,37 @@ def test_what_is_larger_than_any_head_is_searched_in_tiles_from_the_start(
     assert np.abs(predictor.probability_map(study, lambda *what: told.append(what)).array - whole).max() < 1e-3
     assert max(plenty.asked) < most
     assert len(told) > steps, "and progress is seen"
-    assert not any("memory" in what for what, _ in told)
+    assert told[-3][0].endswith("tiles, to save memory")
+
+
+@pytest.mark.parametrize("part", [1.01, 0.9, 0.01])
+def test_no_more_is_searched_at_once_than_there_is_memory_for(
+    model: Model, study: Study, monkeypatch: pytest.MonkeyPatch, part: float
+) -> None:
+    predictor = Predictor(model, "cpu")
+    whole = predictor.probability_map(study).array
+    largest = max(seen.array[0].size for seen in predictor.inputs(study))
+    free = predict._BESIDES + predict._BYTES * int(part * largest)
+    monkeypatch.setattr(predict, "free_memory", lambda: free)
+    monkeypatch.setattr(predict, "_WORTH_IT", 1)
+    looked_at: list[int] = []
+    forward = ResidualUNet.forward
+
+    def noting(self: ResidualUNet, x: torch.Tensor) -> torch.Tensor:
+        looked_at.append(x[0, 0].numel())
+        return forward(self, x)
+
+    monkeypatch.setattr(ResidualUNet, "forward", noting)
+    told: list[str] = []
+    found = predictor.probability_map(study, lambda what, part: told.append(what)).array
+    assert np.abs(found - whole).max() < 1e-3
+    assert (max(looked_at) == largest) == (part > 1)
+    assert any("tiles, to save memory" in what for what in told) == (part < 1)
+
+
+def test_free_memory_is_what_nobody_has_and_what_this_process_has() -> None:
+    held = psutil.Process().memory_info().rss
+    assert held < free_memory() < psutil.virtual_memory().total + held
 
 
 SYSTEMS = [
