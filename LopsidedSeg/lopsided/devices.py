@@ -45,8 +45,8 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def free_memory() -> int:
-    """Bytes that nobody has, and those that this process has already: it takes them again."""
-    return psutil.virtual_memory().available + psutil.Process().memory_info().rss
+    """Bytes of the machine's that nobody has; a container's own limit is not seen."""
+    return psutil.virtual_memory().available
 
 
 def is_shortage(error: BaseException) -> bool:

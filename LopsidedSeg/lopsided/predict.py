@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from .errors import InputError
 from .model import Model
 from .networks import IntegerNetwork, Network, autocast, build_network, fold, fuse, half_precision
 from .resampling import resample
+from .runtime import release_memory
 from .study import NetworkInput, Study, network_inputs, searched_voxels
 from .tiles import Shape, halved, of_at_most, tiled
 from .volume import Geometry, Volume
@@ -28,7 +30,12 @@ _NOWHERE = -12.0  # logit: less than that is nothing
 # uses it, or who else uses most: Slicer, for one.
 _AT_ONCE = 2**26  # voxels, more than a head of which the brain was found
 _WORTH_IT = 2**24  # voxels; with less at once only the time grows, for the images themselves take as much
-_BYTES, _BESIDES = 90, 2**30  # that a voxel takes in the network, and what else this process holds
+_BESIDES = 2**28  # bytes that a search takes, whatever is searched
+_OF_IMAGES = 16  # bytes that each voxel searched takes, at once or not
+_OF_SEQUENCES, _OF_CHANNELS = (
+    8,
+    5,
+)  # bytes that each voxel takes in the network, for each; of channels in float32, twice as many
 
 _WARM_UP = Geometry((80, 80, 80), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
@@ -103,8 +110,9 @@ class Predictor:
         """Give back what is kept from one search for the next, which fetches it again."""
         if isinstance(self.network, IntegerNetwork):
             self.network.release_memory()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).empty_cache()
+        release_memory()
 
     def probability_map(self, study: Study, progress: Progress = lambda what, part: None) -> Volume:
         """The probability of lesion, float32 (k, j, i) on the reference volume's grid, 0 outside of the brain.
@@ -160,9 +168,10 @@ class Predictor:
                 integers = self.in_integers
                 if self.device.type == "cpu" and not short and not integers:
                     raise
-            if integers:  # without, the most that it takes at once is less
+            if integers:
                 progress(f"8-bit integers cannot be used ({why}); going on without", 0.1)
                 self._use(self.device, integers=False)
+                core = self._largest(images)
                 continue
             smaller = halved(core, self.network.stride) if short else None
             if smaller:
@@ -178,10 +187,20 @@ class Predictor:
 
     def _largest(self, images: torch.Tensor) -> Shape:
         """What is tried at once first."""
+        shape = _shape(images)
         if self.device.type != "cpu":
-            return _shape(images)
-        room = max((free_memory() - _BESIDES) // _BYTES, _WORTH_IT)
-        return of_at_most(min(room, _AT_ONCE), _shape(images), self.network.halo, self.network.stride)
+            return shape
+        if self._room(images) < prod(shape):
+            self.release_memory()  # what is kept of the last search may be of no use to this one
+        room = min(max(self._room(images), _WORTH_IT), _AT_ONCE)
+        return of_at_most(room, shape, self.network.halo, self.network.stride)
+
+    def _room(self, images: torch.Tensor) -> int:
+        """For how many voxels at once there is free memory, on the CPU."""
+        half = self.in_integers or half_precision(self.device)
+        channels = self.model.card.architecture.channels[0] * (1 if half else 2)
+        a_voxel = _OF_SEQUENCES * images.shape[1] + _OF_CHANNELS * channels
+        return (free_memory() - _BESIDES - _OF_IMAGES * images[0, 0].numel()) // a_voxel
 
 
 class RememberingPredictor(Predictor):

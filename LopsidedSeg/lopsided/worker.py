@@ -114,8 +114,8 @@ def _predictor(folder: Path) -> Predictor:
 
 def _rest() -> None:
     for predictor in _loaded.values():
-        predictor.release_memory()
-    runtime.release_memory()
+        with suppress(Exception):  # a GPU that failed, for one: whoever asks next is told
+            predictor.release_memory()
 
 
 def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) -> dict[str, Any]:

@@ -154,12 +154,12 @@ for line in worker._requests():
 def test_memory_goes_back_from_whatever_model_is_loaded(
     ask: Ask, request_of: Callable[..., Any], model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released = Mock()
+    """Or not, if that fails: the worker goes on."""
+    released = Mock(side_effect=RuntimeError("CUDA error"))
     monkeypatch.setattr(Predictor, "release_memory", released)
-    monkeypatch.setattr(worker.runtime, "release_memory", released)
     ask(request_of(model_folder, "result"))
     worker._rest()
-    assert released.call_count == 2
+    assert released.call_count == 1
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_last_one_loaded(

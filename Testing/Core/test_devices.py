@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 import torch
 from lopsided import brain, predict
-from lopsided.devices import choose_device, free_memory, is_shortage
+from lopsided.devices import choose_device, is_shortage
 from lopsided.errors import InputError
 from lopsided.model import Model
 from lopsided.networks import ResidualUNet, autocast
@@ -116,34 +117,78 @@ def test_what_is_larger_than_any_head_is_searched_in_tiles_from_the_start(
     assert told[-3][0].endswith("tiles, to save memory")
 
 
-@pytest.mark.parametrize("part", [1.01, 0.9, 0.01])
-def test_no_more_is_searched_at_once_than_there_is_memory_for(
-    model: Model, study: Study, monkeypatch: pytest.MonkeyPatch, part: float
-) -> None:
-    predictor = Predictor(model, "cpu")
-    whole = predictor.probability_map(study).array
-    largest = max(seen.array[0].size for seen in predictor.inputs(study))
-    free = predict._BESIDES + predict._BYTES * int(part * largest)
-    monkeypatch.setattr(predict, "free_memory", lambda: free)
-    monkeypatch.setattr(predict, "_WORTH_IT", 1)
-    looked_at: list[int] = []
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The voxels of whatever a network gets."""
+    sizes: list[int] = []
     forward = ResidualUNet.forward
 
     def noting(self: ResidualUNet, x: torch.Tensor) -> torch.Tensor:
-        looked_at.append(x[0, 0].numel())
+        sizes.append(x[0, 0].numel())
         return forward(self, x)
 
     monkeypatch.setattr(ResidualUNet, "forward", noting)
+    return sizes
+
+
+@pytest.mark.parametrize(("part", "worth_it"), [(1.01, 1), (0.9, 1), (-1, 1), (0.01, 2**24)])
+def test_no_more_is_searched_at_once_than_there_is_memory_for(
+    model: Model, study: Study, looked_at: list[int], monkeypatch: pytest.MonkeyPatch, part: float, worth_it: int
+) -> None:
+    """But for what would save nothing."""
+    monkeypatch.setattr(predict, "_WORTH_IT", worth_it)
+    monkeypatch.setattr(Predictor, "_room", lambda self, images: 2**30)
+    predictor = Predictor(model, "cpu")
+    whole = predictor.probability_map(study).array
+    largest = max(looked_at)
+    looked_at.clear()
+    monkeypatch.setattr(Predictor, "_room", lambda self, images: int(part * largest))
     told: list[str] = []
     found = predictor.probability_map(study, lambda what, part: told.append(what)).array
     assert np.abs(found - whole).max() < 1e-3
-    assert (max(looked_at) == largest) == (part > 1)
-    assert any("tiles, to save memory" in what for what in told) == (part < 1)
+    at_once = part > 1 or worth_it > largest
+    assert (max(looked_at) == largest) == at_once
+    assert any("tiles, to save memory" in what for what in told) != at_once
 
 
-def test_free_memory_is_what_nobody_has_and_what_this_process_has() -> None:
-    held = psutil.Process().memory_info().rss
-    assert held < free_memory() < psutil.virtual_memory().total + held
+def test_room_is_what_is_free_by_what_a_network_takes(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**32, total=2**40, free=1))
+    predictor = Predictor(model, "cpu")
+    few, many = torch.zeros(1, 4, 8, 8, 8), torch.zeros(1, 4, 200, 200, 200)
+    assert predictor._room(many) < predictor._room(few) < 2**32 / (4 * 4)
+    monkeypatch.setattr(predict, "half_precision", lambda device: torch.bfloat16)
+    half = predictor._room(few)
+    monkeypatch.setattr(predict, "half_precision", lambda device: None)
+    assert 1.2 * predictor._room(few) < half, "float32 takes more"
+    monkeypatch.setattr(predict, "free_memory", lambda: 0)
+    assert predictor._room(few) < 0
+
+
+def test_what_is_kept_of_the_last_search_is_given_back_where_there_is_no_room(
+    model: Model, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is in use again as before where there is."""
+    predictor = Predictor(model, "cpu")
+    kept = [True]
+    monkeypatch.setattr(predict, "release_memory", kept.clear)
+    monkeypatch.setattr(Predictor, "_room", lambda self, images: 2**30)
+    predictor.probability_map(study)
+    assert kept
+    monkeypatch.setattr(Predictor, "_room", lambda self, images: 0 if kept else 2**30)
+    told: list[str] = []
+    predictor.probability_map(study, lambda what, part: told.append(what))
+    assert not kept
+    assert not any("tiles" in what for what in told)
+
+
+def test_of_a_gpu_all_is_tried_at_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what is too much."""
+    monkeypatch.setattr(predict, "free_memory", lambda: 0)
+    monkeypatch.setattr(predict, "_WORTH_IT", 1)
+    predictor, images = Predictor(model, "cpu"), torch.zeros(1, 4, 160, 160, 160)
+    assert predictor._largest(images) != (160, 160, 160)
+    predictor.device = torch.device("cuda")
+    assert predictor._largest(images) == (160, 160, 160)
 
 
 SYSTEMS = [
