@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -580,7 +581,17 @@ def test_cases_prepared_side_by_side_are_the_same(dataset: Path, tmp_path: Path,
         prepare(broken, small, tmp_path / "broken", 2)
 
 
-def test_cases_are_seen_at_each_scale_in_turn(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+def test_each_scale_is_for_as_many_cases_and_for_no_head_alone(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
+    """Simulated studies take their heads in turn."""
+    scales, heads = (1.0, 0.9, 0.8), 3
+    case = read_dataset(dataset)[0]
+    cases = [replace(case, name=f"{n:02d}") for n in range(9 * heads)]
+    seen = [case.spacing_mm for case in prepare(cases, small.model_copy(update={"scales": scales}), tmp_path)]
+    assert sorted(Counter(seen).values()) == [9, 9, 9]
+    assert all(len(set(seen[head::heads])) > 1 for head in range(heads))
+
+
+def test_cases_are_seen_at_each_scale(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
     cases = read_dataset(dataset)[:2]
     plain = prepare(cases, small, tmp_path)
     first, second = prepare(cases, small.model_copy(update={"scales": (1.0, 0.5)}), tmp_path)

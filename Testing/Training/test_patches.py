@@ -137,6 +137,17 @@ def test_a_copy_is_smaller_as_bright_and_in_the_label() -> None:
     assert with_copies > 0.9 > without.labels.flatten(1).any(1).float().mean()
 
 
+@pytest.mark.parametrize("diameter", [9.8, 19.8, 27.8])
+def test_copies_are_of_the_sizes_that_are_drawn(diameter: float) -> None:
+    """Evenly, by their logarithms, from two voxels to seven."""
+    case, rng = make_case(64, diameter, 1.9), np.random.default_rng(0)
+    copies = [shrunk(case.image, case.lesion, np.array((32, 32, 32)), rng) for _ in range(60)]
+    sizes = np.array([float(sphere_diameter(copy.mask.sum())) for copy in copies if copy])
+    assert len(sizes) == 60
+    assert sizes.min() > 1.5, "more than a voxel"
+    assert np.log(sizes).mean() == pytest.approx(np.log(14) / 2, abs=0.15)
+
+
 def test_a_copy_is_of_one_lesion_and_of_what_it_adds() -> None:
     """Not of the tissue under it, nor of a lesion near by; it is not larger than the lesion, and not of a part of it."""
     places = np.moveaxis(np.indices((64, 64, 64)), 0, -1)

@@ -18,7 +18,7 @@ from lopsided_training.noise import resized
 from lopsided_training.records import StudyRecord, sample
 from lopsided_training.rendering import render
 from lopsided_training.simulate import _write_study, load_background, simulate
-from lopsided_training.slices import in_slices, labels_in
+from lopsided_training.slices import in_slices, labels_in, sliced
 from PIL import Image
 from scipy import ndimage
 from typer.testing import CliRunner
@@ -371,6 +371,32 @@ def _scanned(record: StudyRecord, axis: int, thickness_mm: float) -> StudyRecord
     return replace(record, acquisitions=record.acquisitions | {"t1c": how})
 
 
+@pytest.mark.parametrize("slices", [1.25, 1.5, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_lesion_is_as_large_in_slices_of_any_thickness(slices: float, axis: int) -> None:
+    shape = tuple(62 if n == axis else 25 for n in range(3))
+    thick = sliced(shape, axis, slices)
+    places, rng = np.moveaxis(np.indices(shape), 0, -1), np.random.default_rng(0)
+    before = after = 0.0
+    for _ in range(20):
+        middle = rng.uniform(-3, 3, 3) + [30 if n == axis else 12 for n in range(3)]
+        ball = (np.linalg.norm(places - middle, axis=-1) <= rng.uniform(2, 4)).astype(np.uint8)
+        before += ball.sum()
+        after += labels_in(ball, thick).sum() * 61 / (thick[axis] - 1)
+    assert 0.7 < after / before < 1.1, "the ends of a small ball fill less than half of a thick slice"
+
+
+def test_simulated_again_a_study_has_nothing_of_another_head(label_map: Path, tmp_path: Path) -> None:
+    simulate([str(label_map)], tmp_path, studies=1, seed=3)
+    assert set(read_dataset(tmp_path)[0].images) == {"t1c", "t1", "t2", "flair"}
+    simulate([str(label_map)], tmp_path, studies=1, seed=3, change=_one_sequence)
+    assert set(read_dataset(tmp_path)[0].images) == {"t1c"}
+
+
+def _one_sequence(record: StudyRecord) -> StudyRecord:
+    return replace(record, acquisitions={"t1c": record.acquisitions["t1c"]})
+
+
 def test_a_slice_shows_what_is_in_it() -> None:
     """Thickness is the full width at half maximum of what one slice sees; a lesion is what it fills half of."""
     line = np.zeros((61, 1, 1), np.float32)
@@ -383,7 +409,10 @@ def test_a_slice_shows_what_is_in_it() -> None:
     labels = np.zeros((61, 3, 3), np.uint8)
     labels[20:29, 1, 1] = 1
     labels[41, 0, 0] = 2
-    labels[30:40, 2, 2], labels[31:40, 0, 2] = 3, 4  # three and two of one slice's five, and all of the next
+    labels[30:40, 2, 2], labels[31:40, 0, 2] = (
+        3,
+        4,
+    )  # three and a half, and two and a half of one slice's six, and all of the next
     thick = labels_in(labels, (11, 3, 3))
     assert [list(np.flatnonzero(thick[:, j, 2])) for j in (2, 0)] == [[5, 6], [6]]
     assert [list(np.flatnonzero(thick[:, 1, 1] == 1)), list(np.flatnonzero(thick[:, 0, 0] == 2))] == [[4], [7]]

@@ -93,7 +93,9 @@ class FitConfig(Section):
         clip=(-5.0, 10.0),
     )
     scales: tuple[Scale, ...] = Field(
-        (1.0,), min_length=1, description="of the voxels that a case is seen in to those of input, case by case in turn"
+        (1.0,),
+        min_length=1,
+        description="of the voxels that a case is seen in to those of input; each for as many cases",
     )
     network: Architecture = ResidualUNetSizes(
         channels=(16, 32, 64, 96), encoder_blocks=(0, 2, 2, 2), decoder_blocks=(1, 1, 1)

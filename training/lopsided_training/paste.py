@@ -60,9 +60,20 @@ def shrunk(image: np.ndarray, lesion: np.ndarray, centre: np.ndarray, rng: np.ra
     cover = ndimage.gaussian_filter(ndimage.binary_dilation(mask).astype(np.float32), 0.6)
     added = (crop - np.median(crop[:, ring], axis=1)[:, None, None, None]) * cover
     blur = 0.4 * (1 / factor - 1)  # as larger voxels see it
-    small = np.stack([ndimage.zoom(ndimage.gaussian_filter(a, blur), factor, order=1) for a in added])
-    covered = ndimage.zoom(ndimage.gaussian_filter(mask.astype(np.float32), blur), factor, order=1)
-    return Copy(small, covered >= 0.5 * covered.max())
+    small = np.stack([_scaled(ndimage.gaussian_filter(a, blur), factor) for a in added])
+    covered = _scaled(ndimage.gaussian_filter(mask.astype(np.float32), blur), factor)
+    most = np.argsort(-covered, axis=None, kind="stable")[: max(round(mask.sum() * factor**3), 1)]
+    copied = np.zeros(covered.shape, bool)
+    copied.flat[most] = True  # as many voxels as it is to have: above a half of the most there may be a single one
+    return Copy(small, copied)
+
+
+def _scaled(array: np.ndarray, factor: float) -> np.ndarray:
+    """By just that factor around the middle, which scipy's ``zoom`` takes for a factor between the outermost voxels' centres."""
+    shape = np.array(array.shape)
+    size = np.ceil(shape * factor).astype(int)
+    first = (shape - 1) / 2 - (size - 1) / 2 / factor
+    return ndimage.affine_transform(array, np.full(3, 1 / factor), first, tuple(size), order=1, mode="nearest")
 
 
 def paste(image: np.ndarray, lesion: np.ndarray, copy: Copy, rng: np.random.Generator) -> bool:

@@ -10,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -96,7 +95,9 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
     """
     stride = config.network.stride
     parts = []
-    for case, scale in zip(cases, cycle(config.scales), strict=False):
+    # as many of each, and in no order: simulated studies take their heads in turn
+    scales = np.random.default_rng(0).permutation(np.resize(config.scales, len(cases)))
+    for case, scale in zip(cases, map(float, scales), strict=True):
         parts.append((case, cache / f"{case.name}-{_version(case, config.input, scale, stride)}", scale))
     missing = [part for part in parts if not (part[1] / _LAST).exists()]
     bring = partial(_prepare, spec=config.input, stride=stride)

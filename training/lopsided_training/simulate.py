@@ -149,8 +149,11 @@ def _write_study(
     trust = np.where(lesion, ANNOTATED, NEGATIVE).astype(np.uint8)  # no background has a lesion but those drawn
     with writable(out):
         for number, sequence in enumerate(sequences):
+            path = out / image_path(case, str(number))
             if sequence in rendered.images:
-                _save(rendered.images[sequence], rendered.geometry, out / image_path(case, str(number)))
+                _save(rendered.images[sequence], rendered.geometry, path)
+            else:
+                path.unlink(missing_ok=True)  # of another head, that was simulated here before
         _save(lesion, rendered.geometry, out / LABELS / f"{case}{SUFFIX}")
         _save(trust, rendered.geometry, out / TRUST / f"{case}{SUFFIX}")
         (out / _RECORDS / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
