@@ -32,10 +32,8 @@ _AT_ONCE = 2**26  # voxels, more than a head of which the brain was found
 _WORTH_IT = 2**24  # voxels; with less at once only the time grows, for the images themselves take as much
 _BESIDES = 2**28  # bytes that a search takes, whatever is searched
 _OF_IMAGES = 16  # bytes that each voxel searched takes, at once or not
-_OF_SEQUENCES, _OF_CHANNELS = (
-    8,
-    5,
-)  # bytes that each voxel takes in the network, for each; of channels in float32, twice as many
+_OF_SEQUENCES = 8  # bytes that each voxel takes in the network, for each sequence
+_OF_CHANNELS = 5  # and for each channel at full resolution; in float32 twice as many
 
 _WARM_UP = Geometry((80, 80, 80), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
