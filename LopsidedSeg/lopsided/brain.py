@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .architectures import ResidualUNetSizes
-from .devices import repeatable
+from .devices import reason, repeatable
 from .errors import InputError
 from .intensity import evenly_padded, largest_solid, padding_of
 from .networks import Network, autocast, build_network
@@ -121,7 +121,9 @@ def _network(device: str) -> Network:
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path}: not the weights that find the brain ({error}); install LopsidedSeg again") from None
+        raise InputError(
+            f"{path}: not the weights that find the brain ({reason(error)}); install LopsidedSeg again"
+        ) from None
     return network.to(device).train()  # normalised by the volume's own statistics, as it was trained, a head at a time
 
 

@@ -16,6 +16,7 @@ from lopsided.resampling import covered, resample
 from lopsided.resources import resource_folder
 from lopsided.study import Study, network_inputs
 from lopsided.volume import Geometry, Volume
+from safetensors.numpy import save
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 SPEC = InputSpec(sequences=(InputSequence(name="t1c", required=True),), spacing_mm=(1.5,) * 3, clip=(-5.0, 10.0))
@@ -165,7 +166,11 @@ def test_rounding_in_a_header_decides_nothing(
     assert seen(1 - 1e-9) == seen(1.0) == seen(1 + 1e-9)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"0" * 99], ids=["absent", "empty", "damaged"])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"0" * 99, save({"stem": np.zeros(3)})],
+    ids=["absent", "empty", "damaged", "another network's"],
+)
 def test_damaged_weights_are_said(
     sample: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
@@ -174,7 +179,7 @@ def test_damaged_weights_are_said(
         path.write_bytes(content)
     monkeypatch.setattr(brain, "weights_file", lambda: path)
     brain._network.cache_clear()
-    with pytest.raises(InputError, match=r"brain\.safetensors: not the weights .* install LopsidedSeg again"):
+    with pytest.raises(InputError, match=r"^.*brain\.safetensors: not the weights .* install LopsidedSeg again$"):
         find_brain(sample)
 
 
