@@ -28,7 +28,8 @@ def test_the_core_stays_apart(module: str) -> None:
 
 def test_slicer_installs_all_that_the_worker_imports() -> None:
     """When it starts: what only DICOM takes is imported where that is read."""
-    lines = (FOLDER.parent / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    requirements = Path(__file__).parents[2] / "LopsidedSeg" / "Resources" / "requirements.txt"
+    lines = requirements.read_text(encoding="utf-8").splitlines()
     there = {re.split(r"[<>=; ]", line)[0] for line in lines if not line.startswith("#")} | {
         "numpy",
         "SimpleITK",
