@@ -409,10 +409,8 @@ def test_a_slice_shows_what_is_in_it() -> None:
     labels = np.zeros((61, 3, 3), np.uint8)
     labels[20:29, 1, 1] = 1
     labels[41, 0, 0] = 2
-    labels[30:40, 2, 2], labels[31:40, 0, 2] = (
-        3,
-        4,
-    )  # three and a half, and two and a half of one slice's six, and all of the next
+    # three and a half, and two and a half of one slice's six, and all of the next
+    labels[30:40, 2, 2], labels[31:40, 0, 2] = 3, 4
     thick = labels_in(labels, (11, 3, 3))
     assert [list(np.flatnonzero(thick[:, j, 2])) for j in (2, 0)] == [[5, 6], [6]]
     assert [list(np.flatnonzero(thick[:, 1, 1] == 1)), list(np.flatnonzero(thick[:, 0, 0] == 2))] == [[4], [7]]

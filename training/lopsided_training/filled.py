@@ -33,9 +33,15 @@ def fillings(mask: Volume, grid: Geometry) -> Iterator[tuple[Box, np.ndarray, np
         around = part_around(Volume(numbered, scan), part, margin)
         filled = resample(replace(around, array=(around.array == n).astype(np.float32)), part).array
         number = max(1, round(lesion.mask.sum() * scan.voxel_volume / grid.voxel_volume))
-        own = np.zeros(filled.shape, bool)
-        own.flat[np.argpartition(filled, -number, axis=None)[-number:]] = True
+        own = fullest(filled, number)
         first, last = np.clip(low, 0, grid.shape), np.clip(high, 0, grid.shape)
         k, j, i = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
         here = tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))
         yield (k, j, i), filled[here], own[here], number
+
+
+def fullest(filled: np.ndarray, number: int) -> np.ndarray:
+    """Bool, where ``filled`` is largest: ``number`` voxels, which is one at least."""
+    own = np.zeros(filled.shape, bool)
+    own.flat[np.argpartition(filled, -number, axis=None)[-number:]] = True
+    return own

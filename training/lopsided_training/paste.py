@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from .filled import fullest
 from .matching import lesions_of, sphere_diameter
 
 _REACH = 20  # voxels around a lesion's centre; a lesion that reaches further is not copied
@@ -62,10 +63,8 @@ def shrunk(image: np.ndarray, lesion: np.ndarray, centre: np.ndarray, rng: np.ra
     blur = 0.4 * (1 / factor - 1)  # as larger voxels see it
     small = np.stack([_scaled(ndimage.gaussian_filter(a, blur), factor) for a in added])
     covered = _scaled(ndimage.gaussian_filter(mask.astype(np.float32), blur), factor)
-    most = np.argsort(-covered, axis=None, kind="stable")[: max(round(mask.sum() * factor**3), 1)]
-    copied = np.zeros(covered.shape, bool)
-    copied.flat[most] = True  # as many voxels as it is to have: above a half of the most there may be a single one
-    return Copy(small, copied)
+    # as many voxels as it is to have: above a half of the most there may be a single one
+    return Copy(small, fullest(covered, max(1, round(mask.sum() * factor**3))))
 
 
 def _scaled(array: np.ndarray, factor: float) -> np.ndarray:
