@@ -30,6 +30,7 @@ from .volume import Volume, oriented, part_of
 SPACING_MM = 3.0
 SIZES = ResidualUNetSizes(channels=(8, 16, 32, 48), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 0, 0))
 SIDE = 80  # voxels at least, with air where nothing was imaged: all that it has seen had as much around them
+_DARKEST = 1  # percentile
 _MARGIN_MM = 4.0  # around what the network calls brain: half its errors, and enhancing lesions at the surface
 _STRIPPED = 1.2  # of the brain found: an image of no more than that has no skull
 _AIR = 0.1  # as dark is not the patient
@@ -42,13 +43,15 @@ def coarse(volume: Volume) -> Volume:
     last = np.array(volume.array.shape) - 1.0
     beside = np.maximum(SIDE * SPACING_MM / np.array(volume.geometry.spacing[::-1]) - last - 1, 0) / 2
     grid = volume.geometry.covering((SPACING_MM,) * 3, -beside, last + beside, SIZES.stride)
-    seen = resample(Volume(volume.array.astype(np.float32), volume.geometry), grid, fill=float(volume.array.min()))
+    # not the darkest of all, which may be one broken voxel, and then what is imaged is none of the darkest percent
+    dark = float(np.percentile(volume.array, _DARKEST))
+    seen = resample(Volume(volume.array.astype(np.float32), volume.geometry), grid, fill=dark)
     return Volume(rescaled(seen.array), grid)
 
 
 def rescaled(array: np.ndarray) -> np.ndarray:
     """From the 1st to the 99th percentile, 0 to 1; float32."""
-    low, high = np.percentile(array, (1, 99))
+    low, high = np.percentile(array, (_DARKEST, 100 - _DARKEST))
     return np.clip((array - low) / max(high - low, 1e-6), 0, 2).astype(np.float32)
 
 

@@ -20,6 +20,7 @@ from .volume import Volume, check_origin, geometry_of
 
 SPACING_MM = (0.05, 20.0)  # finer or coarser than any head was ever imaged: a wrong header
 MIN_VOXELS = 8  # along each axis
+_LEVELS = 1000  # of grey, that an image has in 32 bits, or it is refused
 SKEW = 1e-3  # of the cosine between two axes, or of an axis' length, by rounding in a header; no NIfTI file could hold more
 
 
@@ -32,14 +33,16 @@ def read_volume(path: Path, series: str | None = None) -> Volume:
 
     Raises:
         InputError: missing, unreadable or truncated; not an image; not one scalar 3D volume; zero or absurd spacing;
-            sheared axes; NaN, infinite or constant voxels; a DICOM folder without image, with several series, or with a gap.
+            sheared axes; NaN, infinite or constant voxels; voxels that 32 bits do not tell apart; a DICOM folder without image, with several series, or with a gap.
     """
     volume = read_array(path, series)
     array = volume.array
     if array.dtype.kind == "f":
         bad = array.size - int(np.isfinite(array).sum())
         if bad:
-            raise InputError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; repair or export it again")
+            raise InputError(
+                f"{path}: {bad} of {array.size} voxels are NaN or infinite, or beyond 3e38; repair or export it again"
+            )
     if array.min() == array.max():
         raise InputError(f"{path}: every voxel is {array.flat[0]:g}, there is no image in it; export it again")
     return volume
@@ -70,8 +73,20 @@ def read_array(path: Path, series: str | None = None) -> Volume:
             "would be wrong; resample it, for example in Slicer: Crop Volume, with interpolation"
         )
     array = sitk.GetArrayFromImage(image)
-    array = array.astype(np.float32) if array.dtype == np.float64 else array
-    return Volume(array, geometry, name)
+    return Volume(_in_32_bits(array, path) if array.dtype == np.float64 else array, geometry, name)
+
+
+def _in_32_bits(array: np.ndarray, path: Path) -> np.ndarray:
+    """As float32; what is too large for that is infinite."""
+    low, high = float(array.min()), float(array.max())
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    if 0 < high - low < _LEVELS * float(np.spacing(np.abs(narrow).max())):
+        raise InputError(
+            f"{path}: its values, {low:.10g} to {high:.10g}, are too near to each other for their size; subtract {low:.10g} "
+            "from all of them"
+        )
+    return narrow
 
 
 def read_image(path: Path) -> sitk.Image:

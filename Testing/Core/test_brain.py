@@ -123,6 +123,21 @@ def test_it_does_not_depend_on_gain_or_storage(sample: Volume) -> None:
     assert share(other.array > 0, plain.array > 0) > 0.99
 
 
+def test_a_voxel_that_is_darker_than_all_moves_no_brain(sample: Volume) -> None:
+    """Where a field of view of less than 240 mm is filled up, with what is dark: not with that voxel, or air looks grey."""
+    head = in_a_head(sample, sample.array > 0)
+    head.array[:] += np.random.default_rng(0).normal(0, 5, head.array.shape)  # air is measured, no padding
+    grid = head.geometry
+    assert min(n * s for n, s in zip(grid.size, grid.spacing, strict=True)) < 0.9 * brain.SIDE * SPACING_MM
+    found = find_brain(head)
+    head.array[5, 5, 5] = -32768
+    again = find_brain(head)
+    assert found is not None
+    assert again is not None
+    both = found.array & again.array
+    assert 2 * both.sum() / (found.array.sum() + again.array.sum()) > 0.99
+
+
 def test_what_is_no_whole_brain_is_left_to_the_patient_s_outline(
     head: Callable[..., Volume], geometry: Callable[..., Geometry]
 ) -> None:

@@ -131,6 +131,22 @@ def test_values_that_are_no_numbers(volume: Volume, tmp_path: Path, value: float
         read_volume(path)
 
 
+def test_values_that_32_bits_do_not_hold(volume: Volume, tmp_path: Path) -> None:
+    """Without a word one would be read as infinite, and an image far from zero with hardly any contrast."""
+    path = tmp_path / "image.nii.gz"
+    array = volume.array.astype(np.float64)
+    sitk.WriteImage(to_sitk(array + 1e8, volume.geometry), str(path))
+    with pytest.raises(InputError, match=r"its values, 1000\d+ to 1000\d+, are too near .* subtract 1000\d+ from all"):
+        read_volume(path)
+    array[3, 4, 5] = 1e39
+    sitk.WriteImage(to_sitk(array, volume.geometry), str(path))
+    with pytest.raises(InputError, match="1 of 93600 voxels are NaN or infinite, or beyond 3e38"):
+        read_volume(path)
+    small = volume.array.astype(np.float64) * 1e-12
+    sitk.WriteImage(to_sitk(small, volume.geometry), str(path))
+    np.testing.assert_allclose(read_volume(path).array, small, rtol=1e-6)
+
+
 def as_nifti(volume: Volume, folder: Path, name: str) -> Path:
     """The volume in a NIfTI file of any name, or ``.hdr`` and ``.img``. The file that the voxels are in."""
     stem, _, ending = name.partition(".")
