@@ -250,7 +250,7 @@ class Review:
         tags = {
             slicer.vtkSegment.GetTerminologyEntryTagName(): entry,
             SUGGESTION_TAG: candidate,
-            "LopsidedSeg.Confidence": f"{found['confidence']:.4f}",
+            "LopsidedSeg.Confidence": repr(found["confidence"]),
             "LopsidedSeg.Model": found.get("model") or self.result["model"]["digest"],
             "LopsidedSeg.Reader": self._session.reader,
         }

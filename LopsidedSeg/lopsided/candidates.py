@@ -260,8 +260,7 @@ def _measure(
     k, j, i = (int(v) for v in peak)
     return Candidate(
         rank=0,
-        # as it is written down, so that a threshold lists the same wherever it is applied
-        confidence=round(confidence(float(part.max()), geometry, calibration), 4),
+        confidence=confidence(float(part.max()), geometry, calibration),
         peak_probability=float(part.max()),
         **size.__dict__,
         peak_kji=(k, j, i),

@@ -141,7 +141,7 @@ def write_candidates(suggestions: Suggestions, folder: Path) -> None:
             name=f"Suggestion {c.rank} ({percent(c.confidence)}, {c.longest_diameter_mm:.1f} mm)",
             label=c.rank,
             colour=_COLOURS[n % len(_COLOURS)],
-            tags={"LopsidedSeg.Confidence": f"{c.confidence:.4f}", "LopsidedSeg.Model": suggestions.card.digest},
+            tags={"LopsidedSeg.Confidence": repr(c.confidence), "LopsidedSeg.Model": suggestions.card.digest},
         )
         for n, c in enumerate(found.candidates)
     ]
@@ -172,8 +172,10 @@ def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = RESULTS
     out = out.absolute()
     there = _content(out)
     if there and not (overwrite and there <= ours):
-        advice = "choose another folder" if there - ours else "choose another folder, or replace it with --overwrite"
-        raise InputError(f"{out}: is not empty ({', '.join(sorted(there)[:3])}); {advice}")
+        others = sorted(there - ours)
+        replace = "move them away" if overwrite else "replace it with --overwrite"
+        advice = "choose another folder" if others and not overwrite else f"choose another folder, or {replace}"
+        raise InputError(f"{out}: is not empty ({', '.join((others or sorted(there))[:3])}); {advice}")
     partial: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,11 @@ def test_the_segmentation_names_each_candidate_and_can_be_an_annotation(
     header = sitk.ReadImage(str(tmp_path / "suggestions.seg.nrrd"))
     assert header.GetMetaData("Segmentation_MasterRepresentation") == "Binary labelmap"
     assert header.GetMetaData("Segment0_Color") != header.GetMetaData("Segment1_Color")
-    assert suggestions.card.digest in header.GetMetaData("Segment1_Tags")
+    tags = header.GetMetaData("Segment1_Tags")
+    assert suggestions.card.digest in tags
+    assert f"LopsidedSeg.Confidence:{suggestions.shown[1].confidence!r}|" in tags, (
+        "a threshold lists the same of what is read"
+    )
 
 
 def test_no_candidate_is_a_result_too(suggestions: Suggestions, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from backgrounds import AS_STRIPPED, Background
 from insertion import Inserted
-from lopsided.candidates import Candidate, above, confidence, find_candidates
+from lopsided.candidates import Candidate, above, find_candidates
 from lopsided.intensity import median_and_spread
 from lopsided.predict import Predictor
 from lopsided.regions import Region
@@ -49,8 +49,8 @@ class Searched:
 class AsItIs:
     """What a real scan with nothing inserted has of candidates of at least the threshold, the surest first.
 
-    ``at_disease``: those that overlap it, and ``annotated``, how many of them are still there when it is annotated; None where
-    none is known. ``elsewhere``: those that keep away from it.
+    ``at_disease``: those that overlap it, and ``annotated``, how many are left there and within five voxels when it is annotated;
+    None where none is known. ``elsewhere``: those that keep away from it.
     """
 
     background: str
@@ -82,8 +82,7 @@ def search(
     # at the patient's own disease nothing is false
     counted = [(c, met) for c, met in zip(found, all_met, strict=True) if met or not spared[c.box][c.mask].any()]
     found, met = (tuple(part) for part in zip(*counted, strict=True)) if counted else ((), ())
-    grid = probability.geometry
-    scores = np.array([confidence(c.peak_probability, grid, card.calibration) for c in found], float)  # not rounded
+    scores = np.array([c.confidence for c in found], float)
     result = CaseResult(name, scores, met, np.array([lesion.diameter_mm for lesion in lesions]))
     view = _Viewer(array, background)
     return Searched(
@@ -117,7 +116,7 @@ def search_as_it_is(predictor: Predictor, background: Background) -> AsItIs:
     elsewhere = places(c for c in found if not spared[c.box][c.mask].any())
     if sick is None:
         return AsItIs(background.name, None, None, elsewhere)
-    again = sum(bool(sick[c.box][c.mask].any()) for c in shown(sick))
+    again = sum(bool(spared[c.box][c.mask].any()) for c in shown(sick))
     return AsItIs(background.name, places(c for c in found if sick[c.box][c.mask].any()), again, elsewhere)
 
 

@@ -144,6 +144,26 @@ def test_other_cases_are_refused_by_name(tmp_path: Path) -> None:
         compare([first, one])
 
 
+def test_a_case_of_another_patient_is_refused(tmp_path: Path) -> None:
+    """The same files: whose they are was said again between the evaluations."""
+    first, other = write(tmp_path, "a", results(1)), write(tmp_path, "b", results(1))
+    text = other.read_text(encoding="utf-8")
+    other.write_text(text.replace('"patient":"case7"', '"patient":"case6"'), encoding="utf-8")
+    with pytest.raises(InputError, match=r"b\.json: case case7 is of patient case6, and in .*a\.json of case7"):
+        compare([first, other])
+
+
+@pytest.mark.parametrize(("part", "left"), [("scores", 1), ("cases", 29)])
+def test_an_evaluation_that_was_cut_is_named(tmp_path: Path, part: str, left: int) -> None:
+    first, other = write(tmp_path, "a", results(1)), write(tmp_path, "b", results(1))
+    record = json.loads(other.read_text(encoding="utf-8"))
+    owner = record if part == "cases" else record["cases"][3]
+    owner[part] = owner[part][:left]
+    other.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(InputError, match=r"b\.json: is not what it should be"):
+        compare([first, other])
+
+
 def test_what_is_no_evaluation_is_refused(tmp_path: Path) -> None:
     first = write(tmp_path, "a", results(1))
     with pytest.raises(InputError, match="two evaluations or more"):

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -289,6 +290,14 @@ def test_a_patient_whose_case_has_their_name_is_the_same(run: Path, three: Path,
         measure(run, three, None, calibrate=further)
 
 
+@pytest.mark.parametrize("names", [("p", "q"), ("q", "p"), ("o", "p"), ("q", "r")])
+def test_a_patient_is_the_same_whatever_their_other_cases_are_called(names: tuple[str, ...]) -> None:
+    dataset = SimpleNamespace(folder="data", seen=lambda: [evaluating.Seen("p", "p", "1")])
+    others = [evaluating.Seen(name, "p", name) for name in names]
+    with pytest.raises(InputError, match=r"data: case p is of patient p, as is case [oqr] of training"):
+        evaluating._refuse_common(dataset, others, "training")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("before", [0, 1, 2], ids=["itself", "its start", "the start of that"])
 def test_a_run_is_not_measured_on_what_it_was_trained_on(run: Path, three: Path, further: Path, before: int) -> None:
     cases = {c.name: {"patient": c.patient, "t1c": digest(c.images["t1c"])} for c in read_dataset(further)}
@@ -375,10 +384,13 @@ def test_bad_input_is_refused_in_words(
         measure(three, three, out)
     with pytest.raises(InputError, match="no cases here"):
         measure(run, tmp_path / "none", out)
+    refused = CliRunner().invoke(app, ["evaluate", str(run), str(three), "--lesion-label", "0"])
+    assert refused.exit_code == 2, "the background is no lesion"
     (run / "evaluation").mkdir()
     (run / "evaluation" / "mine.txt").write_text("")
     monkeypatch.setattr(Planted, "probability_map", lambda *_: pytest.fail("nothing is computed in vain"))
-    with pytest.raises(InputError, match="not empty"):
+    (run / "evaluation" / "report.html").write_text("")
+    with pytest.raises(InputError, match=r"is not empty \(mine\.txt\); choose another folder, or move them away"):
         measure(run, three, None)
     assert not out.exists()
 
@@ -514,6 +526,11 @@ def test_no_threshold_is_said_to_keep_to_what_it_does_not(run: Path, make_datase
     points = measure(run, sure, None).operating_points
     kept = {budget: point.false_positives.value for point in points for budget in point.budgets}
     assert kept == {1.0: 1, 2.0: 1, 4.0: 1, 8.0: 1}, "at 1, one is false already"
+
+
+def test_any_number_may_be_false(run: Path, three: Path, further: Path) -> None:
+    evaluation = measure(run, three, None, calibrate=further, budget=float("inf"))
+    assert evaluation.threshold == 0
 
 
 def test_calibrating_needs_true_and_false_candidates(run: Path, three: Path, make_dataset: MakeDataset) -> None:

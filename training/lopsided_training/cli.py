@@ -181,7 +181,7 @@ def evaluate(
     lesion_label: Annotated[
         list[int] | None,
         typer.Option(
-            help="A label value that is a lesion; repeatable. If not given a run's lesion_labels, or all but 0."
+            min=1, help="A label value that is a lesion; repeatable. If not given a run's lesion_labels, or all but 0."
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,

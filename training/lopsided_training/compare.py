@@ -73,6 +73,7 @@ def compare(paths: Sequence[Path], *, seed: int = 1, resamples: int = RESAMPLES)
     for path, evaluation in zip(paths[1:], evaluations[1:], strict=True):
         if evaluation.dataset.digest != evaluations[0].dataset.digest:
             raise InputError(_not_the_same(paths[0], evaluations[0], path, evaluation))
+        _check_patients(paths[0], evaluations[0], path, evaluation)
     results = [e.results() for e in evaluations]
     several = evaluations[0].dataset.patients > 1
     weights = patient_weights(results[0], resamples, seed) if several else None
@@ -171,6 +172,16 @@ def _names(paths: Sequence[Path], evaluations: Sequence[Evaluation]) -> list[str
     """Of what was measured; with the path where two have the same."""
     names = [e.subject.name for e in evaluations]
     return [n if names.count(n) == 1 else f"{n} ({path})" for n, path in zip(names, paths, strict=True)]
+
+
+def _check_patients(first_path: Path, first: Evaluation, path: Path, other: Evaluation) -> None:
+    """Raises InputError where a case is another patient's: patients are resampled, and the same for all."""
+    for ours, theirs in zip(first.cases, other.cases, strict=True):
+        if ours.patient != theirs.patient:
+            raise InputError(
+                f"{path}: case {theirs.name} is of patient {theirs.patient}, and in {first_path} of {ours.patient}; evaluate "
+                "again what was evaluated before the dataset said so"
+            )
 
 
 def _not_the_same(first_path: Path, first: Evaluation, path: Path, other: Evaluation) -> str:

@@ -195,7 +195,8 @@ def _read(folder: Path, lesion_labels: tuple[int, ...]) -> _Dataset:
 def _refuse_common(dataset: _Dataset, others: list[Seen], where: str) -> None:
     """Raises InputError where a study or a patient of the dataset is among the others."""
     images = {other.t1c: other for other in others}
-    patients = {other.patient: other for other in others}
+    # of a patient's cases one that is not called as the patient is, for that says something (below)
+    patients = {other.patient: other for other in sorted(others, key=lambda other: other.patient != other.name)}
     for case in dataset.seen():
         if case.t1c in images:
             raise InputError(

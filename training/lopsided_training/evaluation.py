@@ -11,7 +11,7 @@ from lopsided.dataset.records import read_record
 from lopsided.errors import InputError
 from lopsided.model import Calibration, Scale
 from lopsided.wording import DISCLAIMER
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from .froc import CaseResult, interval
 
@@ -168,6 +168,12 @@ class EvaluatedCase(_Record):
     voxel_dice: Number
     lesion_wise_dice: Number
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> EvaluatedCase:
+        for iou in (False, True):
+            self.result(iou=iou)
+        return self
+
     def result(self, *, iou: bool = False) -> CaseResult:
         """As plain data."""
         hits = self.hits_iou if iou else self.hits
@@ -201,6 +207,12 @@ class Evaluation(_Record):
     extents: Extents
     reliability: Reliability
     cases: tuple[EvaluatedCase, ...]
+
+    @model_validator(mode="after")
+    def _has_all_cases(self) -> Evaluation:
+        if len(self.cases) != self.dataset.cases:
+            raise ValueError(f"has {len(self.cases)} of {self.dataset.cases} cases")
+        return self
 
     def results(self, *, iou: bool = False) -> list[CaseResult]:
         """All cases, as plain data."""

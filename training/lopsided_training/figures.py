@@ -102,7 +102,9 @@ def precision_figure(evaluation: Evaluation) -> str:
             curve = precision_recall(evaluation.results(iou=iou))
             estimate = (evaluation.iou if iou else evaluation.overlap).average_precision
             label = f"{name}, average precision {estimate.text()}"
-            axes.step(curve.recall, curve.precision, color=colour, where="pre", linewidth=1.6, label=label)
+            first = curve.precision[:1]  # from no recall on, as the average precision has it
+            recall, precision = np.append(0 * first, curve.recall), np.append(first, curve.precision)
+            axes.step(recall, precision, color=colour, where="pre", linewidth=1.6, label=label)
         axes.set_xlabel("recall: the part of lesions that is found")
         axes.set_ylabel("precision")
         axes.set_xlim(0, 1)

@@ -23,6 +23,7 @@ SIZES_MM = ((0.0, 3.0), (3.0, 6.0), (6.0, 10.0), (10.0, np.inf))
 ANY_SIZE = (0.0, np.inf)
 RESAMPLES = 2000
 _BLOCK = 4_000_000  # numbers held at once while resampling
+_ANY_NUMBER = 2**31  # of false positives, more than there are
 
 Size = tuple[float, float]
 
@@ -295,7 +296,7 @@ class _Pool:
 
 
 def _allowed(budget: np.ndarray | float, scans: np.ndarray | int) -> np.ndarray:
-    return np.floor(budget * np.asarray(scans) + 1e-9).astype(int)
+    return np.floor(np.minimum(budget * np.asarray(scans) + 1e-9, _ANY_NUMBER)).astype(int)
 
 
 def _running(weights: np.ndarray, cases: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def worst_misses(evaluation: Evaluation, examined: list[Examined]) -> list[Mista
 
 
 def worst_false_positives(evaluation: Evaluation, examined: list[Examined]) -> list[Mistake]:
-    """The candidates of the highest scores that hit no lesion."""
+    """The candidates of the highest scores, of the default threshold and above, that hit no lesion."""
     found = []
     for n, (case, result) in enumerate(zip(examined, evaluation.results(), strict=True)):
         for candidate, score in zip(case.candidates, result.scores, strict=True):
