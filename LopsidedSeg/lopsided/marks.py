@@ -18,6 +18,7 @@ from .volume import Geometry, Vector, Volume
 _FINE = 4  # a voxel is judged by this many points along each axis
 _RING_MM = 3.0
 _HAND_MM = 1.0  # how exact a reader's hand is
+_LEAST_ANGLE = np.cos(np.pi / 4)  # between a line and one across it
 _GAP_MM = 2.0  # in the rim of a lesion; more is an opening
 _CONTRAST = 3.0  # standard deviations of what is around; less is not a lesion's edge
 
@@ -122,14 +123,14 @@ def rasterise(mark: Mark, geometry: Geometry) -> Region | None:
 
 
 def crossed(marks: Iterable[Mark]) -> list[Mark]:
-    """The marks, the lines last, of which each may have another across it: one that it crosses or comes within 1 mm of,
-    the nearest by its middle where there are several."""
+    """The marks, the lines last, of which each may have another across it: one that it crosses or comes within 1 mm of, at 45°
+    or more, the nearest by its middle where there are several. Two in a row, or one that was drawn again, are two lesions."""
     marks = list(marks)
     found: list[Mark] = [mark for mark in marks if not isinstance(mark, Line)]
     left = sorted((mark for mark in marks if isinstance(mark, Line)), key=lambda line: -_length(line))
     while left:
         line = left.pop(0)
-        near = [other for other in left if _gap(line, other) <= _HAND_MM]
+        near = [other for other in left if _is_across(line, other) and _gap(line, other) <= _HAND_MM]
         if near:
             across = min(near, key=lambda other: float(np.linalg.norm(_middle(other) - _middle(line))))
             left.remove(across)
@@ -190,12 +191,28 @@ def _middle(line: Line) -> np.ndarray:
     return np.mean(line.ends_lps, axis=0)
 
 
+def _way(line: Line) -> np.ndarray:
+    return np.subtract(*line.ends_lps[::-1])
+
+
+def _is_across(one: Line, other: Line) -> bool:
+    return bool(abs(_way(one) @ _way(other)) < _LEAST_ANGLE * _length(one) * _length(other))
+
+
 def _gap(one: Line, other: Line) -> float:
-    """How far apart two lines pass, mm: exact where they cross, else at most too large."""
-    start, way = np.array(one.ends_lps[0]), np.subtract(*one.ends_lps[::-1])
-    begin, path = np.array(other.ends_lps[0]), np.subtract(*other.ends_lps[::-1])
-    s, t = np.clip(np.linalg.lstsq(np.stack([way, -path], axis=1), begin - start, rcond=None)[0], 0, 1)
-    return float(np.linalg.norm(start + s * way - begin - t * path))
+    """How far apart two lines that are not parallel pass, mm."""
+    start, begin = np.array(one.ends_lps[0]), np.array(other.ends_lps[0])
+    s, t = np.linalg.lstsq(np.stack([_way(one), -_way(other)], axis=1), begin - start, rcond=None)[0]
+    if 0 <= s <= 1 and 0 <= t <= 1:
+        return float(np.linalg.norm(start + s * _way(one) - begin - t * _way(other)))
+    return min(_away(end, line) for line, ends in ((one, other.ends_lps), (other, one.ends_lps)) for end in ends)
+
+
+def _away(point: Vector, line: Line) -> float:
+    """From the nearest point of a line, mm."""
+    start, way = np.array(line.ends_lps[0]), _way(line)
+    part = np.clip((np.array(point) - start) @ way / (way @ way), 0, 1)
+    return float(np.linalg.norm(start + part * way - point))
 
 
 def _alone(mark: Mark) -> Mark:
@@ -204,7 +221,7 @@ def _alone(mark: Mark) -> Mark:
 
 
 def _length(line: Line) -> float:
-    return float(np.linalg.norm(np.subtract(*line.ends_lps)))
+    return float(np.linalg.norm(_way(line)))
 
 
 def _solid(mark: Mark) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

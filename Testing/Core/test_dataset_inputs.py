@@ -118,7 +118,7 @@ def control(*position: float, description: str = "") -> dict[str, object]:
 
 
 def test_slicers_markups_are_read_in_either_system(tmp_path: Path) -> None:
-    point = {"type": "Fiducial", "controlPoints": [control(1, 2, 3, description="6.5")]}
+    point = {"type": "Fiducial", "controlPoints": [control(1, 2, 3, description="6,5")]}
     roi = {"type": "ROI", "center": [4, 5, 6], "size": [7, 8, 9], "orientation": [0, -1, 0, 1, 0, 0, 0, 0, 1]}
     box = {**roi, "controlPoints": [control(4, 5, 6)]}
     round_ = {**roi, "controlPoints": [control(4, 5, 6, description="ellipsoid")]}
@@ -157,7 +157,11 @@ def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path:
         ({"type": "Curve", "controlPoints": []}, "a Curve is no mark"),
         ({"type": "Fiducial", "controlPoints": [control(900, 0, 0, description="5")]}, "lies outside of"),
         ({"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="-5")]}, "must be above 0"),
-        ({"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="big")]}, "no Slicer markups file"),
+        (
+            {"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="5 mm")]},
+            "description is '5 mm', and no number; give its diameter in mm there, as 4.5",
+        ),
+        ({"type": "Line", "controlPoints": [control(31, -22, 47)]}, "a line has 1 end; place both, or delete it"),
         ({}, "no Slicer markups file"),
     ],
 )

@@ -250,6 +250,36 @@ def test_lines_that_cross_are_one_lesion_wherever_they_do_and_lines_of_neighbour
     assert crossed([off_middle, point, long]) == [point, Line(long.ends_lps, off_middle.ends_lps)]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [line((-8, 0), (0, 0)), line((0.3, 0), (6, 0.4))],  # of two lesions in a row
+        [line((-8, 0), (0, 0)), line((0.2, 0), (2.2, 0))],
+        [line((-5, 0), (5, 0)), line((-5, -0.4), (4.9, 0.4))],  # drawn again
+        [line((-5, 0), (5, 0)), line((-3, -2.9), (3, 2.9))],
+    ],
+)
+def test_a_line_that_goes_along_another_is_none_across_it(lines: list[Line]) -> None:
+    """Their lesion would be a needle, and the rest of both look as if somebody had found nothing there."""
+    assert sorted(crossed(lines), key=str) == sorted(lines, key=str)
+
+
+def test_lines_come_as_near_as_their_nearest_points() -> None:
+    rng = np.random.default_rng(0)
+    joined = 0
+    for _ in range(300):
+        one, other = (Line(tuple(tuple(p) for p in rng.uniform(-4, 4, (2, 3)).tolist())) for _ in range(2))  # type: ignore[arg-type]
+        ways = [np.subtract(*x.ends_lps) for x in (one, other)]
+        if abs(ways[0] @ ways[1]) > 0.7 * np.prod([np.linalg.norm(w) for w in ways]):
+            continue
+        points = [np.linspace(*x.ends_lps, 201) for x in (one, other)]
+        gap = np.linalg.norm(points[0][:, None] - points[1], axis=-1).min()
+        if abs(gap - 1) > 0.01:
+            assert (len(crossed([one, other])) == 1) == (gap < 1)
+            joined += gap < 1
+    assert joined > 20
+
+
 @pytest.mark.parametrize("degrees", [0, -45])
 def test_each_line_goes_with_the_one_across_it_where_two_lesions_touch(degrees: float) -> None:
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))

@@ -151,7 +151,7 @@ def _lines(
         )
     if plain:
         yield "\n**Real scans as they are**, nothing inserted: candidates at the default threshold\n"
-        yield "| scan | at the patient's own disease | when that is annotated | elsewhere |"
+        yield "| scan | at the patient's own disease | there and within 5 voxels, when it is annotated | elsewhere |"
         yield "| --- | ---: | ---: | ---: |"
         for scan in plain:
             own = "–" if scan.at_disease is None else len(scan.at_disease)

@@ -23,6 +23,7 @@ from ..results import SuggestionsRecord
 from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, about, read_log, segment_id
 from ..segmentation import headers
 from ..volume import Volume, geometry_of
+from ..wording import counted
 from .export import Decision, Lesion, Reading
 from .records import briefly
 
@@ -105,10 +106,10 @@ def _read_markups(path: Path) -> Iterable[Mark]:
             points = [np.array(p["position"]) * flip for p in markup.get("controlPoints", []) if _placed(p)]
             if markup["type"] == "Fiducial":
                 described = [p.get("description", "") for p in markup["controlPoints"] if _placed(p)]
-                if not all(described):
-                    raise InputError(f"{path}: a point has no diameter; give it in mm as the point's description")
-                yield from (Point(_vector(p), float(d)) for p, d in zip(points, described, strict=True))
+                yield from (Point(_vector(p), _diameter(path, d)) for p, d in zip(points, described, strict=True))
             elif markup["type"] == "Line":
+                if len(points) != 2:
+                    raise InputError(f"{path}: a line has {counted(len(points), 'end')}; place both, or delete it")
                 start, end = points
                 yield Line((_vector(start), _vector(end)))
             elif markup["type"] == "ROI":
@@ -121,6 +122,18 @@ def _read_markups(path: Path) -> Iterable[Mark]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is no Slicer markups file (.mrk.json); save the markups from Slicer again") from None
+
+
+def _diameter(path: Path, description: str) -> float:
+    """Of a point, mm; with a comma too, as the Slicer module takes it."""
+    if not description:
+        raise InputError(f"{path}: a point has no diameter; give it in mm as the point's description")
+    try:
+        return float(description.replace(",", "."))
+    except ValueError:
+        raise InputError(
+            f"{path}: a point's description is {description!r}, and no number; give its diameter in mm there, as 4.5"
+        ) from None
 
 
 def read_reading(
