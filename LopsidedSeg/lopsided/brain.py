@@ -22,14 +22,14 @@ from .devices import reason, repeatable
 from .errors import InputError
 from .intensity import evenly_padded, largest_solid, padding_of
 from .networks import Network, autocast, build_network
-from .regions import region_of, wider
+from .regions import Box, region_of, wider
 from .resampling import REACH_MM, resample
 from .resources import resource_folder
 from .volume import Volume, oriented, part_of
 
 SPACING_MM = 3.0
 SIZES = ResidualUNetSizes(channels=(8, 16, 32, 48), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 0, 0))
-SIDE = 80  # voxels at least, with air where nothing was imaged: all that it has seen had as much around them
+SIDE = 80  # voxels, with air where nothing was imaged: all heads that it has seen had as much around them, and no more
 _DARKEST = 1  # percentile
 _MARGIN_MM = 4.0  # around what the network calls brain: half its errors, and enhancing lesions at the surface
 _STRIPPED = 1.2  # of the brain found: an image of no more than that has no skull
@@ -38,7 +38,8 @@ _PLAUSIBLE_ML = 400.0  # less is no whole brain: a slab, a phantom, or a mistake
 
 
 def coarse(volume: Volume) -> Volume:
-    """What the network sees: 3 mm voxels along L, P, S, from the darkest to the brightest percentile, 0 to 1."""
+    """What the network sees: 3 mm voxels along L, P, S, from the darkest to the brightest percentile, 0 to 1. ``SIDE`` of them,
+    however much air was imaged; more where the patient is wider."""
     volume = oriented(volume)
     last = np.array(volume.array.shape) - 1.0
     beside = np.maximum(SIDE * SPACING_MM / np.array(volume.geometry.spacing[::-1]) - last - 1, 0) / 2
@@ -46,13 +47,28 @@ def coarse(volume: Volume) -> Volume:
     # not the darkest of all, which may be one broken voxel, and then what is imaged is none of the darkest percent
     dark = float(np.percentile(volume.array, _DARKEST))
     seen = resample(Volume(volume.array.astype(np.float32), volume.geometry), grid, fill=dark)
-    return Volume(rescaled(seen.array), grid)
+    seen = part_of(seen, _around_patient(rescaled(seen.array)))
+    return Volume(rescaled(seen.array), seen.geometry)
+
+
+def _around_patient(seen: np.ndarray) -> Box:
+    """From the top where the patient is longer, for below is the neck."""
+    body = largest_solid(seen > _AIR, [2, 2, 2])
+    patient = region_of(body).box if body.any() else tuple(slice(0, n) for n in seen.shape)
+    box = []
+    for axis, (part, size) in enumerate(zip(patient, seen.shape, strict=True)):
+        start = part.start if axis else max(part.start, part.stop + 2 - SIDE)
+        number = max(SIDE, ceil((part.stop - start) / SIZES.stride) * SIZES.stride)
+        first = min(max((start + part.stop - number) // 2, 0), size - number)
+        box.append(slice(first, first + number))
+    k, j, i = box
+    return k, j, i
 
 
 def rescaled(array: np.ndarray) -> np.ndarray:
     """From the 1st to the 99th percentile, 0 to 1; float32."""
     low, high = np.percentile(array, (_DARKEST, 100 - _DARKEST))
-    return np.clip((array - low) / max(high - low, 1e-6), 0, 2).astype(np.float32)
+    return np.clip((array - low) / ((high - low) or 1), 0, 2).astype(np.float32)
 
 
 def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | None:
@@ -84,6 +100,7 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
         # beside the middle, so that rounding in a header does not decide between two equally near voxels
         x, y, z = (c + 0.01 for c in seen.geometry.origin)
         patient = resample(there, replace(seen.geometry, origin=(x, y, z)), nearest=True).array
+        patient = largest_solid(patient > 0, [1, 1, 1]).astype(np.uint8)
         if patient.sum() < _STRIPPED * near.sum():  # somebody has found the brain already, and better
             around = wider(region_of(patient).box, 1, patient.shape)
             dilated = sitk.BinaryDilate(sitk.GetImageFromArray(patient[around]), [1, 1, 1], sitk.sitkBox)
@@ -93,8 +110,10 @@ def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | N
 
 
 def _imaged(volume: Volume) -> tuple[Volume, Volume | None]:
-    """Without the padding that is further away than anything is averaged from: however much there is, the brain is the same.
-    And, uint8, what is not padding; None where there is none."""
+    """Without the padding that is further away than anything is averaged from, the rest of it dark, and without slices of one
+    value at the ends: with what an image is filled up, and how far, makes no difference. And, uint8, what is not padding; None
+    where there is none."""
+    volume = part_of(volume, _without_empty_ends(volume.array))
     padding = padding_of(volume.array)
     if padding is None:
         return volume, None
@@ -103,7 +122,24 @@ def _imaged(volume: Volume) -> tuple[Volume, Volume | None]:
         return volume, there
     around = ceil(REACH_MM / min(volume.geometry.spacing) - 1e-3)  # a header's rounding adds no voxel
     box = wider(region_of(there.array).box, around, there.array.shape)
-    return part_of(volume, box), part_of(there, box)
+    volume, there = part_of(volume, box), part_of(there, box)
+    seen = there.array > 0
+    dark = np.float32(np.percentile(volume.array[seen], _DARKEST))
+    return replace(volume, array=np.where(seen, volume.array.astype(np.float32), dark)), there
+
+
+def _without_empty_ends(array: np.ndarray) -> Box:
+    """But with those of the padding."""
+    padding, box = padding_of(array), [slice(0, n) for n in array.shape]
+    for axis in range(3):
+        slices = np.moveaxis(array[tuple(box)], axis, 0)
+        low, high = (
+            next((n for n, one in enumerate(some) if one.min() != one.max() or one.min() == padding), 0)
+            for some in (slices, slices[::-1])
+        )
+        box[axis] = slice(low, len(slices) - high)
+    k, j, i = box
+    return k, j, i
 
 
 def _millilitres(mask: np.ndarray) -> float:

@@ -123,19 +123,66 @@ def test_it_does_not_depend_on_gain_or_storage(sample: Volume) -> None:
     assert share(other.array > 0, plain.array > 0) > 0.99
 
 
-def test_a_voxel_that_is_darker_than_all_moves_no_brain(sample: Volume) -> None:
-    """Where a field of view of less than 240 mm is filled up, with what is dark: not with that voxel, or air looks grey."""
+def more_air(head: Volume) -> Volume:
+    """To 330 mm, measured as the rest of it."""
+    around = [max(0, (330 - n) // 2) for n in head.array.shape]
+    room = np.random.default_rng(1).normal(0, 5, [n + 2 * a for n, a in zip(head.array.shape, around, strict=True)])
+    room[tuple(slice(a, a + n) for a, n in zip(around, head.array.shape, strict=True))] = head.array
+    return in_room(head, room.astype(np.float32), around)
+
+
+def empty_slices(head: Volume) -> Volume:
+    """Of another value, at one end."""
+    return in_room(head, np.pad(head.array, ((12, 0), (0, 0), (0, 0)), constant_values=-1000), [12, 0, 0])
+
+
+def in_room(head: Volume, room: np.ndarray, before: list[int]) -> Volume:
+    x, y, z = (float(v) for v in head.geometry.physical(-np.array(before)))
+    k, j, i = room.shape
+    return Volume(room, Geometry((i, j, k), head.geometry.spacing, (x, y, z), head.geometry.direction), "in room")
+
+
+def broken_voxel(head: Volume) -> Volume:
+    """Where less than 240 mm are filled up, with what is dark: with that voxel air would look grey."""
+    assert min(head.array.shape) < 0.9 * brain.SIDE * SPACING_MM
+    array = head.array.copy()
+    array[5, 5, 5] = -32768
+    return replace(head, array=array)
+
+
+def average_air(head: Volume) -> Volume:
+    """As where only what is imaged is z-scored, and the rest stays 0."""
+    air = distance_transform_edt(head.array < 60) > 12
+    array = (head.array - head.array[~air].mean()) / head.array[~air].std()
+    return replace(head, array=np.where(air, 0, array).astype(np.float32))
+
+
+def tiny_values(head: Volume) -> Volume:
+    return replace(head, array=head.array * np.float32(1e-12))
+
+
+@pytest.mark.parametrize("change", [more_air, empty_slices, broken_voxel, average_air, tiny_values])
+def test_what_no_reader_would_notice_moves_no_brain(sample: Volume, change: Callable[[Volume], Volume]) -> None:
     head = in_a_head(sample, sample.array > 0)
     head.array[:] += np.random.default_rng(0).normal(0, 5, head.array.shape)  # air is measured, no padding
-    grid = head.geometry
-    assert min(n * s for n, s in zip(grid.size, grid.spacing, strict=True)) < 0.9 * brain.SIDE * SPACING_MM
-    found = find_brain(head)
-    head.array[5, 5, 5] = -32768
-    again = find_brain(head)
-    assert found is not None
-    assert again is not None
-    both = found.array & again.array
-    assert 2 * both.sum() / (found.array.sum() + again.array.sum()) > 0.99
+    assert alike(find_brain(head), find_brain(change(head)), head.geometry) > 0.97
+
+
+@pytest.mark.parametrize("slices", [1, 20])
+def test_empty_slices_are_no_part_of_a_stripped_brain(sample: Volume, slices: int) -> None:
+    room = np.pad(sample.array, ((slices, 0), (0, 0), (0, 0)), constant_values=-1000)
+    longer = in_room(sample, room, [slices, 0, 0])
+    found, before = find_brain(longer), find_brain(sample)
+    assert alike(before, found, sample.geometry) > 0.98
+    assert find_foreground(longer, found).scale == pytest.approx(find_foreground(sample, before).scale, rel=0.03)
+
+
+def alike(one: Volume | None, other: Volume | None, grid: Geometry) -> float:
+    """Dice."""
+    assert one is not None
+    assert other is not None
+    a, b = (resample(each, grid, nearest=True).array > 0 for each in (one, other))
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
 def test_what_is_no_whole_brain_is_left_to_the_patient_s_outline(
