@@ -37,6 +37,15 @@ class Region:
         )
         return int((here & there).sum())
 
+    def joined(self, other: Region) -> Region:
+        """The voxels of either."""
+        k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(self.box, other.box, strict=True))
+        mask = np.zeros((k.stop - k.start, j.stop - j.start, i.stop - i.start), bool)
+        for region in (self, other):
+            x, y, z = (slice(s.start - a.start, s.stop - a.start) for s, a in zip(region.box, (k, j, i), strict=True))
+            mask[x, y, z] |= region.mask
+        return Region((k, j, i), mask)
+
     def shifted(self, low: np.ndarray) -> Region:
         """The same, found in a part of the volume that begins at voxel ``low`` (k, j, i)."""
         k, j, i = (slice(s.start + int(n), s.stop + int(n)) for s, n in zip(self.box, low, strict=True))

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from lopsided.dataset.records import CaseRecord, read_record
 from lopsided.dataset.work import reading_of_work
 from lopsided.errors import InputError
-from lopsided.marks import Line, Mark, Point
+from lopsided.marks import Line, Mark, Point, rasterise
 from lopsided.review import ReviewSession, Status
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import Geometry, Volume, to_sitk
@@ -163,7 +163,7 @@ def test_an_accepted_lesion_that_was_redrawn_beside_its_suggestion_is_one(scan: 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["its segment is there", "it was removed"])
 def test_a_mark_on_an_accepted_suggestion_is_one_lesion_with_it(scan: Volume, tmp_path: Path, kept: bool) -> None:
-    """With the suggestion's voxels. A second mark on it is none of its own, and one beside it is."""
+    """With the voxels of both. A second mark on it is none of its own, and one beside it is."""
     marks = [(point(scan.geometry, 21, 41, 31), TIMES[0]), (point(scan.geometry, 22, 42, 32), TIMES[1])]
     marks.append((point(scan.geometry, 8, 10, 40), TIMES[2]))
     folder = keep(tmp_path / "case", scan.geometry, marks, snapped=True)
@@ -174,8 +174,21 @@ def test_a_mark_on_an_accepted_suggestion_is_one_lesion_with_it(scan: Volume, tm
     both, other = reading_of_work(folder, "Dr. Ray", scan).lesions
     assert (both.kind, both.candidate, both.mark) == ("suggestion", "Suggestion_1", marks[0][0])
     assert (both.time, both.snapped) == (TIMES[0], False)
-    assert (both.region.mask.shape, both.region.mask.all()) == ((4, 4, 4), True)
+    accepted = cubes(scan.geometry, (20, 40, 30)) > 0
+    drawn = [r.whole(scan.array.shape) for m, _ in marks[:2] if (r := rasterise(m, scan.geometry))]
+    assert (both.region.whole(scan.array.shape) == accepted | drawn[0] | drawn[1]).all()
     assert (other.kind, other.mark) == ("point", marks[2][0])
+
+
+def test_a_mark_that_touches_an_accepted_suggestion_is_its_neighbour(scan: Volume, tmp_path: Path) -> None:
+    """Nothing that was marked is exported as looked at and free of lesions."""
+    marks = [(point(scan.geometry, 21.5, 41.5, 37, diameter=9), TIMES[0])]
+    folder = keep(tmp_path / "case", scan.geometry, marks)
+    accepted_at(folder, scan.geometry, (20, 40, 30))
+    one, other = reading_of_work(folder, "Dr. Ray", scan).lesions
+    assert 0 < one.region.shared(other.region) < 32
+    assert (one.candidate, one.mark, other.kind, other.mark) == ("Suggestion_1", None, "point", marks[0][0])
+    assert one.region.mask.sum() == 64
 
 
 def test_a_suggestion_whose_segment_was_removed_says_nothing_and_the_others_do(scan: Volume, tmp_path: Path) -> None:

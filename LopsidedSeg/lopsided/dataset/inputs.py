@@ -27,6 +27,7 @@ from ..wording import counted
 from .export import Decision, Lesion, Reading
 from .records import briefly
 
+_MOST = 0.5  # of the smaller of two: more is the same lesion
 ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own are boxes
 
 
@@ -240,17 +241,23 @@ def _of_review(drawn: Iterable[Lesion], accepted: list[Decision]) -> Iterable[Le
 
 
 def _once(lesions: Iterable[Lesion], coarse: Iterable[Lesion]) -> list[Lesion]:
-    """A mark that shares a voxel with an accepted suggestion is that lesion: the suggestion's voxels, with the mark."""
+    """A mark that has at least half of an accepted suggestion, or is in it by half, is one lesion with it, and has both's voxels:
+    none that was marked may look as if nothing had been found there. What shares less is a neighbour."""
     found, apart = list(lesions), []
     for mark in coarse:
-        shared = [lesion.kind == "suggestion" and mark.region.shared(lesion.region) for lesion in found]
-        if not any(shared):
+        shared = [_share(mark.region, lesion.region) if lesion.kind == "suggestion" else 0 for lesion in found]
+        n = int(np.argmax(shared)) if shared else 0
+        if not shared or shared[n] < _MOST:
             apart.append(mark)
             continue
-        n = int(np.argmax(shared))
-        if found[n].mark is None:
-            found[n] = replace(found[n], mark=mark.mark, time=mark.time or found[n].time)
+        one = replace(found[n], region=found[n].region.joined(mark.region))
+        found[n] = one if one.mark else replace(one, mark=mark.mark, time=mark.time or one.time)
     return found + apart
+
+
+def _share(one: Region, other: Region) -> float:
+    """What both have, of the smaller."""
+    return one.shared(other) / min(np.count_nonzero(one.mask), np.count_nonzero(other.mask))
 
 
 def _segments_by_id(path: Path, reference: Volume) -> dict[str, np.ndarray]:
