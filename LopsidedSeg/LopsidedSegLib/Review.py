@@ -11,6 +11,7 @@ import slicer
 from lopsided.review import (
     REVIEW_ATTRIBUTE,
     SUGGESTION_TAG,
+    THRESHOLD_ATTRIBUTE,
     Change,
     Opinion,
     ReviewLog,
@@ -28,7 +29,6 @@ from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
 from .Scene import Scene
 from .Settings import Settings, terminologyName
 
-THRESHOLD_ATTRIBUTE = "LopsidedSeg.Threshold"
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
 REJECTED_COLOUR = (0.5, 0.5, 0.5)
 
@@ -67,7 +67,8 @@ class Review:
             self._session = ReviewSession.from_json(_own(kept, node))
         else:
             self._session = ReviewSession(self.candidates, settings.reader, about(result))
-        self._threshold = float(node.GetAttribute(THRESHOLD_ATTRIBUTE) or result["model"]["threshold"])
+        listed = result.get("threshold") or result["model"]["threshold"]  # 0 of what was searched here: all
+        self._threshold = float(node.GetAttribute(THRESHOLD_ATTRIBUTE) or listed)
         self._accepted: dict[str, dict[str, str]] = {
             c: how for c, how in kept.get("accepted", {}).items() if self.opinion(c).status is Status.ACCEPTED
         }

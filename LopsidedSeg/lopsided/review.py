@@ -21,6 +21,7 @@ from uuid import uuid4
 # suggestion was accepted as
 CANDIDATES, SEGMENTS = "candidates.json", "suggestions.seg.nrrd"
 RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE = "LopsidedSeg.Result", "LopsidedSeg.Review"
+THRESHOLD_ATTRIBUTE = "LopsidedSeg.Threshold"
 SUGGESTION_TAG = "LopsidedSeg.Suggestion"
 LOG = ".review.jsonl"
 PAUSE_S = 300.0  # a longer time between two decisions is not reading

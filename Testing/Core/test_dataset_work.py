@@ -161,6 +161,29 @@ def test_an_accepted_lesion_that_was_redrawn_beside_its_suggestion_is_one(scan: 
     assert [(x.candidate, x.region.box[0].start) for x in lesions] == [(None, 8), ("Suggestion_1", 20)]
 
 
+@pytest.mark.parametrize(
+    ("first", "decided", "last", "least"), [(0.3, 0.5, 0.6, 0.3), (0.6, 0.5, 0.6, 0.5), (0.6, 0.5, 0.1, 0.1)]
+)
+def test_what_was_shown_is_what_was_shown_at_any_time(
+    scan: Volume, tmp_path: Path, first: float, decided: float, last: float, least: float
+) -> None:
+    """At first, at a decision, or at last, when nothing was decided any more."""
+    folder = keep(tmp_path / "case", scan.geometry, [])
+    work = json.loads((folder / "work.json").read_text(encoding="utf-8"))
+    attributes = work["suggestions"]
+    result, review = (json.loads(attributes[name]) for name in ("LopsidedSeg.Result", "LopsidedSeg.Review"))
+    result["model"]["threshold"] = first
+    for event in review["session"]["events"]:
+        event["threshold"] = decided
+    attributes |= {
+        "LopsidedSeg.Result": json.dumps(result),
+        "LopsidedSeg.Review": json.dumps(review),
+        "LopsidedSeg.Threshold": str(last),
+    }
+    (folder / "work.json").write_text(json.dumps(work), encoding="utf-8")
+    assert reading_of_work(folder, "Dr. Ray", scan).threshold == least
+
+
 @pytest.mark.parametrize("kept", [True, False], ids=["its segment is there", "it was removed"])
 def test_a_mark_on_an_accepted_suggestion_is_one_lesion_with_it(scan: Volume, tmp_path: Path, kept: bool) -> None:
     """With the voxels of both. A second mark on it is none of its own, and one beside it is."""

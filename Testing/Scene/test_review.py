@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ def segments(node: Any) -> list[str]:
 
 def visible(node: Any) -> set[str]:
     return {s for s in segments(node) if node.GetDisplayNode().GetSegmentVisibility(s)}
+
+
+def test_a_list_begins_where_its_search_ended(suggestions: Any) -> None:
+    """As `lopsided suggest --threshold` wrote it; what was searched in Slicer, with all there are, at the model's."""
+    result = json.loads(suggestions.GetAttribute("LopsidedSeg.Result"))
+    suggestions.SetAttribute("LopsidedSeg.Result", json.dumps({**result, "threshold": 0.35}))
+    assert Review(suggestions, Scene(), Settings("ab")).threshold == 0.35
+    suggestions.SetAttribute("LopsidedSeg.Result", json.dumps({**result, "threshold": 0.0}))
+    assert Review(suggestions, Scene(), Settings("ab")).threshold == result["model"]["threshold"]
 
 
 def test_the_threshold_hides_and_shows_and_decided_ones_stay(review: Review, suggestions: Any) -> None:

@@ -33,12 +33,14 @@ ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own a
 
 class Reviewed(NamedTuple):
     """The ``result`` of a search, its ``segments`` as a .seg.nrrd, and the ``review`` of them. ``accepted_as``: the identifier of
-    the annotation's segment that a candidate was accepted as, where that is known."""
+    the annotation's segment that a candidate was accepted as, and ``threshold``: the least confidence that is shown now, where
+    that is known."""
 
     result: SuggestionsRecord
     review: ReviewSession
     segments: Path
     accepted_as: Mapping[str, str] = MappingProxyType({})
+    threshold: float | None = None
 
 
 def outlined(
@@ -168,7 +170,11 @@ def read_reading(
     if reviewed is None:
         return Reading(reader, tuple(_once(_of_review(drawn, []), coarse)), whole_case=whole_case)
     record, session = reviewed.result, reviewed.review
-    threshold = min((event.threshold for event in session.events), default=record.threshold or record.model.threshold)
+    first = (
+        record.threshold or record.model.threshold
+    )  # the module is given all of them, and shows those of the model's
+    last = first if reviewed.threshold is None else reviewed.threshold
+    threshold = min(first, last, *(event.threshold for event in session.events))
     everything = _decided(record, session, reviewed.segments, reference)
     # those that were never shown say nothing
     decided = [d for d in everything if d.status != "pending" or d.confidence >= threshold]

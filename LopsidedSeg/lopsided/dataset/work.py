@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import InputError
 from ..marks import Mark, timed
 from ..results import SuggestionsRecord
-from ..review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, ReviewSession
+from ..review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, THRESHOLD_ATTRIBUTE, ReviewSession
 from ..volume import Vector, Volume
 from .export import Reading
 from .inputs import Reviewed, read_reading
@@ -69,11 +69,13 @@ def reading_of_work(folder: Path, reader: str, reference: Volume) -> Reading:
             session = ReviewSession.from_json(review["session"])
             accepted_as = {c: how["segment"] for c, how in review["accepted"].items() if "segment" in how}
             result = SuggestionsRecord.model_validate_json(work.suggestions[RESULT_ATTRIBUTE])
+            moved = work.suggestions.get(THRESHOLD_ATTRIBUTE)
+            shown = float(moved) if moved else None
         except (ValueError, KeyError) as error:
             raise InputError(
                 f"{folder / WORK_FILE}: its review cannot be read ({briefly(error)}); restore it from a copy"
             ) from None
-        reviewed = Reviewed(result, session, folder / SEGMENTS, accepted_as)
+        reviewed = Reviewed(result, session, folder / SEGMENTS, accepted_as, shown)
     annotation = folder / ANNOTATION
     return read_reading(
         reader,
