@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from .characters import decoded
 from .errors import NO_MEMORY, InputError
 from .volume import check_origin, geometry_of
 from .wording import counted
 
-_MODALITY, _DESCRIPTION, _NUMBER = "0008|0060", "0008|103e", "0020|0011"
+_CHARACTERS, _MODALITY, _DESCRIPTION, _NUMBER = "0008|0005", "0008|0060", "0008|103e", "0020|0011"
 _POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
 _CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), up to its length
 _VALUES = "PixelValueTransformationSequence"
@@ -223,7 +224,7 @@ def _header(file: str) -> dict[str, str]:
         ) from None
 
     def tag(key: str) -> str:
-        return reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else ""
+        return reader.GetMetaData(key) if reader.HasMetaDataKey(key) else ""
 
     keys = {
         "modality": _MODALITY,
@@ -235,7 +236,8 @@ def _header(file: str) -> dict[str, str]:
         "rows": _ROWS,
         "columns": _COLUMNS,
     }
-    return {name: tag(key) for name, key in keys.items()}
+    sets = tag(_CHARACTERS)
+    return {name: decoded(tag(key), sets).strip() for name, key in keys.items()}
 
 
 def _in_order(files: list[str], where: str) -> list[str]:

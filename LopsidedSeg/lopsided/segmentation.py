@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import SimpleITK as sitk
 
+from .characters import decoded
 from .errors import InputError
 from .volume import Geometry, to_sitk
 from .wording import METASTASIS
@@ -42,7 +43,7 @@ def headers(image: sitk.Image, where: str) -> dict[tuple[int, int], Header]:
     """
 
     def field_of(prefix: str, name: str, default: str = "") -> str:
-        return image.GetMetaData(prefix + name) if image.HasMetaDataKey(prefix + name) else default
+        return decoded(image.GetMetaData(prefix + name)) if image.HasMetaDataKey(prefix + name) else default
 
     def number_of(prefix: str, name: str, default: str = "") -> int:
         text = field_of(prefix, name, default)
@@ -56,7 +57,7 @@ def headers(image: sitk.Image, where: str) -> dict[tuple[int, int], Header]:
 
     found = {}
     for key in image.GetMetaDataKeys():
-        if key.startswith("Segment") and key.endswith("_LabelValue"):
+        if key.isascii() and key.startswith("Segment") and key.endswith("_LabelValue"):
             prefix = key.removesuffix("LabelValue")
             tags = dict(tag.partition(":")[::2] for tag in field_of(prefix, "Tags").split("|"))
             place = number_of(prefix, "Layer", "0"), number_of(prefix, "LabelValue")

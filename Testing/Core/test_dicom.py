@@ -199,6 +199,26 @@ def test_a_link_to_nowhere_is_named(series: list[Path], name: str, to: str) -> N
         read_volume(link.parent)
 
 
+@pytest.mark.parametrize(
+    ("sets", "description"),
+    [
+        ("ISO_IR 100", "T1 nach KM Schädel"),
+        ("ISO_IR 144", "T1 с контрастом"),
+        ("GB18030", "头部增强"),
+        (["", "ISO 2022 IR 87"], "T1 頭部造影"),
+    ],
+)
+def test_a_series_is_called_what_its_header_says(series: list[Path], sets: str | list[str], description: str) -> None:
+    """In whatever characters; and is chosen by it."""
+    for path in series:
+        header = dcmread(path)
+        header.SpecificCharacterSet, header.SeriesDescription = sets, description
+        header.save_as(path)
+    assert read_volume(series[0].parent, description[-4:]).name == f"dicom, series 3 {description}"
+    with pytest.raises(InputError, match=f"0 series match 'T2'; .*: 3 '{description}' \\(12 files\\)"):
+        read_volume(series[0].parent, "T2")
+
+
 def beside(images: list[Path], kind: str, modality: str) -> Path:
     """An object of storage class ``kind`` that refers to the series of the images."""
     image = dcmread(images[0])

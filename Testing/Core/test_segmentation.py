@@ -28,3 +28,21 @@ def test_a_value_or_layer_that_is_no_number_is_named(
         match=rf"/s\.seg\.nrrd: segment 'Left frontal' has '{value}' as Segment0_{name}, .*; open it in Slicer",
     ):
         read_labels(tmp_path / "s.seg.nrrd")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_names_may_be_in_latin_1(encoding: str, geometry: Callable[..., Geometry], tmp_path: Path) -> None:
+    """As other programs write them; Slicer writes UTF-8. A key that is no ASCII is none of a segment."""
+    grid, path = geometry(), tmp_path / "s.seg.nrrd"
+    image = segmentation_image(
+        np.ones(grid.shape, np.uint8), grid, [Segment("Left", "Left", 1, (1, 0, 0), {"a": "Left"})]
+    )
+    image.SetMetaData("SegmentLeft_LabelValue", "2")
+    sitk.WriteImage(image, str(path))
+    path.write_bytes(path.read_bytes().replace(b"Left", "Läsion".encode(encoding)))
+    found = read_labels(path)
+    assert (list(found.masks), found.identifiers, found.tags["Läsion"]["a"]) == (
+        ["Läsion"],
+        {"Läsion": "Läsion"},
+        "Läsion",
+    )
