@@ -1,9 +1,12 @@
-"""What headers say that are not in UTF-8. SimpleITK gives a byte that is no UTF-8 as a surrogate, which no file or screen takes.
-Plain Python."""
+"""Text that is not in UTF-8: what headers say is decoded, and what a path is called refused. SimpleITK gives a byte that is no
+UTF-8 as a surrogate, which no file or screen takes, and ends the process where it is given one. Plain Python."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from .errors import InputError
 
 _SETS = {  # Python's codec, by what DICOM's Specific Character Set (0008,0005) says
     "ISO_IR 100": "latin_1",
@@ -71,3 +74,18 @@ def _decoded(raw: bytes, codec: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin_1")
+
+
+def printable(name: object) -> str:
+    """A path, or a part of one, as it can be shown: a byte that is no UTF-8 as ``\\xf6``."""
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def check_name(path: Path) -> None:
+    """Raises InputError for a path that SimpleITK cannot be given, and says which file or folder of it is called so."""
+    whole = path.absolute()
+    for part in (*reversed(whole.parents), whole):
+        if printable(part) != str(part):
+            raise InputError(
+                f"{printable(part)}: its name is not in UTF-8, and the image library cannot open it; give it another name"
+            )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .characters import decoded
+from .characters import check_name, decoded
 from .errors import NO_MEMORY, InputError
 from .volume import check_origin, geometry_of
 from .wording import counted
@@ -61,8 +61,9 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
     Raises:
         InputError: no image, several series that ``wanted`` does not tell apart, slices missing, doubled, shifted, at
             uneven distances or of different orientation, pixels or size, a link to nowhere, or a file that cannot be
-            read and may be one.
+            read and may be one, or that is called so that it cannot.
     """
+    check_name(folder)
     for path in folder.iterdir():
         if not (path.is_file() or path.is_dir()):  # there GDCM's list of the folder ends
             raise InputError(f"{path}: a link to nowhere, or no file; copy the file that is meant, or remove this one")
@@ -213,6 +214,7 @@ def _pixel_type(file: str) -> int:
 
 
 def _header(file: str) -> dict[str, str]:
+    check_name(Path(file))
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)
     try:

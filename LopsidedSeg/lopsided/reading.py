@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import SimpleITK as sitk
 
+from .characters import check_name
 from .dicom import check_frames, read_series
 from .dicomseg import is_dicom_seg
 from .errors import NO_MEMORY, InputError
@@ -93,11 +94,12 @@ def read_image(path: Path) -> sitk.Image:
     """An image file as it is, its header checked; a fourth axis of length one is dropped.
 
     Raises:
-        InputError: missing, unreadable or truncated, not an image, a DICOM Segmentation, complex, more than 3D, zero or absurd
+        InputError: missing, unreadable or truncated, called so that it cannot be read, not an image, a DICOM Segmentation, complex, more than 3D, zero or absurd
             spacing, an origin where no head can be, or as :func:`~lopsided.dicom.check_frames`.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
+    check_name(path)
     with readable(path):
         path.open("rb").close()  # which says why it cannot be read, as ITK does not
     if is_dicom_seg(path):

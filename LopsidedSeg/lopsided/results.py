@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import __version__
+from .characters import check_name
 from .errors import InputError
 from .model import OperatingPoint
 from .review import CANDIDATES, SEGMENTS, segment_id
@@ -167,9 +168,10 @@ def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = RESULTS
 
     Raises:
         InputError: ``out`` holds something already, or another result by the end, is not a folder, or cannot be written
-            (no permission, no space).
+            (no permission, no space, a name that is not in UTF-8).
     """
     out = out.absolute()
+    check_name(out)
     there = _content(out)
     if there and not (overwrite and there <= ours):
         others = sorted(there - ours)

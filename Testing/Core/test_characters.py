@@ -1,7 +1,11 @@
 """Text of headers that is not in UTF-8 is what its author meant, and never what cannot be written down."""
 
+import os
+from pathlib import Path
+
 import pytest
-from lopsided.characters import decoded
+from lopsided.characters import check_name, decoded
+from lopsided.errors import InputError
 
 
 def as_read(raw: bytes) -> str:
@@ -48,3 +52,12 @@ def test_what_a_header_says_is_in_the_characters_that_were_meant(sets: str, raw:
 def test_what_it_cannot_mean_can_be_written_down_all_the_same(sets: str) -> None:
     for raw in (bytes(range(128, 256)), b"\xff\x1b", b"\x1b$BF", b"\x1b$)C\xff\xff\x1b(Z\xff", b"\x1b$(D\xff~~"):
         decoded(as_read(raw), sets).encode()
+
+
+def test_of_a_path_the_part_is_named_that_has_to_be_renamed(tmp_path: Path) -> None:
+    check_name(tmp_path / "Köpf 頭.nii.gz")
+    with pytest.raises(InputError) as caught:
+        check_name(tmp_path / as_read(b"K\xf6pf") / "t1.nii.gz")
+    assert str(caught.value) == (
+        rf"{tmp_path}{os.sep}K\xf6pf: its name is not in UTF-8, and the image library cannot open it; give it another name"
+    )

@@ -524,6 +524,13 @@ def test_a_writer_that_does_not_let_go_is_named(tmp_path: Path, study: Study, mo
         export(tmp_path, study)
 
 
+def test_a_folder_that_is_not_called_in_utf8_is_said(tmp_path: Path, study: Study) -> None:
+    """SimpleITK would end the process."""
+    with pytest.raises(InputError, match=r"d\\xe4ta: its name is not in UTF-8, and .*; give it another name"):
+        export(tmp_path / "d\udce4ta", study)
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path, study: Study) -> None:
     (tmp_path / ".DS_Store").touch()
     (tmp_path / "thesis.docx").touch()

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -406,6 +408,20 @@ def test_a_broken_case_is_named_and_the_others_go_on(scan: Volume, tmp_path: Pat
     assert sentence.startswith("1 case could not be imported")
     assert "BraTS-MET-00001 BraTS-MET-00001-000: " in sentence
     assert len(read_dataset(to)) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the names of files are Unicode")
+def test_a_case_that_is_not_called_in_utf8_is_named_and_the_others_go_on(
+    scan: Volume, tmp_path: Path, run: Run
+) -> None:
+    brats(tmp_path / "theirs", scan)
+    for path in sorted((tmp_path / "theirs").rglob("BraTS-MET-00001-000*"), reverse=True):
+        path.rename(path.with_name(path.name.replace("BraTS", os.fsdecode(b"M\xfcller"))))
+    arguments = ("dataset", "import", tmp_path / "theirs", "--reader", "r", "--key", tmp_path / "k")
+    sentence = run(*arguments, "--to", tmp_path / "ours", fails=True)
+    assert r"M\xfcller-MET-00001 M\xfcller-MET-00001-000: " in sentence
+    assert r"theirs/M\xfcller-MET-00001-000: its name is not in UTF-8" in sentence
+    assert len(read_dataset(tmp_path / "ours")) == 1
 
 
 @pytest.mark.parametrize(

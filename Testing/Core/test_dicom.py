@@ -199,6 +199,25 @@ def test_a_link_to_nowhere_is_named(series: list[Path], name: str, to: str) -> N
         read_volume(link.parent)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the names of files are Unicode")
+def test_what_is_not_called_in_utf8_is_named(series: list[Path]) -> None:
+    """SimpleITK would end the process. What is no slice does no harm."""
+    folder, name = series[0].parent, os.fsdecode(b"\xf6.dcm")
+    (folder / os.fsdecode(b"f\xfcr.txt")).write_text("of the technician")
+    assert np.array_equal(read_volume(folder).array, PIXELS)
+    for path in series[0], series[6]:
+        badly = path.rename(folder / name)
+        with pytest.raises(InputError, match=r"/dicom/\\xf6\.dcm: its name is not in UTF-8, and .*; give it another"):
+            read_volume(folder)
+        badly.rename(path)
+    series[6].write_bytes(series[6].read_bytes()[:300])
+    series[6].rename(folder / name)
+    with pytest.raises(InputError, match=r"/dicom/\\xf6\.dcm: its name is not in UTF-8"):
+        read_volume(folder)
+    with pytest.raises(InputError, match=r"/\\xf6: its name is not in UTF-8"):
+        read_volume(folder.rename(folder.with_name(os.fsdecode(b"\xf6"))))
+
+
 @pytest.mark.parametrize(
     ("sets", "description"),
     [

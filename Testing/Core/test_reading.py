@@ -1,8 +1,10 @@
 """Every format gives the same volume, and what cannot be used is refused in one line."""
 
 import gzip
+import os
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -226,6 +228,15 @@ def test_what_may_not_be_read_is_named(
         InputError, match=rf"{good.name}: cannot be read \(Permission denied\); check its name, and that"
     ):
         read(good)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the names of files are Unicode")
+@pytest.mark.parametrize("read", [read_volume, read_labels])
+def test_what_is_not_called_in_utf8_is_named(good: Path, read: Callable[..., object]) -> None:
+    """SimpleITK would end the process."""
+    badly = good.rename(good.with_name(os.fsdecode(b"K\xf6pf.nii.gz")))
+    with pytest.raises(InputError, match=r"/K\\xf6pf\.nii\.gz: its name is not in UTF-8, and .*; give it another"):
+        read(badly)
 
 
 def test_whether_nifti_is_compressed_its_name_need_not_say(volume: Volume, tmp_path: Path) -> None:

@@ -275,6 +275,14 @@ def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
         pytest.fail("it must not begin")
 
 
+def test_a_folder_that_is_not_called_in_utf8_is_said(tmp_path: Path) -> None:
+    """SimpleITK would end the process, and what is half written stayed."""
+    out = tmp_path / "\udcf6ut"
+    with pytest.raises(InputError, match=r"\\xf6ut: its name is not in UTF-8"), all_or_nothing(out, overwrite=True):
+        pytest.fail("it must not begin")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_no_permission_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

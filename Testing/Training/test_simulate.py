@@ -292,6 +292,11 @@ def test_unknown_sequences_are_refused(label_map: Path, tmp_path: Path) -> None:
     assert set(read_dataset(tmp_path)[0].images) == {"t1c", "flair"}
 
 
+def test_a_folder_that_is_not_called_in_utf8_is_refused(label_map: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"d\\xe4ta: its name is not in UTF-8"):
+        simulate([str(label_map)], tmp_path / "d\udce4ta", studies=1, seed=1, sequences=("t1c",))
+
+
 def test_a_folder_of_other_studies_is_refused(label_map: Path, tmp_path: Path) -> None:
     """The same call goes on where it was interrupted."""
     simulate([str(label_map)], tmp_path, studies=1, seed=1, sequences=("t1c",))

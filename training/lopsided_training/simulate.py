@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from lopsided.characters import check_name
 from lopsided.dataset.records import ANNOTATED, DATASET, IMAGES, LABELS, NEGATIVE, SUFFIX, TRUST, image_path
 from lopsided.errors import InputError
 from lopsided.reading import read_array
@@ -59,8 +60,10 @@ def simulate(
         progress: called with studies done and their number.
 
     Raises:
-        InputError: no background, one that is neither a file nor ``mni152``, an unknown sequence, or no space in ``out``.
+        InputError: no background, one that is neither a file nor ``mni152``, an unknown sequence, or no space in ``out``,
+            or a name of it that is not in UTF-8.
     """
+    check_name(out)
     refuse_missing(backgrounds)
     if "t1c" not in sequences or not set(sequences) <= set(SEQUENCES):
         raise InputError(f"sequences {', '.join(sequences)}: must be of {', '.join(SEQUENCES)}, t1c among them")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..annotation import label_names
+from ..characters import printable
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..naming import guess_sequence
@@ -58,6 +59,8 @@ def find_cases(source: Path) -> list[CaseFiles]:
             f"{source}: no cases here; give a CSV with the columns {', '.join(COLUMNS)}, or a folder of case folders "
             "with *-t1c.nii.gz, of BIDS subjects (sub-*), or in nnU-Net's raw layout (dataset.json)"
         )
+    # their files cannot be opened, and say so; the others can
+    found = [replace(case, patient=printable(case.patient), case=printable(case.case)) for case in found]
     names = [(case.patient, case.case) for case in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:

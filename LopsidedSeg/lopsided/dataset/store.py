@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ..characters import check_name
 from ..errors import InputError
 from ..reading import readable
 from .records import HASHES, REVIEWS, seen
@@ -65,11 +66,12 @@ def change(folder: Path) -> Iterator[Change]:
     """Change a dataset: when the block ends well all that was written takes its place, else nothing does.
 
     Raises:
-        InputError: no folder, another writer does not let go of it, it cannot be written (no permission, no space), or its
-            hashes are missing or damaged.
+        InputError: no folder, another writer does not let go of it, it cannot be written (no permission, no space, a name
+            that is not in UTF-8), or its hashes are missing or damaged.
     """
     if folder.is_file():
         raise InputError(f"{folder}: is a file; choose a folder for the dataset")
+    check_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=_PATIENCE_S):
