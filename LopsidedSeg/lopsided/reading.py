@@ -34,7 +34,8 @@ def read_volume(path: Path, series: str | None = None) -> Volume:
 
     Raises:
         InputError: missing, unreadable or truncated; not an image; not one scalar 3D volume; zero or absurd spacing;
-            sheared axes; NaN, infinite or constant voxels; voxels that 32 bits do not tell apart; a DICOM folder without image, with several series, or with a gap.
+            sheared axes; NaN, infinite or constant voxels, or such that 32 bits do not tell apart; a DICOM folder without
+            image, with several series, or with a gap.
     """
     volume = read_array(path, series)
     array = volume.array
@@ -94,8 +95,9 @@ def read_image(path: Path) -> sitk.Image:
     """An image file as it is, its header checked; a fourth axis of length one is dropped.
 
     Raises:
-        InputError: missing, unreadable or truncated, called so that it cannot be read, not an image, a DICOM Segmentation, complex, more than 3D, zero or absurd
-            spacing, an origin where no head can be, or as :func:`~lopsided.dicom.check_frames`.
+        InputError: missing, unreadable or truncated, called so that it cannot be read, not an image, a DICOM Segmentation,
+            complex, more than 3D, zero or absurd spacing, an origin where no head can be, or as
+            :func:`~lopsided.dicom.check_frames`.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
