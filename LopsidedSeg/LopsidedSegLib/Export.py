@@ -64,7 +64,10 @@ class Export:
 
         Raises:
             RuntimeError, OSError: a file cannot be written, or the volume was moved since the work on it was kept.
+            ValueError: a point has no diameter.
         """
+        if self.marks:
+            self.marks.check()
         files, names = scene.writeVolumes({s: image for s, image in self.sequences.items() if image}, folder)
         if not self.work:
             suggestions = self.review and self.review.node

@@ -360,6 +360,8 @@ class Logic(ScriptedLoadableModuleLogic):
         out: Path | None = None,
     ) -> tuple[dict[str, Any], dict[Path, str]]:
         """``sequences`` and ``annotation`` are nodes, or files already; ``labels`` are of such an annotation."""
+        if marks:
+            marks.check()
         files, names = self._scene.writeVolumes(sequences, folder)
         written = annotation
         if annotation is not None and not isinstance(annotation, Path):

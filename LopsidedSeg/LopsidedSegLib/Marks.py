@@ -2,13 +2,24 @@
 
 import json
 from datetime import UTC, datetime
-from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 import slicer
 import vtk
-from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap, timed
+from lopsided.marks import (
+    ELLIPSOID,
+    BoxMark,
+    Ellipsoid,
+    Line,
+    Mark,
+    Point,
+    crossed,
+    diameter_of,
+    rasterise,
+    snap,
+    timed,
+)
 from lopsided.regions import Region
 from lopsided.volume import Volume
 from slicer.i18n import tr as _
@@ -17,13 +28,12 @@ from .Labelmaps import imageOfRegion, labelmapName
 from .Scene import Scene, lpsOf, rasOf, removeNode
 from .Settings import Settings
 
-KINDS = {
+KINDS = {  # an ROI is a box or an ellipsoid by its description
     "point": "vtkMRMLMarkupsFiducialNode",
     "line": "vtkMRMLMarkupsLineNode",
     "box": "vtkMRMLMarkupsROINode",
     "ellipsoid": "vtkMRMLMarkupsROINode",
 }
-KIND_ATTRIBUTE = "LopsidedSeg.Mark"
 TIMES_ATTRIBUTE = "LopsidedSeg.Times"
 REFERENCE_ROLE = "LopsidedSeg.Reference"
 PREVIEW_ATTRIBUTE = "LopsidedSeg.Preview"
@@ -69,6 +79,7 @@ class Marks:
         self._observed: list[tuple[Any, int]] = []
         self._busy = self._drawn = False
         self._observe()
+        self._complete()  # what was drawn while another module was shown
         self._states = [self._state()]
 
     def close(self) -> None:
@@ -87,22 +98,27 @@ class Marks:
         """``space``: "World", or nothing for each node's own coordinates."""
         found = []
         for node in self._nodes():
-            kind, position = node.GetAttribute(KIND_ATTRIBUTE), getattr(node, f"GetNthControlPointPosition{space}")
+            position = getattr(node, f"GetNthControlPointPosition{space}")
             placed = [n for n in range(node.GetNumberOfControlPoints()) if self._isPlaced(node, n)]
-            if kind == "point":
+            if node.IsA(KINDS["point"]):
                 for n in placed:
-                    diameter = self._diameter(node.GetNthControlPointDescription(n))
-                    mark: Mark = Point(lpsOf(position(n)), diameter)
+                    mark: Mark = Point(lpsOf(position(n)), _diameter(node.GetNthControlPointDescription(n)))
                     found.append(Item(node, node.GetNthControlPointID(n), mark))
-            elif kind == "line" and len(placed) == 2:
+            elif node.IsA(KINDS["line"]) and len(placed) == 2:
                 found.append(Item(node, "", Line(tuple(lpsOf(position(n)) for n in placed))))
-            elif kind in ("box", "ellipsoid") and placed and min(_got(node.GetSizeWorld)) > 0:
-                found.append(Item(node, "", self._solid(node, kind, space)))
+            elif node.IsA(KINDS["box"]) and placed and min(_got(node.GetSizeWorld)) > 0:
+                found.append(Item(node, "", self._solid(node, space)))
         return found
 
     def lesions(self) -> list[Mark]:
         """The marks, where two lines that cross are one."""
         return crossed(item.mark for item in self.items())
+
+    def check(self) -> None:
+        """Raises ValueError, one sentence, where the description of a point, which users write too, says no diameter."""
+        for item in self.items():
+            if item.point:
+                diameter_of(item.node.GetNthControlPointDescription(item.node.GetNthControlPointIndexByID(item.point)))
 
     def timed(self) -> list[tuple[Mark, str | None]]:
         """Each lesion with the time that it was marked: of crossed lines, the longer one's."""
@@ -150,6 +166,8 @@ class Marks:
             matrix[:3, 3] = rasOf(mark.centre_lps)
             node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(matrix))
             node.SetSize(*mark.size_mm)
+            if mark.kind != _solidKind(node):
+                _describe(node, mark.kind)
 
     def resize(self, item: Item, diameter: float) -> None:
         """Another diameter (mm) for a point."""
@@ -214,7 +232,12 @@ class Marks:
         return node.GetID(), point
 
     def regions(self, snapped: bool) -> list[tuple[Mark, Region]]:
-        """The voxels of each lesion on the volume's grid; without those that lie outside of it."""
+        """The voxels of each lesion on the volume's grid; without those that lie outside of it.
+
+        Raises:
+            ValueError: a mark is without size.
+        """
+        self.check()
         geometry = self._scene.geometry(self.reference)
         image = Volume(slicer.util.arrayFromVolume(self.reference), geometry, self.reference.GetName())
         found = []
@@ -241,10 +264,10 @@ class Marks:
             node.CreateDefaultDisplayNodes()
             node.GetDisplayNode().SetSaveWithScene(False)
             node.GetDisplayNode().SetOpacity2DFill(0.25)
-        modifying = node.StartModify()
         node.GetSegmentation().RemoveAllSegments()
-        lattice = self._scene.lattice(self.reference)
-        for number, (mark, region) in enumerate(self.regions(snapped)):
+        regions, lattice = self.regions(snapped), self._scene.lattice(self.reference)
+        modifying = node.StartModify()
+        for number, (mark, region) in enumerate(regions):
             segment = slicer.vtkSegment()
             segment.SetName(mark.kind)
             segment.SetColor(*_COLOUR)
@@ -262,23 +285,22 @@ class Marks:
         found = []
         for kind in dict.fromkeys(KINDS.values()):
             found += [
-                node
-                for node in slicer.util.getNodesByClass(kind)
-                if node.GetAttribute(KIND_ATTRIBUTE) and node.GetNodeReference(REFERENCE_ROLE) is reference
+                node for node in slicer.util.getNodesByClass(kind) if node.GetNodeReference(REFERENCE_ROLE) is reference
             ]
         return found
 
     def _newNode(self, kind: str) -> Any:
         name = slicer.mrmlScene.GenerateUniqueName(_("Lesion, {kind}").format(kind=kind))
         node = slicer.mrmlScene.AddNewNodeByClass(KINDS[kind], name)
-        node.SetAttribute(KIND_ATTRIBUTE, kind)
         node.SetNodeReferenceID(REFERENCE_ROLE, self.reference.GetID())
         node.CreateDefaultDisplayNodes()
+        if kind == ELLIPSOID:  # it has no point yet that could say so
+            node.AddObserver(node.PointPositionDefinedEvent, lambda caller, _event: _describe(caller, kind))
         self._follow(node)
         return node
 
     def _pointsNode(self) -> Any:
-        points = [node for node in self._nodes() if node.GetAttribute(KIND_ATTRIBUTE) == "point"]
+        points = [node for node in self._nodes() if node.IsA(KINDS["point"])]
         return points[0] if points else self._newNode("point")
 
     def _previewNode(self) -> Any:
@@ -317,33 +339,29 @@ class Marks:
         made or removed."""
         if self._busy:
             return
-        self._busy = True
-        for item in self.items():
-            if self.time(item) is None:
-                self._setTime(item, datetime.now(UTC).isoformat(timespec="seconds"))
-            if item.point:
-                n = item.node.GetNthControlPointIndexByID(item.point)
-                if not item.node.GetNthControlPointDescription(n):  # just drawn
-                    item.node.SetNthControlPointDescription(n, f"{self._settings.diameter:g}")
-        self._busy = False
+        self._complete()
         state = self._state()
         self._followUnheard(state, moved)
         if {key: was.mark for key, was in state.items()} != {key: was.mark for key, was in self._states[-1].items()}:
             self._states.append(state)
             self._changed()
 
+    def _complete(self) -> None:
+        """Give marks that were just drawn their time, and points their diameter."""
+        self._busy = True
+        for item in self.items():
+            if self.time(item) is None:
+                self._setTime(item, datetime.now(UTC).isoformat(timespec="seconds"))
+            if item.point:
+                n = item.node.GetNthControlPointIndexByID(item.point)
+                if not item.node.GetNthControlPointDescription(n):
+                    item.node.SetNthControlPointDescription(n, f"{self._settings.diameter:g}")
+        self._busy = False
+
     @staticmethod
     def _setTime(item: Item, time: str) -> None:
         times = json.loads(item.node.GetAttribute(TIMES_ATTRIBUTE) or "{}")
         item.node.SetAttribute(TIMES_ATTRIBUTE, json.dumps({**times, item.point: time}))
-
-    def _diameter(self, description: str) -> float:
-        """Of a point, mm; that of the next point where its description, which users write too, says none."""
-        try:
-            diameter = float(description.replace(",", "."))
-        except ValueError:
-            diameter = 0.0
-        return diameter if 0 < diameter < inf else self._settings.diameter
 
     def _state(self) -> dict[_Key, _Was]:
         return {
@@ -364,11 +382,28 @@ class Marks:
         return node.GetNthControlPointPositionStatus(n) == node.PositionDefined
 
     @staticmethod
-    def _solid(node: Any, kind: str, space: str) -> Mark:
+    def _solid(node: Any, space: str) -> Mark:
         axes = [lpsOf(_got(getattr(node, f"Get{name}Axis{space}"))) for name in "XYZ"]
-        make = Ellipsoid if kind == "ellipsoid" else BoxMark
+        make = Ellipsoid if _solidKind(node) == ELLIPSOID else BoxMark
         size = _got(node.GetSizeWorld) if space else node.GetSize()
         return make(lpsOf(_got(getattr(node, f"GetCenter{space}"))), tuple(size), tuple(axes))
+
+
+def _diameter(description: str) -> float:
+    """0 where it says none: a mark without size, which is listed and kept, and refused wherever it would be used."""
+    try:
+        return diameter_of(description)
+    except ValueError:
+        return 0.0
+
+
+def _solidKind(node: Any) -> str:
+    """Of an ROI, as Slicer's files of it say too."""
+    return ELLIPSOID if node.GetNthControlPointDescription(0) == ELLIPSOID else "box"
+
+
+def _describe(node: Any, kind: str) -> None:
+    node.SetNthControlPointDescription(0, ELLIPSOID if kind == ELLIPSOID else "")
 
 
 def _key(item: Item) -> _Key:

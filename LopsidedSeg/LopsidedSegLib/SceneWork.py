@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .CaseWork import CaseWork
-from .Marks import KIND_ATTRIBUTE, PREVIEW_ATTRIBUTE
+from .Marks import PREVIEW_ATTRIBUTE, TIMES_ATTRIBUTE
 from .Scene import Scene
 from .Settings import Settings
 from .WorkFiles import checkPlace
@@ -77,5 +77,5 @@ class SceneWork(CaseWork):
 def _drawn() -> list[Any]:
     """Segmentations, and marks of lesions."""
     nodes = slicer.util.getNodesByClass("vtkMRMLDisplayableNode")
-    drawn = [n for n in nodes if n.IsA("vtkMRMLSegmentationNode") or n.GetAttribute(KIND_ATTRIBUTE)]
+    drawn = [n for n in nodes if n.IsA("vtkMRMLSegmentationNode") or n.GetAttribute(TIMES_ATTRIBUTE)]
     return [node for node in drawn if not node.GetAttribute(PREVIEW_ATTRIBUTE)]

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from .regions import Region, region_of
 from .volume import Geometry, Vector, Volume
 
+ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own are boxes
 _FINE = 4  # a voxel is judged by this many points along each axis
 _RING_MM = 3.0
 _HAND_MM = 1.0  # how exact a reader's hand is
@@ -68,6 +69,25 @@ class Ellipsoid(_Turned):
 
 
 Mark = Point | Line | BoxMark | Ellipsoid
+
+
+def diameter_of(description: str) -> float:
+    """What the description of a point says, mm; with a comma too.
+
+    Raises:
+        ValueError: it says none.
+    """
+    if not description:
+        raise ValueError("a point has no diameter; give it in mm as the point's description")
+    try:
+        diameter = float(description.replace(",", "."))
+    except ValueError:
+        diameter = np.nan
+    if not np.isfinite(diameter):
+        raise ValueError(
+            f"a point's description is {description!r}, and no number; give its diameter in mm there, as 4.5"
+        )
+    return diameter
 
 
 def rasterise(mark: Mark, geometry: Geometry) -> Region | None:

@@ -155,6 +155,29 @@ def test_a_case_goes_to_a_dataset(panel: Any, worker: Any, annotation: Callable[
     assert b"Ray" not in review.read_bytes()
 
 
+@pytest.mark.parametrize("act", ["exportButton", "suggestButton"])
+def test_a_point_whose_description_is_no_number_is_said_and_not_used(panel: Any, tmp_path: Path, act: str) -> None:
+    """In the words of the command line; it took the diameter of whatever point was set last."""
+    ui, marks = panel.ui, panel.marksPanel.marks
+    item = marks.add(Point((-1, -28, 40), 8))
+    marks.add(Point((3, -30, 26), 4))
+    item.node.SetNthControlPointDescription(0, "6 mm")
+    words = "a point's description is '6 mm', and no number; give its diameter in mm there, as 4.5"
+    panel.marksPanel.refresh()
+    assert ui.statusLabel.text == words
+    ui.diameterSpinBox.value = 11
+    assert [row[1] for row in rows(panel)] == ["0.0", "4.0"]
+    panel.logic.settings.dataset = tmp_path / "dataset"
+    ui.patientEdit.text = "0815"
+    ui.statusLabel.text = ""
+    click(getattr(ui, act))
+    assert ui.statusLabel.text == words
+    assert not panel.logic.busy
+    ui.marksTable.setCurrentCell(0, 0)
+    ui.diameterSpinBox.value = 6
+    assert [row[1] for row in rows(panel)] == ["6.0", "4.0"]
+
+
 def test_an_export_that_fails_is_a_sentence(panel: Any, worker: Any, tmp_path: Path) -> None:
     import sys
 

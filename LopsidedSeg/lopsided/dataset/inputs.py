@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ..annotation import annotation_of, read_labels, united
 from ..errors import InputError
-from ..marks import BoxMark, Ellipsoid, Line, Mark, Point, crossed, rasterise, snap
+from ..marks import ELLIPSOID, BoxMark, Ellipsoid, Line, Mark, Point, crossed, diameter_of, rasterise, snap
 from ..reading import read_image
 from ..regions import Region, region_of
 from ..resampling import resample
@@ -28,7 +28,6 @@ from .export import Decision, Lesion, Reading
 from .records import briefly
 
 _MOST = 0.5  # of the smaller of two: more is the same lesion
-ELLIPSOID = "ellipsoid"  # the description of an ROI that is one; Slicer's own are boxes
 
 
 class Reviewed(NamedTuple):
@@ -128,15 +127,10 @@ def _read_markups(path: Path) -> Iterable[Mark]:
 
 
 def _diameter(path: Path, description: str) -> float:
-    """Of a point, mm; with a comma too, as the Slicer module takes it."""
-    if not description:
-        raise InputError(f"{path}: a point has no diameter; give it in mm as the point's description")
     try:
-        return float(description.replace(",", "."))
-    except ValueError:
-        raise InputError(
-            f"{path}: a point's description is {description!r}, and no number; give its diameter in mm there, as 4.5"
-        ) from None
+        return diameter_of(description)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def read_reading(
