@@ -105,10 +105,11 @@ class CaseWork:
             if place is None or self._scene.geometry(self._reference).same_grid(place):
                 return ""
         chain = _moving(self._reference)
-        for node in sorted(self._nodes(), key=self.isDrawnOn):  # the volume last, for by it the others are told
+        # the volume last, for by it the others are told
+        for node in sorted(self._nodes(), key=lambda node: node is self._reference):
             own = [parent for _child, parent in _moving(node)]
             shared = [(child, parent) for child, parent in chain if parent in own]
-            if node in self._places and (shared or self.isDrawnOn(node)):
+            if node in self._places and (shared or node is self._reference):
                 node.SetAndObserveTransformNodeID(None)
                 node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRasOf(self._places[node])))
             elif shared:
@@ -141,9 +142,10 @@ class CaseWork:
             if node in self._made and node is not chosen:
                 removeNode(node)
 
-    def isDrawnOn(self, node: Any) -> bool:
-        """Whether this is the volume that the case's work is drawn on."""
-        return node is self._reference
+    @property
+    def reference(self) -> Any:
+        """The case's post-contrast T1, which its work is drawn on."""
+        return self._reference
 
     def hold(self) -> None:
         """Know the case's marks even when the volume is gone that they are on."""

@@ -23,7 +23,8 @@ class Export:
     """What a reader did on a case, and where it goes. ``sequences``: nodes or files by sequence, ``t1c`` among them.
 
     ``work`` is a folder that all of it is kept in (:mod:`lopsided.dataset.work`), in the place of ``annotation`` to
-    ``wholeCase``, and ``reader`` is whose it is.
+    ``wholeCase``, and ``reader`` is whose it is. ``opened`` is the post-contrast T1 of the case of a worklist that is open:
+    another's is not exported under its name.
 
     Usage example::
 
@@ -44,12 +45,16 @@ class Export:
     work: Path | None = None
     reader: str | None = None
     again: bool = False
+    opened: Any = None
 
     def whyNot(self) -> str:
         """A sentence that says what is missing; empty where nothing is."""
         reference = self.sequences.get("t1c")
         if not reference:
             return _("Choose the post-contrast T1 of the case.")
+        if self.opened and self.opened is not reference:
+            sentence = _("{name} is not of the case that is open; choose its post-contrast T1, {own}.")
+            return sentence.format(name=reference.GetName(), own=self.opened.GetName())
         drawn = drawnOn(self.review.node) if self.review else None
         if drawn and drawn is not reference and not isinstance(reference, Path):
             return _("The suggestions are of {name}, another volume; choose that.").format(name=drawn.GetName())

@@ -29,19 +29,24 @@ class ExportPanel:
         self.ui, self.logic, self._case, self._callbacks, self._busy = ui, logic, case, callbacks, busy
         self._worklistPanel = worklistPanel
         self._everything: ExportAll | None = None
+        self._reference: Any = None
         ui.datasetButton.connect("clicked(bool)", lambda checked=False: self.onDataset())
         ui.exportButton.connect("clicked(bool)", lambda checked=False: self.onExport())
         ui.exportAllButton.connect("clicked(bool)", lambda checked=False: self.onExportAll())
         ui.patientEdit.connect("textChanged(QString)", lambda text: self.refresh())
 
     def refresh(self) -> None:
-        """Show what is missing."""
+        """Show what is missing. What is said of a case is not said of the next volume that is chosen."""
+        export = self._export()
+        if not export.opened and export.sequences["t1c"] is not self._reference:
+            self.ui.wholeCaseCheckBox.checked = False
+        self._reference = export.sequences["t1c"]
         folder = self.logic.settings.dataset
         self.ui.datasetLabel.text = str(folder) if folder else _("No dataset chosen.")
         self.ui.keyLabel.text = _("Names become pseudonyms; their key is {file}").format(
             file=self.logic.settings.keyFile
         )
-        whyNot = self._export().whyNot()
+        whyNot = export.whyNot()
         self.ui.exportButton.enabled = not whyNot and not self.logic.busy
         self.ui.exportButton.toolTip = whyNot or _("Add your work on this case to the dataset, or replace it there.")
         whyNot = self._whyNotAll()
@@ -106,5 +111,6 @@ class ExportPanel:
             case=self.ui.caseEdit.text or "1",
             wholeCase=bool(self.ui.wholeCaseCheckBox.checked),
             again=bool(self.ui.againCheckBox.checked),
+            opened=self._worklistPanel.reference,
             **self._case(),
         )

@@ -75,6 +75,11 @@ class WorklistPanel:
         """The one that is open, a :class:`lopsided.worklist.Worklist`; None where none is."""
         return self._worklist
 
+    @property
+    def reference(self) -> Any:
+        """The post-contrast T1 of the case that is open; None where none is."""
+        return self._work and self._work.reference
+
     def open(self, source: Path | None) -> None:
         """A list, or the scene's cases for None, at the case where this reader left it. What cannot be opened leaves
         everything as it is."""
@@ -99,14 +104,14 @@ class WorklistPanel:
         if not self.leave():
             return
         work, label = self.logic.caseWork(self._worklist, case), self._worklist.label(case)
-        self._case, self.ui.patientEdit.text, self.ui.caseEdit.text = case, case.patient, case.case
+        self._case = case
         try:
             work.open(self._parameterNode)
         except (RuntimeError, OSError, ValueError) as error:
             self._say(_("{case} cannot be opened: {error}").format(case=label, error=error), True)
         else:
             self._work = work
-            self.ui.wholeCaseCheckBox.checked = work.wholeCase  # it is said of each case anew
+            self._tell(case.patient, case.case, work.wholeCase)
             if work.snapped is not None:
                 self.ui.snapCheckBox.checked = work.snapped
             self._opened()
@@ -131,7 +136,13 @@ class WorklistPanel:
             return False
         work, self._case, self._work = self._work, None, None
         work.close()
+        self._tell()
         return True
+
+    def _tell(self, patient: str = "", case: str = "", wholeCase: bool = False) -> None:
+        """Under which name an export goes, and what the reader says of it: nothing where no case is open."""
+        self.ui.patientEdit.text, self.ui.caseEdit.text = patient, case
+        self.ui.wholeCaseCheckBox.checked = wholeCase
 
     def changeReader(self, reader: str) -> None:
         """What is open is kept as the one reader's work, and opened again as the other has it; as it is where it cannot be."""
@@ -148,7 +159,7 @@ class WorklistPanel:
 
     def onRemoved(self, node: Any) -> None:
         """Of a node that is about to be removed: what was drawn on it is kept before it goes."""
-        if not self._work or not self._work.isDrawnOn(node):
+        if not self._work or node is not self._work.reference:
             return
         self._settle()
         work, self._work = self._work, None
@@ -160,6 +171,8 @@ class WorklistPanel:
         except (RuntimeError, OSError) as error:
             work = None  # what is drawn stays in the scene, without the volume
             sentence = _("The work on this case could not be kept: {error}").format(error=error)
+
+        self._tell()
 
         def end() -> None:
             if work:
@@ -198,6 +211,7 @@ class WorklistPanel:
         """The scene is closed: what was done is kept, and there is no case any more, nor a list of the scene's."""
         self.save()
         self._case, self._work = None, None
+        self._tell()
         if self._worklist and isinstance(self._worklist.cases[0], SceneCase):
             self._worklist = self.logic.settings.worklistLogs = None
         self.refresh()

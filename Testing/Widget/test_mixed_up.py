@@ -110,6 +110,63 @@ def test_an_export_of_other_suggestions_is_refused(found: Any, volume: Any, tmp_
     assert "A T1c" in export.whyNot()
 
 
+def said(panel: Any) -> tuple[str, str, bool]:
+    """Under which name an export goes, and whether all of the case was looked at."""
+    return panel.ui.patientEdit.text, panel.ui.caseEdit.text, bool(panel.ui.wholeCaseCheckBox.checked)
+
+
+def test_another_volume_is_not_exported_as_the_case_that_is_open(
+    panel: Any, volume: Any, source: Path, tmp_path: Path
+) -> None:
+    panel.logic.settings.dataset = tmp_path / "dataset"
+    panel.worklistPanel.open(source)
+    panel.ui.wholeCaseCheckBox.checked = True
+    own = panel.logic.getParameterNode().reference
+    panel.ui.referenceSelector.setCurrentNode(volume("B T1c"))
+    assert not panel.ui.exportButton.enabled
+    sentence = "B T1c is not of the case that is open; choose its post-contrast T1, one t1c."
+    assert panel.ui.exportButton.toolTip == sentence
+    panel.exportPanel.onExport()
+    assert panel.ui.statusLabel.text == sentence
+    panel.ui.referenceSelector.setCurrentNode(own)
+    assert panel.ui.exportButton.enabled
+    assert said(panel) == ("p0", "one", True), "it is kept with the case"
+
+
+@pytest.mark.parametrize("how", ["scene closed", "volume removed", "next cannot be opened"])
+def test_a_case_that_is_open_no_more_names_no_export(
+    panel: Any, volume: Any, source: Path, tmp_path: Path, how: str
+) -> None:
+    """Nor is the next patient's said to be looked at."""
+    panel.logic.settings.dataset = tmp_path / "dataset"
+    panel.worklistPanel.open(source)
+    panel.ui.wholeCaseCheckBox.checked = True
+    if how == "scene closed":
+        slicer.mrmlScene.Clear(0)
+    elif how == "volume removed":
+        slicer.mrmlScene.RemoveNode(panel.logic.getParameterNode().reference)
+        QTest.qWait(20)
+    else:
+        (tmp_path / "1.nii.gz").write_bytes(b"no image")
+        click(panel.ui.nextCaseButton)
+    assert said(panel) == ("", "", False)
+    panel.ui.referenceSelector.setCurrentNode(volume("B T1c"))
+    assert panel.ui.exportButton.toolTip == "Say who the patient is; only a pseudonym is written."
+    assert not panel.ui.exportButton.enabled
+    panel.worklistPanel.open(source)
+    assert said(panel) == ("p0", "one", True), "as it was kept"
+
+
+def test_that_all_was_looked_at_is_said_of_each_volume_anew(panel: Any, volume: Any) -> None:
+    first, second = volume("A T1c"), volume("B T1c")
+    panel.ui.referenceSelector.setCurrentNode(first)
+    panel.ui.wholeCaseCheckBox.checked = True
+    panel.ui.annotationSelector.setCurrentNode(panel.logic.newAnnotation(first))
+    assert panel.ui.wholeCaseCheckBox.checked
+    panel.ui.referenceSelector.setCurrentNode(second)
+    assert not panel.ui.wholeCaseCheckBox.checked
+
+
 @pytest.mark.parametrize("how", ["undo", "reject"])
 def test_a_review_has_one_annotation(found: Any, annotation: Any, how: str) -> None:
     """What was accepted into one could not be taken out of it any more, were the next accepted into another."""
