@@ -1,12 +1,12 @@
 """The part of the panel where suggestions are looked at and decided on."""
 
 from collections.abc import Callable
-from math import exp, log
+from math import exp, isinf, log
 from typing import Any
 
 import qt
 from lopsided.review import Status
-from lopsided.wording import percent
+from lopsided.wording import expected, percent
 from slicer.i18n import tr as _
 
 from .Labelmaps import drawnOn
@@ -285,16 +285,15 @@ class ReviewPanel:
             return ""
         threshold, points = self._review.threshold, self._review.result["model"]["operating_points"]
         measured = {p["confidence"]: p["false_positives_per_scan"] for p in points}
-        low = min((measured[c] for c in measured if c <= threshold), default=None)
-        high = max((measured[c] for c in measured if c >= threshold), default=0.0)
+        fewest, most = expected(measured, threshold)
         if not measured:
             number = _("an unknown number")
-        elif low is None:
-            number = _("more than {high:.1f}").format(high=high)
-        elif f"{low:.1f}" == f"{high:.1f}":
-            number = f"{low:.1f}"
+        elif isinf(most):
+            number = _("more than {fewest:.1f}").format(fewest=fewest)
+        elif f"{fewest:.1f}" == f"{most:.1f}":
+            number = f"{fewest:.1f}"
         else:
-            number = _("{high:.1f} to {low:.1f}").format(high=high, low=low)
+            number = _("{fewest:.1f} to {most:.1f}").format(fewest=fewest, most=most)
         which = _("At least {threshold} confident").format(threshold=percent(threshold)) if threshold else _("All")
         sentence = _("{which}: {count}. Expect {number} false ones a scan.")
         return sentence.format(which=which, count=len(self._rows), number=number)

@@ -30,7 +30,7 @@ from .reading import read_study
 from .resources import resource_folder
 from .results import REPORT, RESULTS, all_or_nothing, record, write_results
 from .suggest import Suggestions, suggest
-from .wording import DISCLAIMER, percent
+from .wording import DISCLAIMER, percent, typed
 
 app = typer.Typer(
     help=f"Suggest the lesions that an annotation missed. {DISCLAIMER}",
@@ -141,7 +141,7 @@ def models_list() -> None:
     for folder in bundled_models():
         card = load_card(folder)
         used = ", ".join(s.name if s.required else f"({s.name})" for s in card.input.sequences)
-        table.add_row(card.name, card.title, used, f"{card.threshold:.2f}", card.digest[:12])
+        table.add_row(card.name, card.title, used, typed(card.threshold), card.digest[:12])
     out_console.print(table)
     out_console.print("Sequences in brackets are optional.", style="dim")
 
@@ -156,7 +156,7 @@ def models_info(name: Annotated[str, typer.Argument(help="A model's name, or its
     for point in card.operating_points:
         chosen = " (default)" if point.confidence == card.threshold else ""
         table.add_row(
-            f"{point.confidence:.2f}{chosen}", f"{point.sensitivity:.2f}", f"{point.false_positives_per_scan:.2f}"
+            f"{typed(point.confidence)}{chosen}", f"{point.sensitivity:.2f}", f"{point.false_positives_per_scan:.2f}"
         )
     out_console.print(table)
     for key, value in card.provenance.model_dump().items():

@@ -11,7 +11,7 @@ from .model import SEQUENCES
 from .pictures import Outlined, Pictures
 from .results import MASK, REPORT, label_map, record
 from .suggest import Suggestions
-from .wording import DISCLAIMER, counted, percent
+from .wording import DISCLAIMER, counted, expected, percent
 
 
 def write_report(suggestions: Suggestions, folder: Path) -> None:
@@ -30,12 +30,12 @@ def write_report(suggestions: Suggestions, folder: Path) -> None:
         views[candidate.rank] = pictures.of(candidate.centroid_lps, candidate.longest_diameter_mm, outlined)
     environment = Environment(loader=PackageLoader("lopsided", ""), autoescape=True, undefined=StrictUndefined)
     environment.filters["percent"] = percent
-    points = [p for p in suggestions.card.operating_points if p.confidence <= suggestions.threshold]
+    measured = {p.confidence: p.false_positives_per_scan for p in suggestions.card.operating_points}
     page = environment.get_template("report.html.j2").render(
         record=record(suggestions),
         card=suggestions.card,
         views=views,
-        expected=points[-1] if points else None,
+        expected=[f"{number:.2g}" for number in expected(measured, suggestions.threshold)],
         sequences=SEQUENCES,
         unused=suggestions.unused,
         disclaimer=DISCLAIMER,

@@ -15,7 +15,7 @@ from lopsided.annotation import Annotation, read_annotation
 from lopsided.candidates import Found, find_candidates
 from lopsided.cli import say_found
 from lopsided.errors import InputError
-from lopsided.model import InputSequence, Model
+from lopsided.model import InputSequence, Model, OperatingPoint
 from lopsided.report import write_report
 from lopsided.results import SuggestionsRecord, all_or_nothing, record, write_results
 from lopsided.study import Study
@@ -107,9 +107,26 @@ def test_the_report_stands_alone(suggestions: Suggestions, tmp_path: Path) -> No
     assert "calibrated on 1 study that the model was not trained on." in page
     text = " ".join(page.split())
     assert "(92 mm³); 1 region that" in text
-    assert "Listed is what reaches a confidence of 0.50; at this threshold, expect about 1 false" in text
+    assert "Listed is what reaches a confidence of 0.5; at this threshold, expect about 1 false" in text
     assert "label 1 in suggestions.nii.gz" in text
     assert '<div class="wide"><table>' in text, "which is scrolled on a narrow screen"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "number"),
+    [(0.3, "more than 2"), (0.3043, "about 2"), (0.4, "about 0.12 to 2"), (0.7, "about 0 to 0.12")],
+)
+def test_the_report_says_what_to_expect_at_any_threshold(
+    threshold: float, number: str, suggestions: Suggestions, tmp_path: Path
+) -> None:
+    points = tuple(
+        OperatingPoint(confidence=at, false_positives_per_scan=false, sensitivity=0.5)
+        for at, false in ((0.304215, 2.0), (0.6, 0.125))
+    )
+    card = suggestions.card.model_copy(update={"operating_points": points})
+    write_report(replace(suggestions, card=card, threshold=threshold), tmp_path)
+    text = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+    assert f"a confidence of {threshold}; at this threshold, expect {number} false positives a scan (measured" in text
 
 
 def test_outlines_lie_on_the_lesion(suggestions: Suggestions, tmp_path: Path) -> None:

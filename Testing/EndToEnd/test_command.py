@@ -228,7 +228,7 @@ def test_models_are_listed_and_described() -> None:
     described = lopsided("models", "info", name)
     assert "not for clinical use" in described
     assert "limitations" in described
-    assert "(default)" in described
+    assert "0.0672 (default)" in described
     assert "integers: of 8 bits, on CPUs" in described
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from lopsided.errors import InputError
 from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, Calibration, ModelCard, OperatingPoint
 from lopsided.results import all_or_nothing
-from lopsided.wording import counted
+from lopsided.wording import counted, typed
 
 from .evaluation import EVALUATION, FOLDER, Estimate, Evaluation, read_evaluation
 from .runs import WEIGHTS, read_run
@@ -120,7 +120,7 @@ def _readme(card: ModelCard, evaluation: Evaluation) -> Iterable[str]:
     yield "| ---: | ---: | ---: |"
     for p in evaluation.operating_points:
         mark = " (default)" if p.default else ""
-        yield f"| {p.threshold:.2f}{mark} | {_words(p.false_positives)} | {_words(p.sensitivity)} |"
+        yield f"| {typed(p.threshold)}{mark} | {_words(p.false_positives)} | {_words(p.sensitivity)} |"
     yield "\nAt the default threshold, by the lesion's diameter:\n"
     yield "| diameter | lesions | sensitivity |"
     yield "| --- | ---: | ---: |"
