@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -183,15 +182,16 @@ def all_or_nothing(out: Path, *, overwrite: bool, ours: frozenset[str] = RESULTS
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=out if out.exists() else out.parent))
         _unfinished.add(partial)
-        yield partial
+        new = partial / "new"
+        new.mkdir()  # the partial one is its owner's alone; this one has the mode and group that any folder has here
+        yield new
         there = _content(out) & ours
         if there and not overwrite:
             raise InputError(f"{out}: another result was written there meanwhile; choose another folder")
         if out.exists():
-            _exchange(partial, out, there)
+            _exchange(new, out, there)
         else:
-            partial.chmod(0o755 & ~_umask())
-            partial.rename(out)
+            new.rename(out)
     except OSError as error:
         free = shutil.disk_usage(_existing(out)).free / 2**20
         reason = error.strerror or str(error)
@@ -219,12 +219,12 @@ def _content(out: Path) -> set[str]:
     return {name for name in names if not name.startswith(".")}  # .DS_Store, and what a killed process left
 
 
-def _exchange(partial: Path, out: Path, there: set[str]) -> None:
-    """Move what is ``there`` out of ``out``, and all of ``partial`` into it; back again where that fails."""
+def _exchange(new: Path, out: Path, there: set[str]) -> None:
+    """Move what is ``there`` out of ``out``, and all of ``new`` into it; back again where that fails."""
     old = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=out))
     done: list[tuple[Path, Path]] = []
     try:
-        for source, target in [*((out / n, old / n) for n in there), *((p, out / p.name) for p in partial.iterdir())]:
+        for source, target in [*((out / n, old / n) for n in there), *((p, out / p.name) for p in new.iterdir())]:
             source.rename(target)
             done.append((source, target))
     except BaseException:
@@ -233,12 +233,6 @@ def _exchange(partial: Path, out: Path, there: set[str]) -> None:
         old.rmdir()
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _existing(path: Path) -> Path:

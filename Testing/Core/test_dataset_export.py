@@ -326,6 +326,17 @@ def test_a_kill_at_any_moment_leaves_it_as_it_was_or_as_it_is_to_be(tmp_path: Pa
     assert min(outcomes.values()) >= 5, outcomes
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no groups of this kind")
+def test_a_change_is_not_for_its_owner_alone(tmp_path: Path) -> None:
+    """Another of the group may have to complete it."""
+    before = os.umask(0o002)
+    try:
+        with store.change(tmp_path) as draft:
+            assert draft.path("a").parent.stat().st_mode & 0o777 == 0o775
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize("at", range(10))
 def test_a_change_decided_on_is_carried_out_by_whoever_comes_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int

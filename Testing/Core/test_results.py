@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -233,6 +234,21 @@ def test_a_folder_that_is_there_stays_the_same_one(tmp_path: Path) -> None:
         assert set(tmp_path.parent.iterdir()) == parent
     assert tmp_path.stat().st_ino == before
     assert {path.name for path in tmp_path.iterdir()} == {"candidates.json", ".lopsided-partial-1"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no groups of this kind")
+def test_a_group_may_write_in_what_was_made_in_its_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    before = os.umask(0o002)
+    try:
+        (tmp_path / "any").mkdir()
+        with all_or_nothing(tmp_path / "out", overwrite=False) as folder:
+            (folder / "candidates.json").write_text("new", encoding="utf-8")
+    finally:
+        os.umask(before)
+    made = (tmp_path / "out").stat().st_mode
+    assert made == (tmp_path / "any").stat().st_mode
+    assert stat.S_IMODE(made) == 0o2775
 
 
 def test_what_came_meanwhile_stays(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -76,8 +76,10 @@ def change(folder: Path) -> Iterator[Change]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=_PATIENCE_S):
             _recover(folder)
-            (folder / PENDING).mkdir(exist_ok=True)
-            pending = Path(tempfile.mkdtemp(dir=folder / PENDING))
+            pending = (
+                folder / PENDING / uuid4().hex
+            )  # which whoever comes next may have to complete, so not for its owner alone
+            pending.mkdir(parents=True)
             try:
                 draft = Change(folder, pending)
                 yield draft
