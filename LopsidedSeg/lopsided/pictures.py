@@ -12,7 +12,7 @@ from PIL import Image
 
 from .intensity import evenly_padded, find_foreground
 from .resampling import resample
-from .volume import Geometry, Volume, oriented, part_around
+from .volume import Geometry, Volume, aligned, oriented, part_around
 
 _CROP_MM, _CROP_PIXELS = 64.0, 192
 _WHOLE_PIXEL_MM = 1.0
@@ -86,7 +86,7 @@ class Pictures:
         height, width = grey.shape
 
         def outline(mask: np.ndarray) -> str:
-            return _outline(_slice(Volume(mask, self._image.geometry), plane, 0))
+            return _outline(Volume(mask, self._image.geometry), plane)
 
         return View(
             name=name,
@@ -136,9 +136,15 @@ def _png(grey: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _outline(mask: np.ndarray) -> str:
-    """The half-level contour as an SVG path; pixel centres lie at half units."""
-    if not mask.any():
+def _outline(mask: Volume, plane: Geometry) -> str:
+    """Around the voxels of ``mask`` that a plane along its axes meets, be it one: an SVG path in pixels, whose centres lie
+    at half units."""
+    part = aligned(part_around(mask, plane, 2 * max(mask.geometry.spacing)), plane)
+    layer = int(np.rint(part.geometry.index(plane.physical(np.zeros(3)))[0]))
+    if not 0 <= layer < len(part.array) or not part.array[layer].any():
         return ""
-    lines: list[np.ndarray] = contour_generator(z=np.pad(mask, 1)).lines(0.5)  # type: ignore[assignment]
-    return " ".join("M" + "L".join(f"{x - 0.5:.1f},{y - 0.5:.1f}" for x, y in line) for line in lines)
+    padded = np.pad(part.array[layer], 1).astype(np.float32)
+    lines: list[np.ndarray] = contour_generator(z=padded).lines(0.5)  # type: ignore[assignment]
+    _, y, x = plane.index(part.geometry.physical(np.array([layer, -1, -1]))) + 0.5
+    pixels = np.array(part.geometry.spacing[:2]) / plane.spacing[0]
+    return " ".join("M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in line * pixels + (x, y)) for line in lines)

@@ -48,10 +48,20 @@ def grey(view: View) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(view.image.removeprefix("data:image/png;base64,")))))
 
 
+def box(path: str) -> np.ndarray:
+    """Of an outline: its least x, y and its greatest."""
+    points = np.array([[float(v) for v in p.split(",")] for p in re.findall(r"[-\d.]+,[-\d.]+", path)])
+    return np.stack([points.min(0), points.max(0)])
+
+
 def middle(path: str) -> np.ndarray:
     """Of an outline's box: x, y."""
-    points = np.array([[float(v) for v in p.split(",")] for p in re.findall(r"[-\d.]+,[-\d.]+", path)])
-    return (points.min(0) + points.max(0)) / 2
+    return np.asarray(box(path).mean(0))
+
+
+def extent(path: str) -> np.ndarray:
+    """Of an outline's box: width, height."""
+    return np.asarray(np.ptp(box(path), axis=0))
 
 
 def test_every_side_is_where_its_letter_is(scan: Geometry, head: Callable[..., Volume]) -> None:
@@ -78,6 +88,25 @@ def test_sizes_are_in_millimetres(scan: Geometry, head: Callable[..., Volume]) -
     assert_allclose((whole.width, whole.height), (90, 90), atol=2)
     assert whole.marker is not None
     assert_allclose(whole.marker, (whole.width / 2, whole.height / 2, 32), atol=0.01)
+
+
+@pytest.mark.parametrize("spacing", [(0.4, 0.4, 0.4), (1.0, 1.0, 1.0), (0.45, 0.45, 5.0)])
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 2, 2), (1, 2, 1)], ids=str)
+def test_a_lesion_of_one_voxel_has_an_outline(
+    size: tuple[int, int, int], spacing: tuple[float, float, float], head: Callable[..., Volume]
+) -> None:
+    """Also where the middle of it lies between voxels; and it is as large as its voxels."""
+    shape = tuple(np.ceil(90 / np.array(spacing[::-1])).astype(int))
+    scan = Geometry(shape[::-1], spacing, (-45.0, -45.0, -45.0), tuple(np.eye(3).ravel()))
+    low = np.array(shape) // 2
+    lesion = np.zeros(shape, bool)
+    lesion[tuple(slice(a, a + n) for a, n in zip(low, size, strict=True))] = True
+    centre = tuple(scan.physical(low + (np.array(size) - 1) / 2).tolist())
+    views = Pictures(head(scan)).of(centre, 2.0, Outlined(lesion, lesion, lesion))
+    for view, (right, down) in zip(views, ((0, 1), (0, 2), (1, 2), (0, 1)), strict=True):
+        assert view.suggestion == view.others == view.annotation
+        wanted = np.array([size[2 - axis] * spacing[axis] for axis in (right, down)])
+        assert_allclose(extent(view.suggestion) * 10 / view.bar, wanted, atol=1.5 / view.bar, err_msg=view.name)
 
 
 def test_the_marker_is_where_the_place_is(head: Callable[..., Volume], geometry: Callable[..., Geometry]) -> None:
