@@ -30,7 +30,7 @@ class Candidate:
         confidence: calibrated probability that it is a lesion (:class:`lopsided.model.Calibration`).
         peak_probability: the network's largest voxel probability in it, uncalibrated.
         volume_mm3: of its mask.
-        longest_diameter_mm: the largest distance between two points of the mask, in any direction.
+        longest_diameter_mm: of its mask, as :class:`lopsided.regions.Size` says.
         centroid_lps: mm.
         peak_kji: the voxel of the largest probability.
         distance_mm: from its nearest voxel to the nearest annotated one, centre to centre; None without annotation.

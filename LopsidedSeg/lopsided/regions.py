@@ -9,7 +9,7 @@ import numpy as np
 from .volume import Geometry, Vector
 
 Box = tuple[slice, slice, slice]
-_DIRECTIONS = 600  # for the longest diameter: leaves it at most 0.3 % short
+_DIRECTIONS = 600  # for the longest diameter: leaves it at most 0.4 % short
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def wider(box: Box, by: int, shape: tuple[int, ...]) -> Box:
 
 @dataclass(frozen=True)
 class Size:
-    """``longest_diameter_mm``: the largest distance between two points of it, in any direction. Centroid in LPS, mm."""
+    """``longest_diameter_mm``: the largest distance between two points of it, in any direction, where a voxel is not a box
+    but the ellipsoid that fits into it: a cube of 1 mm measures 1 mm, not its diagonal. Centroid in LPS, mm."""
 
     volume_mm3: float
     longest_diameter_mm: float
@@ -91,7 +92,7 @@ def measure(region: Region, geometry: Geometry) -> Size:
 
 
 def _longest_diameter(points: np.ndarray, geometry: Geometry) -> float:
-    """The greatest width over directions spread evenly on the half sphere; a voxel counts with its own width."""
+    """The greatest width over directions spread evenly on the half sphere, as :class:`Size` says."""
     n = np.arange(_DIRECTIONS)
     z = (n + 0.5) / _DIRECTIONS
     angle = n * np.pi * (3 - np.sqrt(5))

@@ -43,7 +43,9 @@ class CandidateRecord(_Record):
     confidence: float = Field(ge=0, le=1, description="calibrated probability that it is a lesion")
     peak_probability: float = Field(ge=0, le=1, description="the network's largest voxel probability, uncalibrated")
     volume_mm3: float = Field(gt=0)
-    longest_diameter_mm: float = Field(gt=0, description="in any direction")
+    longest_diameter_mm: float = Field(
+        gt=0, description="in any direction, a voxel counting with its width (regions.Size)"
+    )
     centroid_lps: Vector = Field(description="mm, DICOM's and ITK's axes")
     centroid_ras: Vector = Field(description="mm, Slicer's and NIfTI's axes")
     distance_to_annotated_mm: float | None = Field(

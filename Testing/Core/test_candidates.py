@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from lopsided.candidates import FLOOR, above, confidence, find_candidates, logit
 from lopsided.model import Calibration
+from lopsided.regions import measure, region_of
 from lopsided.volume import Geometry, Volume, to_sitk
 from numpy.testing import assert_allclose
 from scipy import ndimage
@@ -45,6 +46,17 @@ def test_lesions_are_ranked_and_measured(grid: Geometry) -> None:
     assert first.confidence == pytest.approx(0.9, abs=0.01)
     assert first.distance_mm is None
     assert found.annotated == ()
+
+
+@pytest.mark.parametrize("direction", [(1, 0, 0), (1, 1, 0), (1, 1, 1), (1, 2, 3), (3, 1, 0)])
+def test_a_voxel_is_as_wide_as_the_ellipsoid_in_it(direction: tuple[int, int, int]) -> None:
+    """A cube of 1 mm measures 1 mm; nothing measures more than it is, or more than 0.4 % less."""
+    grid = Geometry((31, 31, 31), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    for steps in (0, 10):
+        mask = np.zeros(grid.shape, bool)
+        mask[0, 0, 0] = mask[tuple(steps * n for n in direction)] = True
+        exact = steps * np.linalg.norm(direction) + 1
+        assert 0.996 * exact <= measure(region_of(mask), grid).longest_diameter_mm <= exact + 1e-9
 
 
 def test_of_equally_sure_ones_the_larger_is_first(grid: Geometry) -> None:

@@ -30,7 +30,9 @@ class RegionRecord(_Record):
 
     label: int = Field(ge=1)
     volume_mm3: float = Field(gt=0)
-    longest_diameter_mm: float = Field(gt=0, description="in any direction")
+    longest_diameter_mm: float = Field(
+        gt=0, description="in any direction, a voxel counting with its width (regions.Size)"
+    )
     centroid_lps: Vector = Field(description="mm")
 
 
