@@ -165,7 +165,7 @@ def tiny_values(head: Volume) -> Volume:
 def test_what_no_reader_would_notice_moves_no_brain(sample: Volume, change: Callable[[Volume], Volume]) -> None:
     head = in_a_head(sample, sample.array > 0)
     head.array[:] += np.random.default_rng(0).normal(0, 5, head.array.shape)  # air is measured, no padding
-    assert alike(find_brain(head), find_brain(change(head)), head.geometry) > 0.97
+    assert alike(find_brain(head), find_brain(change(head)), head.geometry) > 0.95
 
 
 @pytest.mark.parametrize("slices", [1, 20])

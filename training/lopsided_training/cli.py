@@ -84,7 +84,7 @@ def simulate(
 def brain(
     anatomies: Annotated[list[Path], typer.Argument(help="Label maps of whole heads.")],
     out: Annotated[Path, typer.Option(help="The weights, safetensors.")],
-    steps: Annotated[int, typer.Option(min=1, help="Heads to draw.")] = 900,
+    steps: Annotated[int, typer.Option(min=1, help="Heads to draw.")] = 4000,
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """The network that finds the brain in any scan, so that lesions are searched nowhere else."""

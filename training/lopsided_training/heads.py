@@ -11,11 +11,12 @@ from lopsided.networks import Network, autocast, build_network
 from scipy import ndimage
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .anatomy import AIR, CSF, GREY, OUTSIDE, WHITE
+from .anatomy import AIR, CSF, FIRST_OUTSIDE, GREY, OUTSIDE, WHITE
 from .noise import smooth_noise
 from .records import TISSUE_SIGNAL
 
 _T1_LIKE = 0.7  # of the heads; the others are of any contrast
+_PARTS, _UNDER_SKIN = 16, 8  # of a tissue outside of the brain, at most, and the number of one of them
 _SMOOTH = SIDE / 3  # voxels: the scale of the bias field, and of how closely brains are stripped
 
 
@@ -27,7 +28,7 @@ def draw_head(labels: np.ndarray, tissue: np.ndarray, rng: np.random.Generator) 
     index = _grid(np.array(labels.shape), rng)
     label, kind = (ndimage.map_coordinates(a, index, order=0, mode="constant") for a in (labels, tissue))
     brain = (kind != AIR) & (kind != OUTSIDE)
-    image = _signal(label, kind, rng)
+    image = _signal(_parted(label, kind, rng), kind, rng)
     _lumps(image, brain, rng)
     stripped = rng.random() < 0.4
     kept = _strip(brain, rng) if stripped else np.ones(brain.shape, bool)
@@ -51,6 +52,20 @@ def _grid(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     points[2] *= rng.choice((-1, 1))
     placed = turn @ points + (shape / 2 + rng.uniform(-20, 20, 3))[:, None]
     return placed.reshape(3, SIDE, SIDE, SIDE)
+
+
+def _parted(label: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """``label``, with parts of what is outside of the brain, and mostly what is under the skin, as labels of their own. Label maps
+    have one for muscle, fat, glands and skin, which differ by more than the tissues of the brain (as in SynthStrip)."""
+    part = np.zeros(label.shape, np.int16)
+    for _ in range(rng.integers(0, 4)):
+        part = 2 * part + (smooth_noise(rng, label.shape, rng.uniform(2, 8)) > rng.normal(0, 0.7))
+    skin = ndimage.distance_transform_edt(label > 0) <= rng.uniform(1, 3.5)
+    part = np.where(skin & (rng.random() < 0.7), _UNDER_SKIN, part)
+    several = np.where(kind == OUTSIDE, label.astype(np.int32) * _PARTS + part, label)
+    values, place = np.unique(several, return_inverse=True)
+    new = int(label.max()) + 1 + np.arange(len(values))
+    return np.where(values >= FIRST_OUTSIDE * _PARTS, new, values)[place].reshape(label.shape)
 
 
 def _signal(label: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -76,9 +76,8 @@ def change(folder: Path) -> Iterator[Change]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=_PATIENCE_S):
             _recover(folder)
-            pending = (
-                folder / PENDING / uuid4().hex
-            )  # which whoever comes next may have to complete, so not for its owner alone
+            # not for its owner alone: whoever comes next may have to complete it
+            pending = folder / PENDING / uuid4().hex
             pending.mkdir(parents=True)
             try:
                 draft = Change(folder, pending)
