@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from lopsided.errors import InputError
 from lopsided_training.anatomy import AIR, OUTSIDE, read_label_map
 from lopsided_training.cli import app
-from lopsided_training.heads import draw_head, train
+from lopsided_training.heads import _parted, draw_head, train
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
@@ -44,6 +44,21 @@ def test_heads_are_repeatable_and_their_truth_is_the_brain(label_map: Path) -> N
             assert (image[brain] > 0).mean() > 0.6
     assert len(set(sizes)) == 12
     assert 0.3 < np.median(sizes) * 27 / (share * labels.size) < 1.3
+
+
+def test_only_what_is_outside_of_the_brain_has_parts(label_map: Path) -> None:
+    labels, tissue, _ = read_label_map(label_map)
+    labels, tissue = labels[::2, ::2, ::2], tissue[::2, ::2, ::2]
+    outside = tissue == OUTSIDE
+    number = []
+    for seed in range(8):
+        parted = _parted(labels, tissue, np.random.default_rng(seed))
+        assert (parted[~outside] == labels[~outside]).all()
+        assert not np.isin(parted[outside], labels[~outside]).any()
+        for label in np.unique(labels[outside]):  # of one tissue only
+            assert not np.isin(parted[labels == label], parted[outside & (labels != label)]).any()
+        number.append(len(np.unique(parted[outside])))
+    assert len(np.unique(labels[outside])) < max(number)
 
 
 def test_it_learns_where_the_brain_is(label_map: Path) -> None:
