@@ -138,6 +138,15 @@ def test_a_list_says_which_labels_are_lesions(copy: Path, tmp_path: Path) -> Non
         read_dataset(listed("core, rim"))
 
 
+def test_a_mask_of_255_in_eight_bits_with_a_sign_has_lesions_too(copy: Path, tmp_path: Path) -> None:
+    (case,) = read_dataset(copy)
+    lesions = lesions_of(copy)
+    change(case.label, lambda array: (255 * array).astype(np.uint8).view(np.int8))  # which makes -1 of it
+    for named in ("", "-1"):
+        (tmp_path / "list.csv").write_text(f"t1c,annotation,labels\n{case.images['t1c']},{case.label},{named}\n")
+        assert np.array_equal(lesions_of(tmp_path / "list.csv"), lesions)
+
+
 def test_some_labels_may_be_lesions_and_others_not(copy: Path) -> None:
     label = next((copy / "labelsTr").iterdir())
     change(label, lambda array: np.where(np.arange(array.shape[2]) < 36, array, 2 * array).astype(np.uint8))

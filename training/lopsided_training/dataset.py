@@ -77,7 +77,7 @@ class Case:
             found = ", ".join(f"{v:g}" for v in values[:6])
             raise InputError(f"{self.label}: has label values {found}; the dataset {known}: mend the labels")
         self._same_grid(volume, reference)
-        lesion = np.isin(volume.array, list(self.lesion)) if self.lesion else volume.array > 0
+        lesion = np.isin(volume.array, list(self.lesion)) if self.lesion else volume.array != 0
         return Volume(lesion, volume.geometry, volume.name)
 
     def trusted(self, reference: Volume) -> Volume | None:
@@ -148,7 +148,7 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
             f"{trust}: missing, so nobody knows where somebody looked; restore it, or run `lopsided dataset check {source}`"
         )
     chosen = tuple(map(str, lesion)) or files.labels
-    if not all(label.isdigit() for label in chosen):
+    if not all(label.removeprefix("-").isdigit() for label in chosen):
         raise InputError(
             f"{source}: labels {', '.join(chosen)} of case {files.case} are not numbers; give label values"
         )

@@ -26,7 +26,7 @@ from lopsided.study import NetworkInput, network_inputs, searched_voxels
 from lopsided.volume import Geometry, Volume
 from scipy import ndimage
 
-from . import filled
+from . import dataset, filled
 from .augment import Change, changed, draw_change, mirrored
 from .config import FitConfig, PatchConfig
 from .dataset import Case
@@ -165,7 +165,7 @@ def _stamps(path: Path) -> list[tuple[str, int, int]]:
 @cache
 def _code() -> bytes:
     """Of all that is done to a case, the weights of the network that finds its brain included."""
-    files = [__file__, *(module.__file__ for module in (brain, filled, intensity, resampling, study, volume))]
+    files = [__file__, *(module.__file__ for module in (brain, dataset, filled, intensity, resampling, study, volume))]
     return b"".join(Path(str(file)).read_bytes() for file in [*files, brain.weights_file()])
 
 
