@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.errors import InputError
+from lopsided.model import bundled_models
 from lopsided_training.config import FitConfig
 from lopsided_training.dataset import Case, digest, hashes, read_dataset
+from lopsided_training.evaluate import evaluate
+from lopsided_training.fit import fit
 from lopsided_training.patches import _version
 
 
@@ -224,6 +228,26 @@ def test_the_digest_is_of_every_file(copy: Path) -> None:
     case = read_dataset(copy)[0]
     others = [replace(case, lesion=frozenset({1})), replace(case, patient="another")]
     assert len({digest(hashes([one])) for one in (case, *others)}) == 3, "which values are lesions, and whose it is"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lost.nii.gz", "no such file or folder, so case A-1 cannot be read; check the path"),
+        (f"{'x' * 300}.nii.gz", "cannot be read (File name too long); check its name, and that you may read it"),
+    ],
+)
+@pytest.mark.parametrize("column", ["t1c", "flair", "annotation"])
+def test_a_file_that_cannot_be_read_is_named(
+    copy: Path, tmp_path: Path, small: FitConfig, column: str, name: str, words: str
+) -> None:
+    (case,) = read_dataset(copy)
+    files = {"t1c": case.images["t1c"], "flair": case.images["flair"], "annotation": case.label} | {column: name}
+    (tmp_path / "list.csv").write_text(f"case,{','.join(files)}\nA-1,{','.join(map(str, files.values()))}\n")
+    with pytest.raises(InputError, match=f"{name}: {re.escape(words)}"):
+        fit(tmp_path / "list.csv", tmp_path / "run", small, accelerator="cpu")
+    with pytest.raises(InputError, match=f"{name}: {re.escape(words)}"):
+        evaluate(Path(bundled_models()[0].name), tmp_path / "list.csv", tmp_path / "evaluation")
 
 
 def test_what_a_case_is_made_from_says_which_sequence_a_file_is_and_knows_every_slice(

@@ -30,7 +30,7 @@ from lopsided.dataset.records import (
 from lopsided.dicomseg import is_dicom_seg
 from lopsided.errors import InputError
 from lopsided.model import SEQUENCES
-from lopsided.reading import read_array, read_study
+from lopsided.reading import read_array, read_study, readable
 from lopsided.study import Study
 from lopsided.volume import Volume
 
@@ -55,6 +55,17 @@ class Case:
     def files(self) -> dict[str, Path]:
         """All of them, by sequence, ``label`` or ``trust``."""
         return self.images | {"label": self.label} | ({"trust": self.trust} if self.trust else {})
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of one of its files.
+
+        Raises:
+            InputError: it is missing, or cannot be read.
+        """
+        with readable(path):
+            if not path.exists():
+                raise InputError(f"{path}: no such file or folder, so case {self.name} cannot be read; check the path")
+            return store.digest(path)
 
     def study(self) -> Study:
         """The sequences, read and checked."""
@@ -164,9 +175,10 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
 
 
 def hashes(cases: list[Case]) -> dict[str, dict[str, str]]:
-    """By case: SHA-256 of each file, by sequence, ``label`` or ``trust``; whose it is, and which values are lesions."""
+    """By case: SHA-256 of each file, by sequence, ``label`` or ``trust``; whose it is, and which values are lesions. Raises as
+    :meth:`Case.digest`."""
     return {
-        case.name: {what: store.digest(path) for what, path in case.files.items()}
+        case.name: {what: case.digest(path) for what, path in case.files.items()}
         | {"patient": case.patient, "lesion": str(sorted(case.lesion))}
         for case in cases
     }

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from lopsided import __version__
-from lopsided.dataset import store
 from lopsided.errors import InputError
 from lopsided.model import Calibration, find_model, load_model
 from lopsided.predict import Predictor
@@ -185,7 +184,7 @@ def _has_calibration(path: Path) -> bool:
 
 def _read(folder: Path, lesion_labels: tuple[int, ...]) -> _Dataset:
     cases = read_dataset(folder, lesion_labels)
-    files = {c.name: {n: store.digest(p) for n, p in (c.images | {"label": c.label}).items()} for c in cases}
+    files = {c.name: {n: c.digest(p) for n, p in (c.images | {"label": c.label}).items()} for c in cases}
     for case in cases:
         if case.lesion:  # the same file with other lesions in it is another truth
             files[case.name]["label"] += f" {sorted(case.lesion)}"
