@@ -105,10 +105,19 @@ def test_labels_as_dicom_seg_are_to_be_imported(copy: Path, tmp_path: Path) -> N
 
 def test_cases_of_one_name_stay_apart_by_their_patients(copy: Path, tmp_path: Path) -> None:
     (case,) = read_dataset(copy)
-    with (tmp_path / "list.csv").open("w", newline="") as file:
-        rows = [(patient, "1", case.images["t1c"], case.label) for patient in "AB"]
-        csv.writer(file).writerows([("patient", "case", "t1c", "annotation"), *rows])
-    assert [(c.name, c.patient) for c in read_dataset(tmp_path / "list.csv")] == [("A-1", "A"), ("B-1", "B")]
+
+    def listed(*cases: tuple[str, str]) -> list[tuple[str, str]]:
+        with (tmp_path / "list.csv").open("w", newline="") as file:
+            rows = [(patient, name, case.images["t1c"], case.label) for patient, name in cases]
+            csv.writer(file).writerows([("patient", "case", "t1c", "annotation"), *rows])
+        return [(c.name, c.patient) for c in read_dataset(tmp_path / "list.csv")]
+
+    assert listed(("A", "1"), ("B", "1")) == [("A-1", "A"), ("B-1", "B")]
+    words = (
+        "case 1 of patient A-1 and case 1-1 of patient A would both be called A-1-1; give each case a name of its own"
+    )
+    with pytest.raises(InputError, match=words):
+        listed(("A", "1"), ("A-1", "1"), ("A", "1-1"))
 
 
 def test_a_change_that_was_decided_on_is_carried_out_before_it_is_read(copy: Path) -> None:

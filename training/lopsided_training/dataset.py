@@ -120,7 +120,8 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
 
     Raises:
         InputError: nothing that is known there, no case, a case without post-contrast T1, without labels or, where others
-            have it, without ``trust``, labels as DICOM SEG, or a label value that the dataset does not declare.
+            have it, without ``trust``, labels as DICOM SEG, a label value that the dataset does not declare, or two cases
+            that would have one name.
     """
     declared: set[int] = set()
     if (source / DATASET).exists():
@@ -136,10 +137,16 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
             )
     found = find_cases(source)
     plain = len({files.case for files in found}) == len(found)  # else patients have cases of the same name
-    cases = [
-        _case(source, files, files.case if plain else f"{files.patient}-{files.case}", lesion, frozenset(declared))
-        for files in found
-    ]
+    named: dict[str, CaseFiles] = {}
+    for files in found:
+        name = files.case if plain else f"{files.patient}-{files.case}"
+        other = named.setdefault(name, files)
+        if other is not files:
+            raise InputError(
+                f"{source}: case {other.case} of patient {other.patient} and case {files.case} of patient {files.patient} would "
+                f"both be called {name}; give each case a name of its own"
+            )
+    cases = [_case(source, files, name, lesion, frozenset(declared)) for name, files in named.items()]
     return sorted(cases, key=lambda case: case.name)
 
 
