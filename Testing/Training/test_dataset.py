@@ -186,6 +186,12 @@ def test_some_labels_may_be_lesions_and_others_not(copy: Path) -> None:
         ("labelsTr", lambda a: a, 1.2, "; bring both onto one grid"),
         ("trust", lambda a: a, 1.2, "; bring both onto one grid"),
         ("labelsTr", lambda a: a.astype(np.float32) * 0.5, 1.0, "has label values 0, 0.5"),
+        (
+            "trust",
+            lambda a: np.where(a == 1, 7, 255 * (a == 2)).astype(np.uint8),
+            1.0,
+            "holds the values .7, 255.; .0, 1, 2. are",
+        ),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(

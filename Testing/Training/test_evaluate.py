@@ -433,6 +433,9 @@ def test_a_dataset_that_is_not_truth_is_refused(run: Path, three: Path) -> None:
     sitk.WriteImage(to_sitk(trust, GRID), str(three / "trust" / "b.nii.gz"))
     with pytest.raises(InputError, match="nobody looked at a part of case b"):
         measure(run, three, None)
+    sitk.WriteImage(to_sitk(np.full(GRID.shape, 7, np.uint8), GRID), str(three / "trust" / "b.nii.gz"))
+    with pytest.raises(InputError, match=r"b\.nii\.gz: holds the values \[7\]; \[0, 1, 2\] are known"):
+        measure(run, three, None)
     for label in (three / "labelsTr").iterdir():
         label.unlink()
     with pytest.raises(InputError, match="no labels"):

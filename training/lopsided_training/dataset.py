@@ -16,8 +16,10 @@ import numpy as np
 from lopsided.dataset import store
 from lopsided.dataset.cases import CaseFiles, find_cases
 from lopsided.dataset.records import (
+    ANNOTATED,
     DATASET,
     LABELS,
+    NEGATIVE,
     NOT_LOOKED_AT,
     REVIEWS,
     SUFFIX,
@@ -92,16 +94,17 @@ class Case:
         return Volume(lesion, volume.geometry, volume.name)
 
     def trusted(self, reference: Volume) -> Volume | None:
-        """``trust/CASE.nii.gz``, None where there is none; raises InputError for another grid than the reference's."""
+        """``trust/CASE.nii.gz``, None where there is none; raises InputError for another grid than the reference's, or
+        other values than it may have."""
         if not self.trust:
             return None
-        volume = read_array(self.trust)
+        volume = _read_trust(self.trust)
         self._same_grid(volume, reference)
         return volume
 
     def looked_at_as_a_whole(self) -> bool:
-        """Whether ``trust`` leaves no voxel out; so it is taken to be where there is none."""
-        return self.trust is None or bool((read_array(self.trust).array != NOT_LOOKED_AT).all())
+        """Whether ``trust`` leaves no voxel out; so it is taken to be where there is none. Raises as :meth:`trusted`."""
+        return self.trust is None or bool((_read_trust(self.trust).array != NOT_LOOKED_AT).all())
 
     def _same_grid(self, volume: Volume, reference: Volume) -> None:
         if not volume.geometry.same_grid(reference.geometry):
@@ -109,6 +112,15 @@ class Case:
                 f"case {self.name}: {volume.name} is {volume.geometry.describe()}, {reference.name} is "
                 f"{reference.geometry.describe()}; bring both onto one grid (`lopsided dataset import` does)"
             )
+
+
+def _read_trust(path: Path) -> Volume:
+    volume, known = read_array(path), [NOT_LOOKED_AT, NEGATIVE, ANNOTATED]
+    wrong = sorted(set(np.unique(volume.array).tolist()) - set(known))
+    if wrong:
+        found = ", ".join(f"{value:g}" for value in wrong[:6])
+        raise InputError(f"{path}: holds the values [{found}]; {known} are known; mend it, or export the case again")
+    return volume
 
 
 def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
