@@ -250,6 +250,18 @@ def test_small_lesions_weigh_more() -> None:
     assert draw(cases[:1], config.model_copy(update={"small": 0.0}), 1, np.random.default_rng(0)).emphasis is None
 
 
+@pytest.mark.parametrize("name", ["../../up", "{elsewhere}/x", "a/b\\c:d", "x" * 300])
+def test_whatever_a_case_is_called_its_patches_are_in_the_cache(
+    dataset: Path, tmp_path: Path, small: FitConfig, name: str
+) -> None:
+    cache = tmp_path / "run" / "cache"
+    case = replace(read_dataset(dataset)[0], name=name.format(elsewhere=tmp_path / "elsewhere"))
+    (seen,) = prepare([case], small, cache)
+    assert seen.name == case.name
+    assert len([path for path in cache.iterdir() if (path / "centres.npy").exists()]) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
 @pytest.mark.parametrize("scale", [1.25, 1.0, 0.65])
 def test_no_lesion_falls_between_the_networks_voxels(
     dataset: Path, tmp_path: Path, small: FitConfig, scale: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -98,7 +99,8 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
     # as many of each, and in no order: simulated studies take their heads in turn
     scales = np.random.default_rng(0).permutation(np.resize(config.scales, len(cases)))
     for case, scale in zip(cases, map(float, scales), strict=True):
-        parts.append((case, cache / f"{case.name}-{_version(case, config.input, scale, stride)}", scale))
+        called = re.sub(r"[^\w.-]", "_", case.name)[:60]  # for people, and no path; the version knows the files
+        parts.append((case, cache / f"{called}-{_version(case, config.input, scale, stride)}", scale))
     missing = [part for part in parts if not (part[1] / _LAST).exists()]
     bring = partial(_prepare, spec=config.input, stride=stride)
     with ExitStack() as stack:
