@@ -201,8 +201,14 @@ def test_patients_are_not_split_between_training_and_validation() -> None:
     assert len(training_cases) + len(held) == 14
     every = [hold_out(cases, config.model_copy(update={"fold": n}), seed=4)[1] for n in range(3)]
     assert sorted(c.name for part in every for c in part) == sorted(c.name for c in cases)
-    with pytest.raises(InputError, match=r"7 patients cannot be split into 8 folds; set validation\.folds"):
+    with pytest.raises(
+        InputError, match=r"14 cases of 7 patients \(P0, P1, P2, …\) cannot be .* 8 folds; set validation\.folds"
+    ):
         hold_out(cases, ValidationConfig(folds=8), seed=4)
+    with pytest.raises(
+        InputError, match=r"2 cases of 1 patient \(P0\) cannot be split into 3 folds; .* in a CSV, under patient"
+    ):
+        hold_out(cases[:2], config, seed=4)
 
 
 def test_the_teacher_sees_what_the_network_sees_and_lags_behind(

@@ -10,6 +10,7 @@ from lopsided.networks import Network
 from lopsided.predict import tiled_logits
 from lopsided.regions import Region
 from lopsided.volume import Geometry, Volume
+from lopsided.wording import counted
 
 from .config import ValidationConfig
 from .dataset import Case
@@ -29,9 +30,11 @@ def hold_out(cases: list[Case], config: ValidationConfig, seed: int) -> tuple[li
     """
     patients = sorted({case.patient for case in cases})
     if len(patients) < config.folds:
+        named = ", ".join(patients[:3]) + ", …" * (len(patients) > 3)
         raise InputError(
-            f"{len(patients)} patients cannot be split into {config.folds} folds; "
-            "set validation.folds to fewer, or to 0 for no validation"
+            f"{counted(len(cases), 'case')} of {counted(len(patients), 'patient')} ({named}) cannot be split into "
+            f"{config.folds} folds; set validation.folds to fewer, or to 0 for no validation, or, if they are of others, say "
+            "of whom in a CSV, under patient (case folders NAME-001 and NAME-002 are taken for one patient's)"
         )
     if not config.folds:
         return cases, []
