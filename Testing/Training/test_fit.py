@@ -314,7 +314,12 @@ def test_it_starts_from_a_model(dataset: Path, tmp_path: Path, small: FitConfig,
     config = small.model_copy(
         update={"network": card.architecture, "input": card.input, "steps": 1, "learning_rate": 1e-12}
     )
-    run(dataset, tmp_path / "run", config, start_from=model_folder)
+    said = run(dataset, tmp_path / "run", config, start_from=model_folder)
+    assert len([line for line in said if "`evaluate` cannot refuse them; measure on others" in line]) == 1
+    said = run(dataset, tmp_path / "second", config, start_from=tmp_path / "run")
+    assert len([line for line in said if "the model that it began with was trained is not written down" in line]) == 1
+    run(dataset, tmp_path / "third", config, start_from=tmp_path / "second")
+    assert read_run(tmp_path / "third").began_with_a_model()
     weights = load_file(tmp_path / "run" / "model.safetensors")
     learnt = dict(build_network(4, card.architecture).named_parameters())  # statistics move with every step
     for name, array in load_model(model_folder).weights.items():
@@ -336,6 +341,7 @@ def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small:
     run(dataset, tmp_path / "second", second, start_from=tmp_path / "first")
     watched = small.model_copy(update={"validation": VALIDATED})
     said = run(dataset, tmp_path / "third", watched, start_from=tmp_path / "first")
+    assert not [line for line in said if "not written down" in line]
     [learnt_before] = [line for line in said if "has learnt from them" in line]
     assert learnt_before.endswith(read_run(tmp_path / "third").facts["held_out"][0])
     first_weights, weights = (load_file(tmp_path / n / "model.safetensors") for n in ("first", "second"))

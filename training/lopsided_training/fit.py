@@ -104,6 +104,11 @@ def fit(
     out_of_sight = [f"{counted(case.left_out, 'lesion')} of {case.name}" for case in prepared if case.left_out]
     if out_of_sight:
         tell(f"outside of the brain, where the network sees nothing, and so left out: {', '.join(out_of_sight)}")
+    if before and (earlier is None or earlier.began_with_a_model()):
+        tell(
+            f"started from {start_from}: on which studies the model {'there' if earlier is None else 'that it began with'} was "
+            "trained is not written down, so `evaluate` cannot refuse them; measure on others"
+        )
     learnt = {facts["t1c"] for _, facts in earlier.trained_on()} if earlier else set()
     known = [case.name for case in held if hashed[case.name]["t1c"] in learnt]
     if known:

@@ -48,6 +48,13 @@ class Run:
             yield from facts.get("cases", {}).items()
             facts = facts.get("start_from")
 
+    def began_with_a_model(self) -> bool:
+        """Whether it, or a run that it started from, began with a model folder, which does not say what that was trained on."""
+        facts = self.facts
+        while facts["start_from"] and "cases" in facts["start_from"]:
+            facts = facts["start_from"]
+        return facts["start_from"] is not None
+
     def model(self, scales: tuple[float, ...] = (1.0,)) -> Model:
         """The network as a model that was neither calibrated nor measured; its card says nothing of that.
 
