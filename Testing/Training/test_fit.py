@@ -657,7 +657,7 @@ def test_thick_slices_are_seen_as_they_are_searched(dataset: Path, tmp_path: Pat
             "input: .*begin with t1c",
         ),
         ("[network]\nchannels = [8, 16]", r"network\.encoder_blocks: Field required"),
-        ('[network]\nkind = "mixer"', "network: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'"),
+        ('[network]\nkind = "mixer"', r"network\.kind: .*'mixer'.*'residual-unet-3d', 'deeplabv3-2.5d'"),
         ('[network]\nkind = "deeplabv3-2.5d"\nslices = 4', "network: .*4 slices have none in"),
         ('patches.size = 40\n[network]\nkind = "deeplabv3-2.5d"\noutput_stride = 16', "40 is not a multiple of 16"),
         ("steps = ", "TOML .*; mend it, or check its path$"),
@@ -675,6 +675,10 @@ def test_a_flag_goes_over_the_file(tmp_path: Path) -> None:
     assert (config.steps, config.loss.alpha, config.loss.beta, config.precision) == (9, 3.0, 0.25, "bf16-mixed")
     with pytest.raises(InputError, match=r"--set loss\.betta=1: loss\.betta: no such setting"):
         read_config(tmp_path / "c.toml", ["loss.betta=1"])
+    with pytest.raises(
+        InputError, match=r"--set loss\.kind=\"mean-teacher\": loss\.kind: .*'mean-teacher'.*'lopsided-teacher'"
+    ):
+        read_config(tmp_path / "c.toml", ['loss.kind="mean-teacher"'])
     (tmp_path / "wrong.toml").write_text("stepz = 7\n")
     with pytest.raises(InputError, match=r"wrong\.toml: stepz: no such setting"):
         read_config(tmp_path / "wrong.toml", ["steps=9"])

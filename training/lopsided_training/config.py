@@ -136,7 +136,8 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
         first = error.errors()[0]
         section, *rest = first["loc"]
         # after these comes their kind, not in the file
-        setting = ".".join(map(str, [section, *(rest[1:] if section in ("loss", "network") else rest)]))
+        named = ["kind"] if first["type"] == "union_tag_invalid" else rest[section in ("loss", "network") :]
+        setting = ".".join(map(str, [section, *named]))
         blamed = [f"--set {change}" for change in changes if change.partition("=")[0].strip() == setting]
         raise InputError(f"{blamed[-1] if blamed else where}: {setting}: {_said(first)}") from None
     if config.patches.small and not config.loss.weighs_lesions:
