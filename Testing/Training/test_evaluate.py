@@ -537,8 +537,21 @@ def test_any_number_may_be_false(run: Path, three: Path, further: Path) -> None:
 
 
 def test_calibrating_needs_true_and_false_candidates(run: Path, three: Path, make_dataset: MakeDataset) -> None:
-    with pytest.raises(InputError, match="no true or no false candidate"):
-        measure(run, three, None, calibrate=make_dataset("one-sided", {"x": ([BIG], [(BIG, 0.9)])}))
+    for name, found, words in (
+        (
+            "all-true",
+            [(BIG, 0.9)],
+            r"the 1 candidate hits a lesion, .*; use more studies, some without a lesion among them$",
+        ),
+        (
+            "all-false",
+            [(ELSEWHERE, 0.9)],
+            r"no candidate of 1 hits a lesion; train longer, or use studies with more lesions$",
+        ),
+        ("nothing", [], r"no candidate of 0 hits a lesion; train longer, or use studies with more lesions$"),
+    ):
+        with pytest.raises(InputError, match=words):
+            measure(run, three, None, calibrate=make_dataset(name, {"x": ([BIG], found)}))
 
 
 def test_settings_of_another_software_are_named(run: Path) -> None:

@@ -173,7 +173,7 @@ def test_what_was_trained_too_little_to_calibrate_is_to_be_trained_elsewhere(
         monkeypatch.setattr(f"lopsided_training.reproduce.{name}", lambda *_, **__: None)
     monkeypatch.setattr("lopsided_training.reproduce.evaluate", lambda *_, **__: fit_calibration([]))
     with pytest.raises(
-        InputError, match=r"no true or no false candidate; choose another --out, with more steps or studies$"
+        InputError, match=r"no candidate of 0 hits a lesion; choose another --out, with more steps or studies$"
     ):
         reproduce(recipe, tmp_path, REAL, tmp_path / "out")
 

@@ -8,6 +8,7 @@ import numpy as np
 from lopsided.candidates import log_slice_mm, logit
 from lopsided.errors import InputError
 from lopsided.model import Calibration
+from lopsided.wording import counted
 from sklearn.linear_model import LogisticRegression
 
 from .evaluation import ReliabilityBin
@@ -18,10 +19,10 @@ BINS = 10
 
 
 class NothingToFit(InputError):
-    """On these studies confidence cannot be calibrated, for the reason ``why``."""
+    """On these studies confidence cannot be calibrated, for the reason ``why``; ``mend``: what helps."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(f"{why}; use more, or train longer")
+    def __init__(self, why: str, mend: str) -> None:
+        super().__init__(f"{why}; {mend}")
         self.why = why
 
 
@@ -35,13 +36,24 @@ def fit_calibration(examined: Sequence[Examined]) -> Calibration:
     """
     candidates = [(case, c) for case in examined for c in case.candidates]
     true = np.array([bool(c.hits) for _, c in candidates], bool)
-    if true.all() or not true.any():
-        raise NothingToFit("the calibration studies give no true or no false candidate")
+    if not true.any():
+        raise NothingToFit(
+            f"on the calibration studies no candidate of {len(true)} hits a lesion",
+            "train longer, or use studies with more lesions",
+        )
+    if true.all():
+        raise NothingToFit(
+            f"on the calibration studies each of the {counted(len(true), 'candidate')} hits a lesion, so that nothing says how often "
+            "one is false",
+            "use more studies, some without a lesion among them",
+        )
     rows = [[logit(c.peak_probability), log_slice_mm(case.geometry)] for case, c in candidates]
     fitted = LogisticRegression(max_iter=5000).fit(rows, true)
     slope, slices = map(float, fitted.coef_[0])
     if slope <= 0:
-        raise NothingToFit("on the calibration studies, the surer the network, the less often it is right")
+        raise NothingToFit(
+            "on the calibration studies, the surer the network, the less often it is right", "use more, or train longer"
+        )
     return Calibration(
         intercept=float(fitted.intercept_[0]),
         peak=slope,
