@@ -120,6 +120,14 @@ def test_cases_of_one_name_stay_apart_by_their_patients(copy: Path, tmp_path: Pa
         listed(("A", "1"), ("A-1", "1"), ("A", "1-1"))
 
 
+def test_what_lies_where_the_name_of_a_case_leads_is_not_of_that_case(copy: Path, tmp_path: Path) -> None:
+    (case,) = read_dataset(copy)
+    name = case.label.as_posix().removesuffix(".nii.gz")
+    (tmp_path / "list.csv").write_text(f"case,t1c,annotation\n{name},{case.images['t1c']},{case.label}\n")
+    (listed,) = read_dataset(tmp_path / "list.csv")
+    assert (listed.name, listed.trust) == (name, None)
+
+
 def test_a_change_that_was_decided_on_is_carried_out_before_it_is_read(copy: Path) -> None:
     label = next((copy / "labelsTr").iterdir())
     pending = copy / ".pending" / "one"

@@ -172,7 +172,8 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
         raise InputError(
             f"{files.annotation}: a DICOM SEG, which is not read here; bring {source} into a dataset with `lopsided dataset import`"
         )
-    review, trust = source / REVIEWS / f"{files.case}.json", source / TRUST / f"{files.case}.nii.gz"
+    named = Path(files.case).name  # in a list it may be any path
+    review, trust = source / REVIEWS / f"{named}.json", source / TRUST / f"{named}.nii.gz"
     if (review.exists() or trust.parent.is_dir()) and not trust.exists():
         raise InputError(
             f"{trust}: missing, so nobody knows where somebody looked; restore it, or run `lopsided dataset check {source}`"
