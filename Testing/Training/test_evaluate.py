@@ -472,7 +472,7 @@ def test_only_a_calibrated_evaluation_of_these_weights_is_exported(
     text = (out / "README.md").read_text(encoding="utf-8")
     assert f"{measured.overlap.froc_mean.text()} ({measured.overlap.froc_mean.bounds()})" in text
     assert len(measured.operating_points) > 1
-    assert re.findall(r"([\d.]+) [(]default[)]", text) == [f"{measured.threshold:.2f}"]
+    assert re.findall(r"([\d.]+) [(]default[)]", text) == [f"{measured.threshold:.4f}"]
     assert "()" not in text, "there is no interval where there is no number"
     weights = bytearray((run / "model.safetensors").read_bytes())
     weights[-1] ^= 1

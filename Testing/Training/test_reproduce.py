@@ -59,7 +59,7 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     anatomies: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     network = "network={channels=[4,8],encoder_blocks=[1,1],decoder_blocks=[0]}"
-    changes = ["steps=200", "batch=1", "learning_rate=1e-2", "patches.size=32", network]
+    changes = ["steps=300", "batch=1", "learning_rate=1e-2", "patches.size=32", network]
     said: list[str] = []
 
     def again(recipe: Recipe = recipe) -> Path:
@@ -74,7 +74,7 @@ def test_all_of_it_runs_at_a_small_scale_and_goes_on_where_it_was(
     model = load_model(again())
     assert (model.card.name, model.card.licence) == (recipe.name, recipe.licence)
     assert model.card.calibration.studies == 3
-    assert model.card.provenance.steps == 200
+    assert model.card.provenance.steps == 300
     assert (model.integers is None) == (find_spec("nncf") is None)
     run = tmp_path / "out" / "run"
     weights = (run / "model.safetensors").stat().st_mtime_ns
