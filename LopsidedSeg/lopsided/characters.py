@@ -9,7 +9,6 @@ from pathlib import Path
 from .errors import InputError
 
 _SETS = {  # Python's codec, by what DICOM's Specific Character Set (0008,0005) says
-    "ISO_IR 100": "latin_1",
     "ISO_IR 101": "iso8859_2",
     "ISO_IR 109": "iso8859_3",
     "ISO_IR 110": "iso8859_4",
@@ -52,8 +51,8 @@ def decoded(text: str, sets: str = "") -> str:
 
     Args:
         text: with a surrogate for each byte that is no UTF-8.
-        sets: what a DICOM file says of its character sets. Where that is nothing that is known, as in other files, the text is
-            in UTF-8, or else in Latin-1.
+        sets: what a DICOM file says of its character sets. Where that is Latin-1, which is said of UTF-8 too, or nothing that is
+            known, as in other files, the text is in UTF-8, or else in Latin-1.
     """
     raw = text.encode("utf-8", "surrogateescape")
     codec = _SETS.get(sets.split("\\")[0].strip().replace("ISO 2022 IR", "ISO_IR"), "")

@@ -83,9 +83,9 @@ def diameter_of(description: str) -> float:
         diameter = float(description.replace(",", "."))
     except ValueError:
         diameter = np.nan
-    if not np.isfinite(diameter):
+    if not 0 < diameter < np.inf:
         raise ValueError(
-            f"a point's description is {description!r}, and no number; give its diameter in mm there, as 4.5"
+            f"a point's description is {description!r}, and no number above 0; give its diameter in mm there, as 4.5"
         )
     return diameter
 

@@ -21,6 +21,7 @@ def as_read(raw: bytes) -> str:
         ("", b"Sch\xe4del", "Schädel"),
         ("ISO_IR 6", b"Sch\xe4del", "Schädel"),  # against the standard, and frequent
         ("ISO_IR 100", b"T1 nach KM Sch\xe4del", "T1 nach KM Schädel"),
+        ("ISO_IR 100", "T1 nach KM Schädel".encode(), "T1 nach KM Schädel"),
         ("ISO_IR 101", "Łódź".encode("iso8859_2"), "Łódź"),
         ("ISO_IR 109", "ĝis".encode("iso8859_3"), "ĝis"),
         ("ISO_IR 110", "galvasķermeņi".encode("iso8859_4"), "galvasķermeņi"),

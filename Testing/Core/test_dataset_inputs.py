@@ -158,10 +158,10 @@ def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path:
         ),
         ({"type": "Curve", "controlPoints": []}, "a Curve is no mark"),
         ({"type": "Fiducial", "controlPoints": [control(900, 0, 0, description="5")]}, "lies outside of"),
-        ({"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="-5")]}, "must be above 0"),
+        ({"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="-5")]}, "and no number above 0"),
         (
             {"type": "Fiducial", "controlPoints": [control(31, -22, 47, description="5 mm")]},
-            "description is '5 mm', and no number; give its diameter in mm there, as 4.5",
+            "description is '5 mm', and no number above 0; give its diameter in mm there, as 4.5",
         ),
         ({"type": "Line", "controlPoints": [control(31, -22, 47)]}, "a line has 1 end; place both, or delete it"),
         ({}, "no Slicer markups file"),

@@ -196,7 +196,7 @@ def test_a_mark_on_an_accepted_suggestion_is_one_lesion_with_it(scan: Volume, tm
         (folder / "annotation.seg.nrrd").unlink()
     both, other = reading_of_work(folder, "Dr. Ray", scan).lesions
     assert (both.kind, both.candidate, both.mark) == ("suggestion", "Suggestion_1", marks[0][0])
-    assert (both.time, both.snapped) == (TIMES[0], False)
+    assert (both.time, both.snapped) == (TIMES[0], True)
     accepted = cubes(scan.geometry, (20, 40, 30)) > 0
     drawn = [r.whole(scan.array.shape) for m, _ in marks[:2] if (r := rasterise(m, scan.geometry))]
     assert (both.region.whole(scan.array.shape) == accepted | drawn[0] | drawn[1]).all()
@@ -212,6 +212,16 @@ def test_a_mark_that_touches_an_accepted_suggestion_is_its_neighbour(scan: Volum
     assert 0 < one.region.shared(other.region) < 32
     assert (one.candidate, one.mark, other.kind, other.mark) == ("Suggestion_1", None, "point", marks[0][0])
     assert one.region.mask.sum() == 64
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_marks_are_lesions_in_whatever_order_they_were_drawn(scan: Volume, tmp_path: Path, order: int) -> None:
+    """One on an accepted suggestion, and one on what that mark has beyond it."""
+    marks = [point(scan.geometry, 21.5, 41.5, 34, diameter=12), point(scan.geometry, 21.5, 41.5, 38)]
+    folder = keep(tmp_path / "case", scan.geometry, list(zip(marks, TIMES, strict=False))[::order])
+    accepted_at(folder, scan.geometry, (20, 40, 30))
+    one, other = reading_of_work(folder, "Dr. Ray", scan).lesions
+    assert (one.kind, one.mark, other.mark) == ("suggestion", *marks)
 
 
 def test_a_suggestion_whose_segment_was_removed_says_nothing_and_the_others_do(scan: Volume, tmp_path: Path) -> None:

@@ -367,9 +367,10 @@ def test_the_description_of_a_point_is_its_diameter(marks: Marks, written: str, 
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ("6 mm", "description is '6 mm', and no number; give its diameter in mm there"),
-        ("nan", "description is 'nan', and no number"),
-        ("-2", "its size must be above 0"),
+        ("6 mm", "description is '6 mm', and no number above 0; give its diameter in mm there"),
+        ("nan", "description is 'nan', and no number above 0"),
+        ("0", "description is '0', and no number above 0"),
+        ("-2", "description is '-2', and no number above 0"),
     ],
 )
 def test_a_description_that_says_no_diameter_is_said_and_takes_no_other(marks: Marks, written: str, words: str) -> None:

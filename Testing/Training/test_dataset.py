@@ -155,8 +155,11 @@ def test_a_list_says_which_labels_are_lesions(copy: Path, tmp_path: Path) -> Non
     (tmp_path / "unread.csv").write_text(f"patient,case,t1c,annotation\nA,one,{case.images['t1c']},\n")
     with pytest.raises(InputError, match=r"unread\.csv: case one has no labels; add them, or take the case out"):
         read_dataset(tmp_path / "unread.csv")
-    with pytest.raises(InputError, match=r"labels core, rim of case .* are not numbers; give label values"):
+    with pytest.raises(InputError, match=r"labels core, rim of case .* are not numbers, or 0; give values of lesions"):
         read_dataset(listed("core, rim"))
+    for wrong in ("0", "0 1", "²"):
+        with pytest.raises(InputError, match="are not numbers, or 0"):
+            read_dataset(listed(wrong))
 
 
 def test_a_mask_of_255_in_eight_bits_with_a_sign_has_lesions_too(copy: Path, tmp_path: Path) -> None:

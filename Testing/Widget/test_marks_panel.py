@@ -162,7 +162,7 @@ def test_a_point_whose_description_is_no_number_is_said_and_not_used(panel: Any,
     item = marks.add(Point((-1, -28, 40), 8))
     marks.add(Point((3, -30, 26), 4))
     item.node.SetNthControlPointDescription(0, "6 mm")
-    words = "a point's description is '6 mm', and no number; give its diameter in mm there, as 4.5"
+    words = "a point's description is '6 mm', and no number above 0; give its diameter in mm there, as 4.5"
     panel.marksPanel.refresh()
     assert ui.statusLabel.text == words
     ui.diameterSpinBox.value = 11

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,9 +180,9 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
             f"{trust}: missing, so nobody knows where somebody looked; restore it, or run `lopsided dataset check {source}`"
         )
     chosen = tuple(map(str, lesion)) or files.labels
-    if not all(label.removeprefix("-").isdigit() for label in chosen):
+    if not all(re.fullmatch("-?[0-9]+", label) and int(label) for label in chosen):  # 0 is the background
         raise InputError(
-            f"{source}: labels {', '.join(chosen)} of case {files.case} are not numbers; give label values"
+            f"{source}: labels {', '.join(chosen)} of case {files.case} are not numbers, or 0; give values of lesions"
         )
     return Case(
         name=name,

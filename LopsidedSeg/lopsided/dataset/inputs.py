@@ -164,9 +164,8 @@ def read_reading(
     if reviewed is None:
         return Reading(reader, tuple(_once(_of_review(drawn, []), coarse)), whole_case=whole_case)
     record, session = reviewed.result, reviewed.review
-    first = (
-        record.threshold or record.model.threshold
-    )  # the module is given all of them, and shows those of the model's
+    # the module is given all of them, with a threshold of 0, and shows those of the model's
+    first = record.threshold or record.model.threshold
     last = first if reviewed.threshold is None else reviewed.threshold
     threshold = min(first, last, *(event.threshold for event in session.events))
     everything = _decided(record, session, reviewed.segments, reference)
@@ -244,14 +243,16 @@ def _once(lesions: Iterable[Lesion], coarse: Iterable[Lesion]) -> list[Lesion]:
     """A mark that has at least half of an accepted suggestion, or is in it by half, is one lesion with it, and has both's voxels:
     none that was marked may look as if nothing had been found there. What shares less is a neighbour."""
     found, apart = list(lesions), []
+    suggested = {n: lesion.region for n, lesion in enumerate(found) if lesion.kind == "suggestion"}
     for mark in coarse:
-        shared = [_share(mark.region, lesion.region) if lesion.kind == "suggestion" else 0 for lesion in found]
-        n = int(np.argmax(shared)) if shared else 0
-        if not shared or shared[n] < _MOST:
+        shared = {n: _share(mark.region, region) for n, region in suggested.items()}
+        most = max(shared, key=shared.__getitem__, default=None)
+        if most is None or shared[most] < _MOST:
             apart.append(mark)
             continue
-        one = replace(found[n], region=found[n].region.joined(mark.region))
-        found[n] = one if one.mark else replace(one, mark=mark.mark, time=mark.time or one.time)
+        one = replace(found[most], region=found[most].region.joined(mark.region))
+        first = replace(one, mark=mark.mark, snapped=mark.snapped, time=mark.time or one.time)
+        found[most] = one if one.mark else first
     return found + apart
 
 
