@@ -31,6 +31,7 @@ SPACING_MM = 3.0
 SIZES = ResidualUNetSizes(channels=(8, 16, 32, 48), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 0, 0))
 SIDE = 80  # voxels, with air where nothing was imaged: all heads that it has seen had as much around them, and no more
 _DARKEST = 1  # percentile
+_ROUNDING = 1e-5  # of a value that was averaged of equal ones
 _MARGIN_MM = 4.0  # around what the network calls brain: half its errors, and enhancing lesions at the surface
 _STRIPPED = 1.2  # of the brain found: an image of no more than that has no skull
 _AIR = 0.1  # as dark is not the patient
@@ -66,8 +67,10 @@ def _around_patient(seen: np.ndarray) -> Box:
 
 
 def rescaled(array: np.ndarray) -> np.ndarray:
-    """From the 1st to the 99th percentile, 0 to 1; float32."""
+    """From the 1st to the 99th percentile, 0 to 1; to the brightest where both are dark. float32."""
     low, high = np.percentile(array, (_DARKEST, 100 - _DARKEST))
+    if high - low <= _ROUNDING * max(abs(low), abs(high)):
+        high = array.max()
     return np.clip((array - low) / ((high - low) or 1), 0, 2).astype(np.float32)
 
 
@@ -124,7 +127,7 @@ def _imaged(volume: Volume) -> tuple[Volume, Volume | None]:
     box = wider(region_of(there.array).box, around, there.array.shape)
     volume, there = part_of(volume, box), part_of(there, box)
     seen = there.array > 0
-    dark = np.float32(np.percentile(volume.array[seen], _DARKEST))
+    dark = np.float32(np.percentile(volume.array[seen], _DARKEST))  # no darker than air that was measured
     return replace(volume, array=np.where(seen, volume.array.astype(np.float32), dark)), there
 
 

@@ -185,6 +185,14 @@ def alike(one: Volume | None, other: Volume | None, grid: Geometry) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
+def test_a_part_of_a_head_is_no_brain(sample: Volume) -> None:
+    """Of a few centimetres in a field of view of 240 mm almost all is dark."""
+    box = slice(70, 110), slice(80, 120), slice(70, 110)
+    array = np.full(sample.array.shape, 300, np.float32)
+    array[box] = sample.array[box] + 300.1
+    assert find_brain(replace(sample, array=array)) is None
+
+
 def test_what_is_no_whole_brain_is_left_to_the_patient_s_outline(
     head: Callable[..., Volume], geometry: Callable[..., Geometry]
 ) -> None:

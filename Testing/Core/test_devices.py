@@ -336,7 +336,7 @@ def test_the_brain_is_found_on_the_cpu_where_the_gpu_fails(
         used.append(device.type)
         if device.type == "cuda":
             raise NO_KERNEL
-        return np.where(seen > 0.5, logits(seen, device) + 100, -1)
+        return np.where(seen > 0.2, logits(seen, device) + 100, -1)
 
     monkeypatch.setattr(brain, "_logits", fails)
     assert brain.find_brain(volume, "cuda") is not None

@@ -229,7 +229,7 @@ def test_each_kind_is_chosen_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('kind = "dice"', r"loss: .*'dice'.*expected tags: 'lopsided'"),
+        ('kind = "dice"', r"loss.kind: .*'dice'.*expected tags: 'lopsided'"),
         ("gamma = 2", r"loss\.gamma: no such setting"),
         ('kind = "nnpu"\nalpha = 2', r"loss\.alpha: no such setting"),
         ('kind = "nnpu"\nprior = 0', r"loss\.prior: .*greater than 0"),
