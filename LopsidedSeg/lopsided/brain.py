@@ -67,11 +67,10 @@ def _around_patient(seen: np.ndarray) -> Box:
 
 
 def rescaled(array: np.ndarray) -> np.ndarray:
-    """From the 1st to the 99th percentile, 0 to 1; to the brightest where both are dark. float32."""
-    low, high = np.percentile(array, (_DARKEST, 100 - _DARKEST))
-    if high - low <= _ROUNDING * max(abs(low), abs(high)):
-        high = array.max()
-    return np.clip((array - low) / ((high - low) or 1), 0, 2).astype(np.float32)
+    """From the 1st to the 99th percentile, 0 to 1; to the brightest where both are dark, and 0 where all is. float32."""
+    low, *bright = np.percentile(array, (_DARKEST, 100 - _DARKEST, 100))
+    high = next((high for high in bright if high - low > _ROUNDING * max(abs(low), abs(high))), np.inf)
+    return np.clip((array - low) / (high - low), 0, 2).astype(np.float32)
 
 
 def find_brain(volume: Volume, device: torch.device | str = "cpu") -> Volume | None:

@@ -191,6 +191,8 @@ def test_a_part_of_a_head_is_no_brain(sample: Volume) -> None:
     array = np.full(sample.array.shape, 300, np.float32)
     array[box] = sample.array[box] + 300.1
     assert find_brain(replace(sample, array=array)) is None
+    for value in (0, 100):
+        assert find_brain(replace(sample, array=np.full(sample.array.shape, value, np.float32))) is None
 
 
 def test_what_is_no_whole_brain_is_left_to_the_patient_s_outline(
