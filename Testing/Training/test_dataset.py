@@ -79,7 +79,7 @@ def test_folders_and_lists_are_datasets_too(copy: Path, tmp_path: Path) -> None:
     (bids / "derivatives" / "reader" / "sub-1" / "anat").mkdir(parents=True)
     shutil.copy(case.images["t1c"], bids / "sub-1" / "anat" / "sub-1_ce-gd_T1w.nii.gz")
     shutil.copy(case.label, bids / "derivatives" / "reader" / "sub-1" / "anat" / "sub-1_label-lesion_mask.nii.gz")
-    with (tmp_path / "list.csv").open("w", newline="") as file:
+    with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8") as file:
         rows = [("patient", "case", "t1c", "annotation"), ("A", "1", case.images["t1c"], case.label)]
         csv.writer(file).writerows(rows)
     for source in (tmp_path / "brats", bids, tmp_path / "list.csv"):
@@ -95,7 +95,7 @@ def test_labels_as_dicom_seg_are_to_be_imported(copy: Path, tmp_path: Path) -> N
     kind = b"1.2.840.10008.5.1.4.1.1.66.4"
     head = b"\2\0\2\0UI" + len(kind).to_bytes(2, "little") + kind  # (0002,0002): what the file is
     (tmp_path / "seg.dcm").write_bytes(bytes(128) + b"DICM" + head)
-    with (tmp_path / "list.csv").open("w", newline="") as file:
+    with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
             [("patient", "case", "t1c", "annotation"), ("A", "1", case.images["t1c"], "seg.dcm")]
         )
@@ -107,7 +107,7 @@ def test_cases_of_one_name_stay_apart_by_their_patients(copy: Path, tmp_path: Pa
     (case,) = read_dataset(copy)
 
     def listed(*cases: tuple[str, str]) -> list[tuple[str, str]]:
-        with (tmp_path / "list.csv").open("w", newline="") as file:
+        with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8") as file:
             rows = [(patient, name, case.images["t1c"], case.label) for patient, name in cases]
             csv.writer(file).writerows([("patient", "case", "t1c", "annotation"), *rows])
         return [(c.name, c.patient) for c in read_dataset(tmp_path / "list.csv")]
@@ -144,7 +144,7 @@ def test_a_list_says_which_labels_are_lesions(copy: Path, tmp_path: Path) -> Non
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(case.label)))
 
     def listed(named: str) -> Path:
-        with (tmp_path / "list.csv").open("w", newline="") as file:
+        with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8") as file:
             rows = [("patient", "t1c", "annotation", "labels"), ("A", case.images["t1c"], case.label, named)]
             csv.writer(file).writerows(rows)
         return tmp_path / "list.csv"
