@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from .architectures import ResidualUNetSizes
 from .devices import reason, repeatable
 from .errors import InputError
-from .intensity import evenly_padded, largest_solid, padding_of
+from .intensity import evenly_padded, largest, largest_solid, padding_of
 from .networks import Network, autocast, build_network
 from .regions import Box, region_of, wider
 from .resampling import REACH_MM, resample
@@ -54,7 +54,7 @@ def coarse(volume: Volume) -> Volume:
 
 def _around_patient(seen: np.ndarray) -> Box:
     """From the top where the patient is longer, for below is the neck."""
-    body = largest_solid(seen > _AIR, [2, 2, 2])
+    body = largest(seen > _AIR)
     patient = region_of(body).box if body.any() else tuple(slice(0, n) for n in seen.shape)
     box = []
     for axis, (part, size) in enumerate(zip(patient, seen.shape, strict=True)):

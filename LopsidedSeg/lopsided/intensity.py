@@ -149,12 +149,17 @@ def _patient(coarse: np.ndarray, padding: float | None, spacing_kji: np.ndarray)
     return _one_solid_body(coarse > low + AIR * (high - low), spacing_kji)
 
 
-def largest_solid(mask: np.ndarray, reach: list[int]) -> np.ndarray:
-    """The largest component of a mask (k, j, i), with gaps of up to twice ``reach`` (voxels along i, j, k) and holes filled."""
+def largest(mask: np.ndarray) -> np.ndarray:
+    """The largest component of a mask (k, j, i)."""
     components = sitk.RelabelComponent(
         sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))), sortByObjectSize=True
     )
-    solid = sitk.GetArrayFromImage(components) == 1
+    return np.asarray(sitk.GetArrayFromImage(components) == 1)
+
+
+def largest_solid(mask: np.ndarray, reach: list[int]) -> np.ndarray:
+    """:func:`largest`, with gaps of up to twice ``reach`` (voxels along i, j, k) and holes filled."""
+    solid = largest(mask)
     if solid.any():
         box = region_of(solid).box  # neither step leaves it
         part = sitk.GetImageFromArray(solid[box].astype(np.uint8))

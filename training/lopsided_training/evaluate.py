@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lopsided import __version__
 from lopsided.errors import InputError
 from lopsided.model import Calibration, find_model, load_model
 from lopsided.predict import Predictor
 from lopsided.results import all_or_nothing
+from lopsided.wording import typed
 
 from .calibration import brier_score, calibration_error, fit_calibration
 from .dataset import Case, digest, read_dataset
@@ -213,8 +213,7 @@ def _refuse_common(dataset: _Dataset, others: list[Seen], where: str) -> None:
 def _calibrate(dataset: _Dataset, examined: list[Examined], budget: float) -> _Scoring:
     calibration = fit_calibration(examined)
     results = [case.result(calibration) for case in examined]
-    # four digits, upwards, so that the budget is kept
-    threshold = float(np.ceil(max(threshold_at(results, budget), 0.0) * 1e4) / 1e4)
+    threshold = float(typed(max(threshold_at(results, budget), 0.0)))  # upwards, so that the budget is kept
     return _Scoring(calibration, min(threshold, 1.0), dataset.facts(results))
 
 
