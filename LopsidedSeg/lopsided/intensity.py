@@ -97,7 +97,7 @@ def normalise(volume: Volume, foreground: Foreground, clip: tuple[float, float])
 
 def padding_of(array: np.ndarray) -> float | None:
     """The exact value that fills most of the faces of an image, if one does."""
-    faces = [array.take(n, axis).ravel() for axis in range(3) for n in (0, -1)]
+    faces = [np.moveaxis(array, axis, 0)[n].ravel() for axis in range(3) for n in (0, -1)]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
     most = counts.argmax()
     return float(values[most]) if counts[most] >= PADDED * counts.sum() else None
@@ -107,6 +107,8 @@ def evenly_padded(volume: Volume) -> Volume:
     """Where one exact value fills what is around another that does, as in a skull-stripped image that was moved to a grid with
     room around it, both are one, just below all else. Float32 then; else the volume itself."""
     array, value = volume.array, padding_of(volume.array)
+    if value is None:
+        return volume
     filled, rest = array == value, None
     while value is not None and (value := _bordering(array, filled)) is not None:
         wider = filled | (array == value)
