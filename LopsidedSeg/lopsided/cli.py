@@ -101,7 +101,9 @@ def suggest_command(
 def demo(
     out: Annotated[Path | None, typer.Option(help="Folder for the results; lopsided-demo if not given.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not given.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace earlier results in --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace earlier results in --out; those in lopsided-demo always are.")
+    ] = False,
 ) -> None:
     """The main job on the bundled sample: a simulated study, and an annotation that misses lesions."""
     folder = resource_folder() / "SampleStudy"
