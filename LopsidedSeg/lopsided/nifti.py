@@ -1,4 +1,5 @@
-"""What ITK lets pass in a NIfTI file: voxels that are not there, or NaN, are read as zeros, a spacing of zero as one."""
+"""What ITK lets pass in a NIfTI file: voxels that are not there, or NaN, are read as zeros, a spacing of zero as one, and
+of two places that differ one is taken."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import re
 import struct
 import zlib
 from io import BufferedIOBase
-from math import prod
+from itertools import product
+from math import inf, prod
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ _FIELDS = (
     ("f", 108),
 )  # format and offset of dim, datatype and bitpix, pixdim, vox_offset
 _ONE_FILE = slice(344, 346), b"n+"  # where it says that the voxels are in the same file
+_PAIR = b"ni"  # there, if they are not; Analyze has neither
+_CODES, _PLACES = ("2h", 252), ("18f", 256)  # of qform and sform; quaternion and offset of the one, matrix of the other
+_UNIT = 123, {1: 1e3, 3: 1e-3}  # where it says that it is not in mm, and how long it is then
 _FLOATS = {16: "f4", 64: "f8"}  # by datatype
 _FURTHEST = 1 << 31  # that voxels begin in a file
 
@@ -63,6 +68,48 @@ def check_nifti(path: Path) -> tuple[float, ...]:
     if bad:
         raise InputError(f"{path}: {bad} of {voxels} voxels are NaN or infinite; repair or export it again")
     return tuple(pixdim[1:4])
+
+
+def check_place(path: Path) -> None:
+    """Whether qform and sform, where a header that :func:`check_nifti` passed has both, place the corners alike.
+
+    ITK follows the sform if its code is 1 and else the qform, nibabel always the sform: an annotation that one made would
+    lie elsewhere for the other.
+
+    Raises:
+        InputError: they do not.
+    """
+    with _opened(_beside(path, "hdr")) as file:
+        header = file.read(_HEADER)
+    order = "<" if header[:4] == struct.pack("<i", _HEADER) else ">"
+    qform, sform = struct.unpack_from(order + _CODES[0], header, _CODES[1])
+    if header[_ONE_FILE[0]] not in (_ONE_FILE[1], _PAIR) or min(qform, sform) <= 0:
+        return
+    dim, _, pixdim, _ = (struct.unpack_from(order + f, header, at) for f, at in _FIELDS)
+    sides = np.array([side if 0 < side < inf else 1.0 for side in pixdim[1:4]])  # as ITK's library takes them
+    numbers = np.array(struct.unpack_from(order + _PLACES[0], header, _PLACES[1]))
+    matrix, corners = numbers[6:].reshape(3, 4), np.array(list(product(*((0, n - 1) for n in dim[1:4]))))
+    with np.errstate(invalid="ignore", over="ignore"):
+        axes = _rotation(numbers[:3]) * sides * (1, 1, -1 if pixdim[0] < 0 else 1)
+        gap = corners @ (axes - matrix[:, :3]).T + numbers[3:6] - matrix[:, 3]
+        apart = float(np.linalg.norm(gap, axis=1).max())
+    if not apart <= sides.min() / 2:  # NaN too
+        mm = apart * _UNIT[1].get(header[_UNIT[0]] & 7, 1.0)
+        how_far = f"up to {mm:.3g} mm apart" if np.isfinite(mm) else "one of them by numbers that are NaN or infinite"
+        raise InputError(
+            f"{path}: its header has two places for it (qform and sform), {how_far}, and programs differ in which they "
+            "follow; keep the one that fits the other files of the study, in Python: import nibabel; "
+            f'i = nibabel.load("{path.name}"); i.set_qform(i.get_sform()) to keep the sform, or '
+            'i.set_sform(i.get_qform()) to keep the qform; nibabel.save(i, "new.nii.gz")'
+        )
+
+
+def _rotation(vector: np.ndarray) -> np.ndarray:
+    """Of a unit quaternion, of which the header has all but the first, real part."""
+    real = np.sqrt(max(0.0, 1 - float(vector @ vector)))
+    length = np.hypot(real, np.linalg.norm(vector))  # 1, but for rounding
+    across = np.cross(np.eye(3), vector / length)
+    return np.asarray(np.eye(3) + 2 * real / length * across + 2 * across @ across)
 
 
 def _beside(path: Path, ending: str) -> Path:

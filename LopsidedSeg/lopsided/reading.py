@@ -15,7 +15,7 @@ from .characters import check_name
 from .dicom import check_frames, read_series
 from .dicomseg import is_dicom_seg
 from .errors import NO_MEMORY, InputError
-from .nifti import check_nifti
+from .nifti import check_nifti, check_place
 from .study import Study
 from .volume import Volume, check_origin, geometry_of
 
@@ -96,8 +96,8 @@ def read_image(path: Path) -> sitk.Image:
 
     Raises:
         InputError: missing, unreadable or truncated, called so that it cannot be read, not an image, a DICOM Segmentation,
-            complex, more than 3D, zero or absurd spacing, an origin where no head can be, or as
-            :func:`~lopsided.dicom.check_frames`.
+            complex, more than 3D, zero or absurd spacing, an origin where no head can be, two places
+            that differ, or as :func:`~lopsided.dicom.check_frames`.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
@@ -110,7 +110,6 @@ def read_image(path: Path) -> sitk.Image:
         )
     with _by_itself(path) as file:
         image = _read(file, path)
-    check_origin(image.GetOrigin()[:3], str(path))
     check_frames(str(path), image, str(path))
     return image if image.GetDimension() == 3 else image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
 
@@ -131,7 +130,11 @@ def _read(file: Path, path: Path) -> sitk.Image:
         raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give a 3D volume")
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(f"{path}: has complex values; give its magnitude")
-    _check_spacing(reader, path)
+    nifti = reader.GetImageIOFromFileName(str(path)) == "NiftiImageIO"
+    _check_spacing(reader, path, check_nifti(path) if nifti else ())
+    check_origin(reader.GetOrigin()[:3], str(path))
+    if nifti:
+        check_place(path)
     try:
         return reader.Execute()
     except (RuntimeError, MemoryError) as error:
@@ -174,11 +177,12 @@ def _by_itself(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def _check_spacing(reader: sitk.ImageFileReader, path: Path) -> None:
+def _check_spacing(reader: sitk.ImageFileReader, path: Path, raw: tuple[float, ...]) -> None:
+    """``raw``: as the header has it, where that is known, with zeros that ITK reads as ones."""
     spacing = [abs(s) for s in reader.GetSpacing()[:3]]
-    if reader.GetImageIOFromFileName(str(path)) == "NiftiImageIO":
-        raw = check_nifti(path) or spacing
-        spacing = [s if r else 0.0 for s, r in zip(spacing, raw, strict=True)]  # in mm, whatever the header's unit
+    spacing = [
+        s if r else 0.0 for s, r in zip(spacing, raw or spacing, strict=True)
+    ]  # in mm, whatever the header's unit
     if not all(SPACING_MM[0] <= s <= SPACING_MM[1] for s in spacing):
         found = "×".join(f"{s:g}" for s in spacing)
         raise InputError(

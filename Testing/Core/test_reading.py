@@ -2,13 +2,16 @@
 
 import gzip
 import os
+import re
 import shutil
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -269,6 +272,86 @@ def test_the_unit_of_a_nifti_header_counts(volume: Volume, tmp_path: Path, unit:
         content[at : at + 4 * count] = numbers.astype("<f4").tobytes()
     path.write_bytes(content)
     assert read_volume(path).geometry.same_grid(volume.geometry)
+    (offset,) = struct.unpack_from("<f", content, 268)
+    struct.pack_into("<f", content, 268, offset + 12 / millimetres)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"two places .*, up to 12 mm apart"):
+        read_volume(path)
+
+
+def twice_placed(volume: Volume, folder: Path, name: str, by: float, order: str = "<") -> Path:
+    """The volume in a NIfTI file whose sform is ``by`` mm beside its qform, as a registration leaves it."""
+    made = nibabel.load(as_nifti(volume, folder, "made." + name.partition(".")[2]))
+    image = type(made)(np.asarray(made.dataobj), made.affine, made.header.as_byteswapped(order))
+    moved = made.affine.copy()
+    moved[1, 3] += by
+    image.set_sform(moved, 2)  # aligned, beside the scanner's
+    nibabel.save(image, folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz", "image.hdr", "image.img"])
+@pytest.mark.parametrize("read", [read_volume, read_labels])
+def test_a_nifti_header_with_two_places_is_refused(
+    volume: Volume, tmp_path: Path, name: str, order: str, read: Callable[..., object]
+) -> None:
+    """ITK would follow the qform, nibabel the sform: labels drawn by the one would lie elsewhere for the other."""
+    half = min(volume.geometry.spacing) / 2
+    read(twice_placed(volume, tmp_path, name, 0.95 * half, order))
+    for by in (1.05 * half, -12.3):
+        path = twice_placed(volume, tmp_path, name, by, order)
+        with pytest.raises(InputError, match=rf"{name}: .* two places .*, up to {abs(by):.3g} mm apart, and programs"):
+            read(path)
+
+
+def test_a_nifti_header_that_turns_it_in_two_ways_is_refused(volume: Volume, tmp_path: Path) -> None:
+    """However the qform's quaternion is stored, and where it mirrors."""
+    path = tmp_path / "image.nii"
+    for turn in (volume.geometry.axes, np.diag([1, -1, -1]), np.diag([-1, -1, 1]), np.diag([-1, 1, 1])):
+        geometry = replace(volume.geometry, direction=tuple(turn.ravel().tolist()))
+        sitk.WriteImage(to_sitk(volume.array, geometry), str(path))
+        assert read_volume(path).geometry.same_grid(geometry)
+        content = bytearray(path.read_bytes())
+        content[76:80] = (-np.frombuffer(content, "<f4", 1, 76)).tobytes()  # pixdim[0]: which way the slices go
+        path.write_bytes(content)
+        far = (geometry.size[2] - 1) * geometry.spacing[2] * 2
+        with pytest.raises(InputError, match=rf"image\.nii: its header has two places .*up to {far:.3g} mm apart"):
+            read_volume(path)
+
+
+@pytest.mark.parametrize("at", [256, 268, 280, 292])  # quaternion and offset of the qform, the sform's first numbers
+@pytest.mark.parametrize("number", [np.nan, np.inf, -3e38])
+def test_a_nifti_header_that_gives_no_place_is_refused(volume: Volume, tmp_path: Path, at: int, number: float) -> None:
+    path = as_nifti(volume, tmp_path, "image.nii")
+    content = bytearray(path.read_bytes())
+    content[at : at + 4] = struct.pack("<f", number)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"image\.nii: (its header has two places|an origin of)"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["image.nii.gz", "image.hdr"])
+def test_either_place_of_a_nifti_file_can_be_kept_as_the_message_says(
+    volume: Volume, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refused:
+        read_volume(twice_placed(volume, tmp_path, name, 12.0))
+    said = re.search(
+        r"(import .*;) (i.set.*) to keep the sform, or (i.set.*) to keep the qform; (.*)", str(refused.value)
+    )
+    assert said
+    x, y, z = volume.geometry.origin
+    for keep, origin in (
+        (said[2], (x, y - 12.0, z)),
+        (said[3], (x, y, z)),
+    ):  # LPS: the sform's is 12 mm further anterior
+        exec(f"{said[1]} {keep}; {said[4]}", {})
+        kept = read_volume(tmp_path / "new.nii.gz")
+        assert_array_equal(kept.array, volume.array)
+        assert kept.geometry.same_grid(replace(volume.geometry, origin=origin))
+        assert_allclose(nibabel.load("new.nii.gz").affine[:3, 3], np.multiply(origin, (-1, -1, 1)), atol=1e-3)
 
 
 def test_a_nifti_file_may_say_more_than_its_header(volume: Volume, tmp_path: Path) -> None:
