@@ -12,9 +12,10 @@ import SimpleITK as sitk
 from .dicomseg import is_dicom, read_dicom_seg
 from .errors import InputError
 from .reading import read_image, readable
+from .regions import region_of
 from .resampling import resample
 from .segmentation import Header, headers
-from .volume import Geometry, Labels, Volume, geometry_of
+from .volume import Geometry, Labels, Volume, geometry_of, part_of
 
 MOST_LABELS = 200  # more values than that are an image's
 
@@ -58,10 +59,18 @@ def united(labels: Labels, chosen: Sequence[str], path: Path, reference: Volume)
     for name in chosen:
         union |= labels.masks[name]
     if union.any() and not geometry.overlaps(reference.geometry):
-        raise InputError(_apart(path, geometry, reference))
-    mask = _onto(Volume(union, geometry, path.name), reference.geometry)
+        raise InputError(
+            f"{path}: the annotation does not overlap {reference.name} ({geometry.describe()} against "
+            f"{reference.geometry.describe()}); give the annotation of this study"
+        )
+    annotated = Volume(union, geometry, path.name)
+    mask = _onto(annotated, reference.geometry)
     if union.any() and not mask.any():
-        raise InputError(f"{_apart(path, geometry, reference)}: no annotated voxel lies within it")
+        where = part_of(annotated, region_of(union).box).geometry
+        raise InputError(
+            f"{path}: no annotated voxel lies within {reference.name} (they are in {where.describe()}, and it is "
+            f"{reference.geometry.describe()}); give the annotation of this study, or an image of all that is annotated"
+        )
     volumes = {name: float(labels.masks[name].sum() * geometry.voxel_volume) for name in chosen}
     return Annotation(mask, volumes, tuple(name for name in labels.masks if name not in chosen))
 
@@ -89,13 +98,6 @@ def read_labels(path: Path) -> Labels:
     tags = {name: header.tags for name, header in described.items()}
     identifiers = {name: header.identifier for name, header in described.items()}
     return Labels(masks, values, geometry_of(image), path.name, tags, identifiers)
-
-
-def _apart(path: Path, geometry: Geometry, reference: Volume) -> str:
-    return (
-        f"{path}: the annotation does not overlap {reference.name} ({geometry.describe()} against "
-        f"{reference.geometry.describe()}); give the annotation of this study"
-    )
 
 
 def _layers(image: sitk.Image, path: Path) -> list[np.ndarray]:

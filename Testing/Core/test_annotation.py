@@ -118,7 +118,11 @@ def test_one_of_another_study_is_refused_with_both_geometries(reference: Volume,
     beside = Geometry(g.size, g.spacing, (g.origin[0] + 30, *g.origin[1:]), g.direction)
     labels = np.zeros(g.shape, np.uint8)
     labels[10, 10, 30] = 1
-    with pytest.raises(InputError, match=r"give the annotation of this study: no annotated voxel lies within it"):
+    with pytest.raises(
+        InputError,
+        match=r"beside\.nrrd: no annotated voxel lies within head \(they are in 1×1×1 .*L 40…40.* it is 40×44×36 .*L -20…19"
+        r".*\); give the annotation of this study, or an image of",
+    ):
         read_annotation(write(labels, beside, tmp_path / "beside.nrrd"), reference)
 
 
