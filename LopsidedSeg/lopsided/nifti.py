@@ -71,10 +71,11 @@ def check_nifti(path: Path) -> tuple[float, ...]:
 
 
 def check_place(path: Path) -> None:
-    """Whether qform and sform, where a header that :func:`check_nifti` passed has both, place the corners alike.
+    """Whether qform and sform, where a header that :func:`check_nifti` passed has both, place the corners alike; and whether an
+    sform alone has the header's voxel size.
 
-    ITK follows the sform if its code is 1 and else the qform, nibabel always the sform: an annotation that one made would
-    lie elsewhere for the other.
+    ITK follows the sform if its code is 1 and else the qform, nibabel always the sform, and the size is the header's for the
+    one and the sform's for the other: an annotation that one made would lie elsewhere for the other.
 
     Raises:
         InputError: they do not.
@@ -83,12 +84,22 @@ def check_place(path: Path) -> None:
         header = file.read(_HEADER)
     order = "<" if header[:4] == struct.pack("<i", _HEADER) else ">"
     qform, sform = struct.unpack_from(order + _CODES[0], header, _CODES[1])
-    if header[_ONE_FILE[0]] not in (_ONE_FILE[1], _PAIR) or min(qform, sform) <= 0:
+    if header[_ONE_FILE[0]] not in (_ONE_FILE[1], _PAIR) or sform <= 0:
         return
     dim, _, pixdim, _ = (struct.unpack_from(order + f, header, at) for f, at in _FIELDS)
     sides = np.array([side if 0 < side < inf else 1.0 for side in pixdim[1:4]])  # as ITK's library takes them
     numbers = np.array(struct.unpack_from(order + _PLACES[0], header, _PLACES[1]))
     matrix, corners = numbers[6:].reshape(3, 4), np.array(list(product(*((0, n - 1) for n in dim[1:4]))))
+    if qform <= 0:
+        columns = np.linalg.norm(matrix[:, :3], axis=0)
+        if (np.abs(columns - sides) * corners.max(0) > sides.min() / 2).any():
+            sizes = ("×".join(f"{mm:.3g}" for mm in some) for some in (sides, columns))
+            raise InputError(
+                f"{path}: its header has two voxel sizes ({' and '.join(sizes)}, the latter in the sform), and programs differ "
+                "in which they follow; where the sform is right, keep it, in Python: import nibabel; "
+                f'i = nibabel.load("{path.name}"); i.set_qform(i.get_sform()); nibabel.save(i, "new.nii.gz")'
+            )
+        return
     with np.errstate(invalid="ignore", over="ignore"):
         axes = _rotation(numbers[:3]) * sides * (1, 1, -1 if pixdim[0] < 0 else 1)
         gap = corners @ (axes - matrix[:, :3]).T + numbers[3:6] - matrix[:, 3]

@@ -320,6 +320,25 @@ def test_a_nifti_header_that_turns_it_in_two_ways_is_refused(volume: Volume, tmp
             read_volume(path)
 
 
+def test_a_nifti_header_with_two_voxel_sizes_is_refused(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ITK would take one, nibabel the other, where there is no qform to have them compared."""
+    monkeypatch.chdir(tmp_path)
+    image = nibabel.load(as_nifti(volume, tmp_path, "made.nii.gz"))
+    image.set_qform(None, 0)
+    for share, refused in ((1.0, False), (1.0001, False), (0.5, True), (1.2, True)):
+        image.header["pixdim"][1:4] = np.multiply(volume.geometry.spacing, share)
+        nibabel.save(image, "image.nii.gz")
+        if not refused:
+            read_volume(tmp_path / "image.nii.gz")
+            continue
+        with pytest.raises(InputError, match=r"image\.nii\.gz: its header has two voxel sizes") as error:
+            read_volume(tmp_path / "image.nii.gz")
+        exec(str(error.value).partition("in Python: ")[2], {})
+        assert read_volume(tmp_path / "new.nii.gz").geometry.same_grid(volume.geometry)
+
+
 @pytest.mark.parametrize("at", [256, 268, 280, 292])  # quaternion and offset of the qform, the sform's first numbers
 @pytest.mark.parametrize("number", [np.nan, np.inf, -3e38])
 def test_a_nifti_header_that_gives_no_place_is_refused(volume: Volume, tmp_path: Path, at: int, number: float) -> None:
