@@ -23,6 +23,7 @@ from lopsided_training.experiment.tables import rows, write_tables
 from lopsided_training.froc import CaseResult
 from lopsided_training.losses.settings import LopsidedConfig, WeightedCrossEntropyConfig
 from lopsided_training.patches import PreparedCase, centres_of
+from lopsided_training.simulate import simulate
 from scipy import ndimage
 
 pytestmark = pytest.mark.filterwarnings(
@@ -202,6 +203,19 @@ def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
         compared(plan, pieces)
     one.write_text(mixed.model_copy(update={"data_sha256": None, "fit": None}).model_dump_json())
     assert len(compared(plan, pieces)) == 2, "older results do not say, and are not compared"
+
+
+def test_a_network_takes_the_sequences_that_there_are(label_map: Path, tmp_path: Path, small: FitConfig) -> None:
+    """As `fit` does; the settings stay those of the experiment, for its tables know no data."""
+    for part, sequences in (("train", ("t1c",)), ("validation", ("t1c", "t2")), ("test", ("t1c",))):
+        simulate([str(label_map)], tmp_path / part, studies=3, seed=11, mean_lesions=8, sequences=sequences)
+    plan = config(small, losses={"standard": (STANDARD,)}, seeds={"none": 1})
+    lines: list[str] = []
+    assert experiment(plan, tmp_path, tmp_path / "out", accelerator="cpu", say=lines.append)
+    assert lines[0] == "no case to train on has t1, t2, flair: the network does not take them"
+    assert len(compared(plan, tmp_path / "out")) == 1
+    (cases, *_), _ = results.prepared(tmp_path, ("train",), plan.fit, lines.append)
+    assert {len(case.image) for case in cases} == {1}
 
 
 def test_each_process_takes_another_run_those_of_the_main_losses_first(tmp_path: Path, small: FitConfig) -> None:

@@ -1,5 +1,6 @@
 """Training: it learns, a kill at any step makes no difference, and what cannot work is said before it starts."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -356,6 +357,45 @@ def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small:
     knows = list(read_run(tmp_path / "second").trained_on())
     assert len(knows) == 6
     assert knows[:3] == knows[3:] == list(facts["cases"].items())
+
+
+def without(dataset: Path, out: Path, *names: str) -> Path:
+    """A list of the dataset's cases without these sequences."""
+    with out.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["case", "t1c", "t1", "t2", "flair", "annotation"])
+        for case in read_dataset(dataset):
+            images = ["" if name in names else case.images[name] for name in ("t1c", "t1", "t2", "flair")]  # type: ignore[index]
+            rows.writerow([case.name, *images, case.label])
+    return out
+
+
+def test_a_sequence_that_it_was_never_shown_is_no_input_of_the_network(
+    dataset: Path, tmp_path: Path, small: FitConfig
+) -> None:
+    """Its weights would be those that chance gave it."""
+    alone = without(dataset, tmp_path / "alone.csv", "t1", "t2", "flair")
+    said = run(alone, tmp_path / "run", small)
+    assert said[0] == "no case to train on has t1, t2, flair: the network does not take them"
+    assert "resumed at step 6" in run(alone, tmp_path / "run", small)
+    finished = read_run(tmp_path / "run")
+    assert finished.config == small.model_copy(update={"input": finished.model().card.input})
+    assert finished.config.input == small.input.model_copy(update={"sequences": small.input.sequences[:1]})
+    run(alone, tmp_path / "on", small, start_from=tmp_path / "run")
+    with pytest.raises(InputError, match=r"holds a run with other data.*data\.json"):
+        run(dataset, tmp_path / "run", small)
+    run(dataset, tmp_path / "four", small)
+    two = without(dataset, tmp_path / "two.csv", "t1", "t2")
+    said = run(two, tmp_path / "more", small, start_from=tmp_path / "four")
+    assert not [line for line in said if "does not take" in line], "the model knows them"
+    assert read_run(tmp_path / "more").config == small
+    run(two, tmp_path / "two", small)
+    assert [sequence.name for sequence in read_run(tmp_path / "two").config.input.sequences] == ["t1c", "flair"]
+    (_, t1, *others) = small.input.sequences
+    needed = (small.input.sequences[0], t1.model_copy(update={"required": True}), *others)
+    config = small.model_copy(update={"input": small.input.model_copy(update={"sequences": needed})})
+    with pytest.raises(InputError, match="needs T1 of the same study too"):
+        run(alone, tmp_path / "needed", config)
 
 
 def test_a_run_folder_of_other_settings_is_refused(dataset: Path, tmp_path: Path, small: FitConfig) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,8 @@ from lopsided.model import SEQUENCES
 from lopsided.reading import read_array, read_study, readable
 from lopsided.study import Study
 from lopsided.volume import Volume
+
+from .config import FitConfig
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,19 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
         lesion=frozenset(int(value) for value in chosen),
         declared=declared,
     )
+
+
+def shown(config: FitConfig, cases: list[Case], say: Callable[[str], None] = lambda line: None) -> FitConfig:
+    """The settings without the optional sequences that none of the cases to train on has: their weights would stay as chance
+    made them, and spoil what is found where a study has them. ``say`` is told which."""
+    there = {name for case in cases for name in case.images}
+    sequences = config.input.sequences
+    taken = tuple(sequence for sequence in sequences if sequence.required or sequence.name in there)
+    absent = [sequence.name for sequence in sequences if sequence not in taken]
+    if absent:
+        them = "them" if len(absent) > 1 else "it"
+        say(f"no case to train on has {', '.join(absent)}: the network does not take {them}")
+    return config.model_copy(update={"input": config.input.model_copy(update={"sequences": taken})})
 
 
 def hashes(cases: list[Case]) -> dict[str, dict[str, str]]:

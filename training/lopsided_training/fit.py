@@ -19,7 +19,7 @@ from lopsided.networks import Network, build_network
 from lopsided.wording import counted
 
 from .config import FitConfig
-from .dataset import digest, hashes, read_dataset
+from .dataset import digest, hashes, read_dataset, shown
 from .losses.settings import OracleIgnoreConfig
 from .machine import machine
 from .patches import PreparedCase, prepare
@@ -28,7 +28,7 @@ from .train import BEST, CHECKPOINT, LAST, make_fabric, train
 from .validation import hold_out, validate
 from .writing import whole, writable
 
-_BEFORE = {"cache", "tensorboard"}  # in a run's folder before its settings are
+_BEFORE = {"cache", "tensorboard", DATA}  # in a run's folder before its settings are
 _BESIDE = {".txt", ".log", ".out", ".partial"}  # where what is said is kept; what a kill left
 
 
@@ -52,7 +52,8 @@ def fit(
     Args:
         dataset: see :func:`lopsided_training.dataset.read_dataset`.
         out: the run's folder.
-        config: all settings.
+        config: all settings. An optional sequence that no case to train on has is left out of ``input``, unless the model
+            that it starts from takes it.
         cache: where preprocessed cases are kept; inside ``out`` where None.
         start_from: a model folder, the name of a bundled one, or a finished run, whose weights to start from; from scratch where None.
         accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
@@ -79,20 +80,24 @@ def fit(
         raise InputError(
             "loss.kind oracle-ignore: no dataset says which lesions are missing from its labels; choose another loss.kind"
         )
-    network = build_network(len(config.input.sequences), config.network)
-    before, earlier = _start(network, config, start_from) if start_from else (None, None)
+    before, earlier = _model(start_from) if start_from else (None, None)
     cases = read_dataset(dataset, config.lesion_labels)
     training, held = hold_out(cases, config.validation, config.seed)
+    if before is None or before.card.input != config.input:
+        config = shown(config, training, tell)
+    network = build_network(len(config.input.sequences), config.network)
+    if before and start_from:
+        _start(network, config, before, start_from)
     refused = None
     with fabric.rank_zero_first():
         try:  # said after the others were let in, who would take it for a fault that this one is gone
             with writable(out):
                 _take(out, fabric.is_global_zero)
-                _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
             hashed = hashes(cases)
             data = {"data_sha256": digest(hashed), "start_from": before and before.card.weights_sha256}
             with writable(out):
                 _same(out / DATA, json.dumps(data, indent=1), "other data, or another start", fabric.is_global_zero)
+                _same(out / CONFIG, config.model_dump_json(indent=1), "other settings", fabric.is_global_zero)
             prepared = prepare(cases, config, cache or out / "cache", jobs)
         except InputError as error:
             refused = error
@@ -146,17 +151,20 @@ def fit(
             partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
 
 
-def _start(network: Network, config: FitConfig, folder: Path) -> tuple[Model, Run | None]:
-    """Give the network the weights in ``folder``: a model, or of the run there."""
+def _model(folder: Path) -> tuple[Model, Run | None]:
+    """The model in ``folder``, or of the run there."""
     run = read_run(folder) if (folder / RUN).exists() else None
-    model = run.model() if run else load_model(model_folder(folder))
+    return run.model() if run else load_model(model_folder(folder)), run
+
+
+def _start(network: Network, config: FitConfig, model: Model, folder: Path) -> None:
+    """Give the network the weights of the model in ``folder``."""
     if (model.card.architecture, model.card.input) != (config.network, config.input):
         raise InputError(
             f"{folder}: has another architecture or input than [network] and [input] say; "
             "take both from its model.json or config.json"
         )
     network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()})
-    return model, run
 
 
 def _take(out: Path, write: bool) -> None:

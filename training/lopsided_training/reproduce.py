@@ -18,7 +18,7 @@ from pydantic import Field
 
 from .calibration import NothingToFit
 from .config import Section, bundled, read_config
-from .dataset import digest, hashes, read_dataset
+from .dataset import digest, hashes, read_dataset, shown
 from .evaluate import evaluate
 from .evaluation import EVALUATION, FOLDER
 from .export import CARD, export
@@ -104,7 +104,8 @@ def reproduce(
     run, model = out / "run", out / recipe.name
     if (run / RUN).exists():
         there = read_run(run)
-        if (there.config, there.facts.get("data_sha256"), there.facts["start_from"]) != (settings, data["train"], None):
+        known = shown(settings, read_dataset(out / "train"))
+        if (there.config, there.facts.get("data_sha256"), there.facts["start_from"]) != (known, data["train"], None):
             raise InputError(f"{run}: holds a run with other settings, or on other studies; choose another --out")
         say("run: there already")
     else:

@@ -41,7 +41,7 @@ def experiment(
         InputError: a dataset that cannot be used, or a result file that is not of this experiment.
     """
     over = deadline(minutes)
-    (training, validation, test), sha256 = prepared(data, PARTS, config.fit)
+    (training, validation, test), sha256 = prepared(data, PARTS, config.fit, say)
     cases = Data(training, validation, test, sha256)
     check(cases, data, (config.choose_at, *config.seeds, *config.main.seeds))
     read_results(config, out, sha256)

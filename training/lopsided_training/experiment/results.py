@@ -12,7 +12,7 @@ from lopsided.errors import InputError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config import FitConfig
-from ..dataset import digest, hashes, read_dataset
+from ..dataset import digest, hashes, read_dataset, shown
 from ..patches import PreparedCase, prepare
 from ..writing import whole
 
@@ -34,13 +34,16 @@ class Result(Record):
 _R = TypeVar("_R", bound=Result)
 
 
-def prepared(data: Path, parts: Sequence[str], fit: FitConfig) -> tuple[list[list[PreparedCase]], str]:
-    """The cases of each of the datasets ``parts`` of ``data``, and SHA-256 of all that they are; raises as
-    :func:`read_dataset` and :func:`prepare`."""
+def prepared(
+    data: Path, parts: Sequence[str], fit: FitConfig, say: Callable[[str], None]
+) -> tuple[list[list[PreparedCase]], str]:
+    """The cases of each of the datasets ``parts`` of ``data``, and SHA-256 of all that they are. They have the sequences that a
+    network takes which is trained on the first of ``parts``. Raises as :func:`read_dataset` and :func:`prepare`."""
     every: list[list[PreparedCase]] = []
     hashed: dict[str, dict[str, str]] = {}
-    for part in parts:
-        cases = read_dataset(data / part, fit.lesion_labels)
+    found = {part: read_dataset(data / part, fit.lesion_labels) for part in parts}
+    fit = shown(fit, found[parts[0]], say)
+    for part, cases in found.items():
         hashed |= {f"{part}/{name}": files for name, files in hashes(cases).items()}
         ready = prepare(cases, fit, data / "cache")
         every.append([replace(one, patient=case.patient) for one, case in zip(ready, cases, strict=True)])

@@ -106,7 +106,7 @@ def rounds(
     left = [name for name in runs if not path_of(out, name).exists()]
     if not left:
         return True
-    (training, test), sha256 = prepared(data, ("train", "test"), config.fit)
+    (training, test), sha256 = prepared(data, ("train", "test"), config.fit, say)
     read_results(config, out, sha256)
     for name in left:
         work = out / "work" / name
@@ -171,7 +171,7 @@ def _network(
     fit: FitConfig, cases: list[PreparedCase], folder: Path, accelerator: str, stop: Callable[[], bool]
 ) -> Network | None:
     """Trained on the cases; from its weights where that was done before."""
-    network = begin(fit)
+    network = begin(fit, cases)
     if (folder / LAST).exists():
         network.load_state_dict(load_file(folder / LAST))
         return network.eval()

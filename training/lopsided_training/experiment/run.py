@@ -96,7 +96,7 @@ def perform(
     begin_work(folder, fit, data.sha256)
     cases = censor(data.training, run.condition, run.seed)
     watch = memory_of(cases, fit.patches.size, fit.precision)
-    network = begin(fit)
+    network = begin(fit, cases)
     trained = go_on(network, cases, fit, folder, accelerator=accelerator, look=watch, stop=stop, say=say)
     if trained is None:
         return None
@@ -122,10 +122,10 @@ def perform(
     )
 
 
-def begin(fit: FitConfig) -> Network:
-    """A network with the weights that the seed gives it."""
+def begin(fit: FitConfig, cases: list[PreparedCase]) -> Network:
+    """A network for the sequences that the cases have, with the weights that the seed gives it."""
     torch.manual_seed(fit.seed)
-    return build_network(len(fit.input.sequences), fit.network)
+    return build_network(len(cases[0].image), fit.network)
 
 
 def go_on(
