@@ -99,6 +99,30 @@ def test_some_patches_are_drawn_around_what_is_bright() -> None:
         PatchConfig(on_lesion=0.8, on_bright=0.3)
 
 
+def test_a_patch_on_a_lesion_is_of_a_case_that_has_one() -> None:
+    """However few these are; and so are what is bright, and the lesions that are pasted, in coarse voxels too."""
+    ball = make_case(36, 5, 1.9)
+    nothing = replace(
+        ball, image=np.zeros_like(ball.image), lesion=np.zeros_like(ball.lesion), centres=np.zeros((0, 3))
+    )
+    cases = [nothing, ball, nothing, nothing, replace(ball, image=2 * ball.image), *[nothing] * 15]
+    plain = PatchConfig(size=16, on_lesion=0.0, on_bright=0.0, drop=0.0, perturb=False, small=0.0)
+
+    def share(config: PatchConfig, of: list[PreparedCase] = cases) -> float:
+        drawn = draw(of, config, 200, np.random.default_rng(0))
+        return float((drawn.images > 1).flatten(1).any(1).float().mean())
+
+    assert share(plain) < 0.1
+    assert share(plain.model_copy(update={"on_lesion": 0.5})) == pytest.approx(0.5, abs=0.1)
+    assert share(plain.model_copy(update={"on_bright": 0.5})) == pytest.approx(0.5, abs=0.1)
+    assert share(plain.model_copy(update={"paste": 0.5})) > 0.35
+    both = plain.model_copy(update={"on_lesion": 0.5, "on_bright": 0.5, "paste": 1.0})
+    assert share(both, [nothing]) == 0, "there is none"
+    drawn = draw(cases, plain.model_copy(update={"on_lesion": 1.0}), 200, np.random.default_rng(0))
+    twice = float((drawn.images > 2.8).flatten(1).any(1).float().mean())
+    assert twice == pytest.approx(0.5, abs=0.1), "each of them is as likely"
+
+
 def test_patches_lie_anywhere_and_a_lesion_anywhere_in_them() -> None:
     """The image says where each patch is from."""
     lesion = np.zeros((60, 60, 60), bool)
@@ -168,11 +192,14 @@ def test_a_copy_is_of_one_lesion_and_of_what_it_adds() -> None:
     of_one = copy(1.5 * voxel, voxel, (40, 40, 40))
     assert of_one
     assert of_one.mask.sum() == 1
-    assert copy(1.5 * other, other, (32, 32, 45)) is None, "at an edge"
-    for axis in range(3):
-        near = np.roll(other, (-16, -16, -27) if axis == 2 else (0, 0, -11), (0, 1, 2))
-        near = np.roll(near, -16, axis) if axis < 2 else near
-        assert copy(1.5 * near, near, tuple(np.argwhere(near).mean(0).astype(int))) is None, axis
+    assert copy(1.5 * other, other, (32, 32, 45))
+    for axis, gap, far in product(range(3), (2, 3), (False, True)):
+        x, y, z = np.roll((60 - gap if far else gap + 3, 32, 32), axis).tolist()
+        near = np.linalg.norm(places - (x, y, z), axis=-1) <= 3
+        assert (copy(1.5 * near, near, (x, y, z)) is None) == (gap < 3), "at an edge"
+    corners = np.zeros_like(shell)
+    corners[::63, ::63, ::63] = True
+    assert copy(1.5 * corners, corners) is None, "too large a ring"
     long = np.zeros_like(shell)
     long[32, 32, 30:60] = True
     assert copy(1.5 * long, long) is None, "too large"

@@ -29,8 +29,9 @@ class Section(BaseModel):
 
 class PatchConfig(Section):
     """``size`` voxels a side; ``on_lesion``: the share drawn around an annotated lesion; ``on_bright``: that around
-    something bright, for what is mistaken for lesions is bright and rare; ``paste``: the share into which a smaller copy
-    of an annotated lesion is pasted (:mod:`lopsided_training.paste`); ``small``: how much more small lesions weigh
+    something bright, for what is mistaken for lesions is bright and rare; ``paste``: the share into which it is tried to paste
+    a smaller copy of an annotated lesion (:mod:`lopsided_training.paste`; not of one at the edge of the grid, nor more than
+    some 40 voxels across, and only where ten tries find tissue without a lesion for it); ``small``: how much more small lesions weigh
     (:func:`lopsided_training.patches.emphasis`), where the loss has weights of lesions; ``drop``: how often each optional sequence is
     withheld (Grøvik et al., npj Digital Medicine 2021); ``perturb``: whether intensities are perturbed. All patches are
     mirrored at random."""

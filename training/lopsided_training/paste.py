@@ -13,7 +13,8 @@ from scipy import ndimage
 from .filled import fullest
 from .matching import lesions_of, sphere_diameter
 
-_REACH = 20  # voxels around a lesion's centre; a lesion that reaches further is not copied
+_REACH = 22  # voxels around a lesion's centre, and
+_BESIDE = 3  # voxels around a lesion, as far as what it adds is taken: one without these is not copied
 _SMALLEST, _LARGEST = 2.0, 7.0  # voxels across, of what is pasted
 _TISSUE = 2.0  # only where the first sequence is within this of deep tissue: not in air, nor in a vessel
 
@@ -27,7 +28,7 @@ class Copy:
 
 
 def shrunk(image: np.ndarray, lesion: np.ndarray, centre: np.ndarray, rng: np.random.Generator) -> Copy | None:
-    """A smaller copy of one lesion, between 2 voxels across and its own size; None if it lies at an edge, or too large.
+    """A smaller copy of one lesion, between 2 voxels across and its own size; None if it lies at an edge, or is too large.
 
     Args:
         image: (sequence, k, j, i).
@@ -35,19 +36,20 @@ def shrunk(image: np.ndarray, lesion: np.ndarray, centre: np.ndarray, rng: np.ra
         centre: k, j, i, of one of them.
         rng: what the size is drawn from.
     """
-    low = np.round(centre).astype(int) - _REACH
-    high = low + 2 * _REACH + 1
-    if (low < 0).any() or (high > lesion.shape).any():
-        return None
+    middle = np.round(centre).astype(int)
+    low, high = np.maximum(middle - _REACH, 0), np.minimum(middle + _REACH + 1, lesion.shape)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     numbered, lesions = lesions_of(lesion[box])
-    own = numbered[_REACH, _REACH, _REACH]
+    if not lesions:  # a ring that is too large
+        return None
+    within = tuple(middle - low)
+    own = numbered[within]
     if not own:  # a ring, or a crescent: the nearest there is
         nearest = ndimage.distance_transform_edt(numbered == 0, return_distances=False, return_indices=True)
-        own = numbered[tuple(nearest[:, _REACH, _REACH, _REACH])]
+        own = numbered[tuple(nearest[(slice(None), *within)])]
     mask = numbered == own
     sides = lesions[own - 1].box
-    if any(side.start == 0 or side.stop == 2 * _REACH + 1 for side in sides):
+    if any(side.start < _BESIDE or side.stop > n - _BESIDE for side, n in zip(sides, mask.shape, strict=True)):
         return None
     tight = tuple(slice(max(side.start - 4, 0), side.stop + 4) for side in sides)
     mask, around = mask[tight], numbered[tight] > 0

@@ -6,12 +6,13 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -226,7 +227,8 @@ def _lesions(truth: Volume, seen: NetworkInput) -> tuple[np.ndarray, np.ndarray,
 
 
 def draw(cases: list[PreparedCase], config: PatchConfig, number: int, rng: np.random.Generator) -> Batch:
-    """``number`` patches, each around a lesion, around something bright, or anywhere, mirrored, and with the changes that
+    """``number`` patches, each around a lesion, around something bright (in a case that has such, if any has), or anywhere,
+    mirrored, and with the changes that
     :mod:`lopsided_training.augment` is to make."""
     drawn = [_one(cases, config, rng) for _ in range(number)]
     arrays, changes = zip(*drawn, strict=True)
@@ -257,13 +259,13 @@ def _one(
     """Image float16 (sequence, k, j, i), lesion, trusted and hidden bool (k, j, i), and, where small lesions weigh more, their
     emphasis (k, j, i); and the change to be made."""
     case = cases[rng.integers(len(cases))]
-    shape, size = np.array(case.lesion.shape), config.size
     kind = rng.random()
     places: np.ndarray | tuple[()] = ()
-    if kind < config.on_lesion:
-        places = case.centres
-    elif kind < config.on_lesion + config.on_bright:
-        places = case.bright
+    if kind < config.on_lesion + config.on_bright:
+        around = _annotated if kind < config.on_lesion else _bright
+        case = _with(around, case, cases, rng)
+        places = around(case)
+    shape, size = np.array(case.lesion.shape), config.size
     if len(places):
         middle = places[rng.integers(len(places))] + rng.uniform(-0.4, 0.4, 3) * size
     else:
@@ -285,8 +287,24 @@ def _one(
     return tuple(mirrored(array, change) for array in (image, *masks)), change
 
 
+_annotated, _bright = attrgetter("centres"), attrgetter("bright")
+
+
+def _with(
+    places: Callable[[PreparedCase], np.ndarray],
+    case: PreparedCase,
+    cases: list[PreparedCase],
+    rng: np.random.Generator,
+) -> PreparedCase:
+    """``case``, drawn from the cases, or another where it has no such places, so that each that has is as likely."""
+    if len(places(case)):
+        return case
+    others = (cases[n] for n in rng.permutation(len(cases)))
+    return next((other for other in others if len(places(other))), case)
+
+
 def _paste(image: np.ndarray, lesion: np.ndarray, cases: list[PreparedCase], rng: np.random.Generator) -> None:
-    donor = cases[rng.integers(len(cases))]
+    donor = _with(_annotated, cases[rng.integers(len(cases))], cases, rng)
     if len(donor.centres):
         copy = shrunk(donor.image, donor.lesion, donor.centres[rng.integers(len(donor.centres))], rng)
         if copy:
