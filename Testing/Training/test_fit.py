@@ -32,7 +32,7 @@ from lopsided_training.losses.settings import (
     TeacherMiningConfig,
     WeightedCrossEntropyConfig,
 )
-from lopsided_training.patches import draw, prepare
+from lopsided_training.patches import PreparedCase, draw, prepare
 from lopsided_training.runs import read_run
 from lopsided_training.validation import hold_out
 from safetensors.torch import load_file
@@ -611,6 +611,38 @@ def test_labels_without_a_lesion_are_refused_before_training(dataset: Path, tmp_
         sitk.WriteImage(image * 0, str(label))
     with pytest.raises(InputError, match="not one lesion is annotated in the cases to train on"):
         run(tmp_path / "empty", tmp_path / "run", small)
+
+
+def test_cases_with_lesions_are_watched_first(
+    dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or, of many held out, none that has any may be among the first by name."""
+    cases = read_dataset(dataset)
+    every = [replace(case, name=f"{n:02d}", patient=f"P{n}") for n, case in enumerate(cases * 2)]
+    config = small.model_copy(update={"validation": ValidationConfig(folds=2, cases=2, every=6)})
+    held = [case.name for case in hold_out(every, config.validation, config.seed)[1]]
+    prepared = [
+        replace(case, name=one.name) for case, one in zip(prepare(cases, small, tmp_path) * 2, every, strict=True)
+    ]
+    watched: list[list[str]] = []
+
+    def measure(_: nn.Module, cases: list[PreparedCase]) -> dict[str, float]:
+        watched.append([case.name for case in cases])
+        return {"froc": 0.0}
+
+    def lesions_in(*names: str) -> None:
+        emptied = {name for name in held if name not in names}
+        told = [replace(case, centres=case.centres[: 0 if case.name in emptied else None]) for case in prepared]
+        monkeypatch.setattr(fitting, "prepare", lambda *_: told)
+
+    monkeypatch.setattr(fitting, "read_dataset", lambda *_: every)
+    monkeypatch.setattr(fitting, "validate", measure)
+    lesions_in(held[2])
+    run(dataset, tmp_path / "run", config)
+    assert watched == [[held[2], held[0]]]
+    lesions_in()
+    with pytest.raises(InputError, match="not one lesion is annotated in the 3 cases held out; choose another"):
+        run(dataset, tmp_path / "none", config)
 
 
 def test_a_cache_that_does_not_fit_is_refused_before_training(

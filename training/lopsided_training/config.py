@@ -53,7 +53,7 @@ class PatchConfig(Section):
 
 class ValidationConfig(Section):
     """One of ``folds`` parts of the patients, the ``fold``-th, is held out (none where ``folds`` is 0). Every ``every``
-    steps at most ``cases`` of its cases are searched; the weights with the best mean of the FROC are kept. Training
+    steps at most ``cases`` of its cases are searched, those with lesions first; the weights with the best mean of the FROC are kept. Training
     ends early after ``patience`` such looks without a better one (never where 0)."""
 
     folds: int = Field(5, ge=0)

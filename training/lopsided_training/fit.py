@@ -105,7 +105,8 @@ def fit(
         raise refused
     by_name = {case.name: case for case in prepared}
     chosen = [by_name[case.name] for case in training]
-    watched = [by_name[case.name] for case in held][: config.validation.cases]
+    out_of_training = [by_name[case.name] for case in held]
+    watched = sorted(out_of_training, key=lambda case: not len(case.centres))[: config.validation.cases]
     out_of_sight = [f"{counted(case.left_out, 'lesion')} of {case.name}" for case in prepared if case.left_out]
     if out_of_sight:
         tell(f"outside of the brain, where the network sees nothing, and so left out: {', '.join(out_of_sight)}")
@@ -118,7 +119,7 @@ def fit(
     known = [case.name for case in held if hashed[case.name]["t1c"] in learnt]
     if known:
         tell(f"held out, but {start_from} has learnt from them, so that they look too good: {', '.join(known)}")
-    _check(dataset, chosen, watched)
+    _check(dataset, chosen, out_of_training)
     tell(f"{counted(len(chosen), 'case')} to train on with {counted(_lesions(chosen), 'lesion')}, {len(held)} held out")
     look = (lambda net: validate(net, watched)) if watched else None
     with writable(out):  # the log of losses, which is written all along
@@ -188,12 +189,12 @@ def _same(written: Path, content: str, other: str, write: bool) -> None:
             partial.write_text(content, encoding="utf-8")
 
 
-def _check(dataset: Path, training: list[PreparedCase], watched: list[PreparedCase]) -> None:
+def _check(dataset: Path, training: list[PreparedCase], held: list[PreparedCase]) -> None:
     if not _lesions(training):
         raise InputError(f"{dataset}: not one lesion is annotated in the cases to train on; add labels")
-    if watched and not _lesions(watched):
+    if held and not _lesions(held):
         raise InputError(
-            f"{dataset}: not one lesion is annotated in the {counted(len(watched), 'case')} held out; "
+            f"{dataset}: not one lesion is annotated in the {counted(len(held), 'case')} held out; "
             "choose another validation.fold, or set validation.folds to 0"
         )
 
