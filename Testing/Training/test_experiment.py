@@ -18,7 +18,7 @@ from lopsided_training.experiment import results
 from lopsided_training.experiment.censor import _take, compared, experiment, read_results
 from lopsided_training.experiment.censoring import censor
 from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing
-from lopsided_training.experiment.run import CaseRecord, Data, RunRecord, check, memory_of, searched, shortened
+from lopsided_training.experiment.run import CaseRecord, RunRecord, check, memory_of, searched, shortened
 from lopsided_training.experiment.tables import rows, write_tables
 from lopsided_training.froc import CaseResult
 from lopsided_training.losses.settings import LopsidedConfig, WeightedCrossEntropyConfig
@@ -258,9 +258,11 @@ def test_results_of_other_settings_are_refused(tmp_path: Path, small: FitConfig,
 def test_a_condition_that_leaves_no_lesion_is_refused_before_anything_is_trained() -> None:
     (one,) = make_cases(1)  # four lesions
     many = make_cases(3)
-    check(Data(many, [one], [one], ""), Path("data"), ("random-50", "none"))
+    parts = {"train": many, "validation": [one], "test": [one]}
+    check(parts, Path("data"), ("random-50", "none"))
+    check({"train": many, "test": [one]}, Path("data"), ("random-90",))
     with pytest.raises(InputError, match="validation: random-90 leaves none of its 4 lesions; use more studies"):
-        check(Data(many, [one], [one], ""), Path("data"), ("random-50", "random-90"))
+        check(parts, Path("data"), ("random-50", "random-90"))
     assert not any(len(case.centres) for case in censor([one], "random-90", 1)), "as it is then done"
 
 

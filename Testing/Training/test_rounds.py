@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from lopsided.errors import InputError
 from lopsided_training.cli import app
@@ -126,6 +127,23 @@ def test_rounds_go_on_where_they_were_stopped(
         read_results(config.model_copy(update={"rounds": 2}), whole)
     with pytest.raises(InputError, match="was made with other data"):
         read_results(config, whole, "0")
+
+
+def test_rounds_without_a_lesion_to_learn_or_to_find_are_refused(
+    dataset: Path, tmp_path: Path, small: FitConfig
+) -> None:
+    for part in ("train", "test"):
+        shutil.copytree(dataset, tmp_path / part)
+    config = RoundsConfig(fit=small, condition="smallest-99", rounds=1)
+    with pytest.raises(InputError, match=r"train: smallest-99 leaves none of its \d+ lesions; use more studies"):
+        experiment.rounds(config, tmp_path, tmp_path / "out", accelerator="cpu")
+    for label in (tmp_path / "test" / "labelsTr").iterdir():
+        sitk.WriteImage(sitk.ReadImage(str(label)) * 0, str(label))
+    with pytest.raises(InputError, match=r"test: no lesion in these cases"):
+        experiment.rounds(
+            config.model_copy(update={"condition": "none"}), tmp_path, tmp_path / "out", accelerator="cpu"
+        )
+    assert not (tmp_path / "out" / "work").exists()
 
 
 def test_table_and_figure_need_the_results_alone(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def experiment(
     over = deadline(minutes)
     (training, validation, test), sha256 = prepared(data, PARTS, config.fit, say)
     cases = Data(training, validation, test, sha256)
-    check(cases, data, (config.choose_at, *config.seeds, *config.main.seeds))
+    parts = {"train": training, "validation": validation, "test": test}
+    check(parts, data, (config.choose_at, *config.seeds, *config.main.seeds))
     read_results(config, out, sha256)
     (out / "results").mkdir(parents=True, exist_ok=True)
     (out / "work").mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ from ..train import LAST
 from ..validation import find
 from .censoring import CONDITION, censor
 from .results import Record, Result, begin_work, deadline, keep, kept, path_of, prepared
-from .run import CaseRecord, begin, go_on, searched, shortened
+from .run import CaseRecord, begin, check, go_on, searched, shortened
 
 
 class ReaderConfig(Record):
@@ -107,6 +107,7 @@ def rounds(
     if not left:
         return True
     (training, test), sha256 = prepared(data, ("train", "test"), config.fit, say)
+    check({"train": training, "test": test}, data, [config.condition])
     read_results(config, out, sha256)
     for name in left:
         work = out / "work" / name

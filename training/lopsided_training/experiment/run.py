@@ -219,9 +219,10 @@ def shortened(result: CaseResult) -> CaseRecord:
     )
 
 
-def check(data: Data, dataset: Path, conditions: Iterable[str]) -> None:
-    """Raises InputError where there is no lesion to train, validate, or test on, or where a condition leaves none."""
-    for name, cases in (("train", data.training), ("validation", data.validation), ("test", data.test)):
+def check(parts: dict[str, list[PreparedCase]], dataset: Path, conditions: Iterable[str]) -> None:
+    """Raises InputError where there is no lesion in one of the datasets ``parts``, or where a condition leaves none but in ``test``,
+    of which nothing is taken out."""
+    for name, cases in parts.items():
         lesions = sum(len(lesions_of(case.lesion)[1]) for case in cases)
         if not lesions:
             raise InputError(f"{dataset / name}: no lesion in these cases; an experiment needs them")
