@@ -12,8 +12,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 from lopsided.errors import InputError
+from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, read_settings
 from lopsided_training.dataset import read_dataset
+from lopsided_training.experiment import censor as censoring
 from lopsided_training.experiment import results
 from lopsided_training.experiment.censor import _take, compared, experiment, read_results
 from lopsided_training.experiment.censoring import censor
@@ -203,6 +205,25 @@ def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
         compared(plan, pieces)
     one.write_text(mixed.model_copy(update={"data_sha256": None, "fit": None}).model_dump_json())
     assert len(compared(plan, pieces)) == 2, "older results do not say, and are not compared"
+
+
+def test_a_training_that_ended_is_not_lost_before_its_result_is_kept(
+    data: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = config(small, losses={"standard": (STANDARD,)}, seeds={"readers-27": 1})
+    work, said = tmp_path / "out" / "work" / "readers-27_standard_0_seed1", []
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(censoring, "keep", killed)
+        experiment(plan, data, tmp_path / "out", accelerator="cpu", say=said.append)
+    assert (work / "checkpoint.ckpt").exists()
+    monkeypatch.setattr(training, "training_loss", None)  # no step is left
+    assert experiment(plan, data, tmp_path / "out", accelerator="cpu", say=said.append)
+    assert len(read_results(plan, tmp_path / "out")) == 1
+    assert not work.exists()
 
 
 def test_a_network_takes_the_sequences_that_there_are(label_map: Path, tmp_path: Path, small: FitConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def experiment(
             if record is None:
                 return False
             keep(record, path_of(out, run.name))
+            shutil.rmtree(work)
             say(f"{run.name}: {record.seconds:.0f} s, validation FROC {record.validation_froc:.3f}")
         finally:
             lock.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +83,7 @@ def perform(
     stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> RunRecord | None:
-    """Do one run, or go on with it; ``folder`` holds its checkpoints until it is done.
+    """Do one run, or go on with it; ``folder`` holds its checkpoints, and may go once its result is kept.
 
     Returns:
         None where ``stop`` ended it early.
@@ -103,7 +102,6 @@ def perform(
     fold(network)  # a quarter of the time to search with it
     validation = searched(network, censor(data.validation, run.condition, run.seed), fit)
     test = searched(network, data.test, fit)
-    shutil.rmtree(folder)
     return RunRecord(
         condition=run.condition,
         loss=run.loss,
