@@ -362,6 +362,14 @@ def test_memory_and_conditions_are_drawn_where_half_is_missing(tmp_path: Path) -
         (("'none'", "'all'"), "choose_at: .*use none"),
         (("random-50 = 1", "half = 1"), "seeds: .*half = 1: use none"),
         (("weighted-ce", "best-ce"), "losses"),
+        (("[fit]", "[fit]\npatches.size = 23"), r"e\.toml: fit: patches\.size 23 is not a multiple of 8"),
+        (("[fit]", "[fit]\nbatch = 1\npatches.size = 8"), r"e\.toml: fit: patches\.size 8 leaves one voxel"),
+        (
+            ("[fit]", "patches.standard.size = 23\n[fit]"),
+            r"e\.toml: patches of standard: patches\.size 23 is not a multiple of 8",
+        ),
+        (("[fit]", "patches.standard.paste = 2\n[fit]"), r"e\.toml: patches of standard: paste: .*less than"),
+        (("[fit]", "patches.other.paste = 0.5\n[fit]"), r"e\.toml: patches: other is not among the losses"),
         (("[losses]", "[losses"), "cannot be read as TOML .*; mend it, or check its path$"),
     ],
 )

@@ -146,6 +146,12 @@ def test_rounds_without_a_lesion_to_learn_or_to_find_are_refused(
     assert not (tmp_path / "out" / "work").exists()
 
 
+def test_patches_that_do_not_fit_the_network_are_named(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("condition = 'none'\n[fit]\npatches.size = 23\n")
+    with pytest.raises(InputError, match=r"r\.toml: fit: patches\.size 23 is not a multiple of 8"):
+        read_settings(tmp_path / "r.toml", RoundsConfig)
+
+
 def test_table_and_figure_need_the_results_alone(tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "training" / "experiments" / "rounds"
     shutil.copytree(folder / "results", tmp_path / "results")

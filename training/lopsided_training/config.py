@@ -112,6 +112,20 @@ class FitConfig(Section):
             raise ValueError("sequences must begin with t1c")
         return spec
 
+    @model_validator(mode="after")
+    def _patches_fit(self) -> FitConfig:
+        size, stride = self.patches.size, self.network.stride
+        if size % stride:
+            raise ValueError(
+                f"patches.size {size} is not a multiple of {stride}, the stride of the network ({self.network.kind})"
+            )
+        if self.batch == 1 and self.network.kind == "residual-unet-3d" and size == stride:
+            raise ValueError(
+                f"patches.size {size} leaves one voxel on the network's lowest level, of which there is no mean with batch 1; "
+                "choose a larger patches.size, or batch"
+            )
+        return self
+
 
 def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
     """The settings in a TOML file, the defaults for None; ``changes`` such as ``loss.beta=0.2`` go over them.
@@ -135,34 +149,30 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
         raise InputError(f"{where}: cannot be read as TOML ({error}){instead}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        section, *rest = first["loc"]
+        section, *rest = first["loc"] or ("",)
         # after these comes their kind, not in the file
         named = ["kind"] if first["type"] == "union_tag_invalid" else rest[section in ("loss", "network") :]
         setting = ".".join(map(str, [section, *named]))
         blamed = [f"--set {change}" for change in changes if change.partition("=")[0].strip() == setting]
-        raise InputError(f"{blamed[-1] if blamed else where}: {setting}: {_said(first)}") from None
+        raise InputError(f"{blamed[-1] if blamed else where}: {_said(first, setting)}") from None
     if config.patches.small and not config.loss.weighs_lesions:
         if "small" in config.patches.model_fields_set:
             raise InputError(
                 f"{where}: patches.small: loss.kind {config.loss.kind} has no weights of lesions; leave it out"
             )
         config = config.model_copy(update={"patches": config.patches.model_copy(update={"small": 0.0})})
-    if config.patches.size % config.network.stride:
-        raise InputError(
-            f"{where}: patches.size {config.patches.size} is not a multiple of {config.network.stride}, "
-            f"the stride of the network ({config.network.kind})"
-        )
-    one_voxel = config.network.kind == "residual-unet-3d" and config.patches.size == config.network.stride
-    if config.batch == 1 and one_voxel:
-        raise InputError(
-            f"{where}: patches.size {config.patches.size} leaves one voxel on the network's lowest level, of which there is no "
-            "mean with batch 1; choose a larger patches.size, or batch"
-        )
     return config
 
 
-def _said(error: ErrorDetails) -> str:
-    return "no such setting" if error["type"] == "extra_forbidden" else error["msg"]
+def first_of(error: ValidationError) -> str:
+    """What is wrong first, and with which setting if with one alone."""
+    first = error.errors()[0]
+    return _said(first, ".".join(map(str, first["loc"])))
+
+
+def _said(error: ErrorDetails, setting: str) -> str:
+    what = "no such setting" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return f"{setting}: {what}" if setting else what
 
 
 def read_settings(path: Path, kind: type[_S]) -> _S:
@@ -176,8 +186,7 @@ def read_settings(path: Path, kind: type[_S]) -> _S:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as TOML ({error}); mend it, or check its path") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {_said(first)}") from None
+        raise InputError(f"{path}: {first_of(error)}") from None
 
 
 def bundled(kind: str, name: str) -> Path:

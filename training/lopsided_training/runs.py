@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from .config import FitConfig
+from .config import FitConfig, first_of
 from .examine import UNCALIBRATED
 
 CONFIG, DATA, WEIGHTS, RUN = "config.json", "data.json", "model.safetensors", "run.json"
@@ -127,9 +127,7 @@ def read_run(folder: Path) -> Run:
         config = FitConfig.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
         facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{folder / CONFIG}: {where}: {first['msg']}; train again with this software") from None
+        raise InputError(f"{folder / CONFIG}: {first_of(error)}; train again with this software") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{folder / RUN}: cannot be read ({error}); train again") from None
     missing = sorted({"cases", "machine", "hours", "software", "start_from", "steps"} - set(facts))

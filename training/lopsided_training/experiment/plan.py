@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from ..config import FitConfig, PatchConfig
+from ..config import FitConfig, PatchConfig, first_of
 from ..losses.settings import LossConfig
 from .censoring import CONDITION
 from .results import Record
@@ -53,7 +53,7 @@ class ExperimentConfig(Record):
     def fit_of(self, loss: str, setting: int, seed: int) -> FitConfig:
         """All that a run is trained with."""
         own = {"seed": seed, "loss": self.losses[loss][setting], "patches": self.patches_of(loss)}
-        return self.fit.model_copy(update=own)
+        return FitConfig.model_validate(dict(self.fit) | own)
 
     def number(self, condition: str, loss: str) -> int:
         """How many seeds."""
@@ -67,7 +67,10 @@ class ExperimentConfig(Record):
                 if name not in self.losses:
                     raise ValueError(f"{where}: {name} is not among the losses")
         for name in self.patches:
-            self.patches_of(name)
+            try:
+                self.fit_of(name, 0, self.fit.seed)
+            except ValidationError as error:
+                raise ValueError(f"patches of {name}: {first_of(error)}") from None
         return self
 
     @field_validator("choose_at")
