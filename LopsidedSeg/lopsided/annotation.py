@@ -60,8 +60,8 @@ def united(labels: Labels, chosen: Sequence[str], path: Path, reference: Volume)
         union |= labels.masks[name]
     if union.any() and not geometry.overlaps(reference.geometry):
         raise InputError(
-            f"{path}: the annotation does not overlap {reference.name} ({geometry.describe()} against "
-            f"{reference.geometry.describe()}); give the annotation of this study"
+            f"{path}: the annotation does not overlap {reference.name} ({geometry.against(reference.geometry)}); "
+            "give the annotation of this study"
         )
     annotated = Volume(union, geometry, path.name)
     mask = _onto(annotated, reference.geometry)

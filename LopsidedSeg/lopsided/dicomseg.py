@@ -242,8 +242,8 @@ def _on_grid(labels: Labels, grid: Geometry, where: str) -> dict[str, np.ndarray
         # tools differ in how they measure an uneven series
         if part is None or not turned.geometry.same_grid(part.geometry, UNEVEN):
             raise InputError(
-                f"{labels.name}: is not on the grid of {where} ({labels.geometry.describe()} against "
-                f"{grid.describe()}); choose the series that it was drawn on with --series, or resample it to this one"
+                f"{labels.name}: is not on the grid of {where} ({turned.geometry.against(grid)}); "
+                "choose the series that it was drawn on with --series, or resample it to this one"
             )
         part.array[:] = turned.array > 0  # a view of the whole
         masks[name] = whole.array

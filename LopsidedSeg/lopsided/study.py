@@ -42,8 +42,7 @@ class Study:
             if not volume.geometry.overlaps(self.reference.geometry):
                 raise InputError(
                     f"{volume.name} ({SEQUENCES[name]}) does not overlap {self.reference.name}: "
-                    f"{volume.geometry.describe()} against {self.reference.geometry.describe()}; "
-                    "register it, or leave it out"
+                    f"{volume.geometry.against(self.reference.geometry)}; register it, or leave it out"
                 )
 
     def sequence(self, name: str) -> Volume | None:

@@ -63,9 +63,12 @@ class Geometry:
         """Whether voxels coincide to ``tolerance`` of the smallest voxel's edge."""
         if self.size != other.size:
             return False
-        corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(self.shape) - 1)
-        gap = np.abs(self.physical(corners) - other.physical(corners)).max()
+        gap = np.abs(self._corners() - other._corners()).max()
         return bool(gap <= tolerance * min(self.spacing))
+
+    def _corners(self) -> np.ndarray:
+        """The centres of the outermost voxels, (8, 3), LPS, mm."""
+        return self.physical(np.array(list(product((0, 1), repeat=3))) * (np.array(self.shape) - 1))
 
     def overlaps(self, other: Geometry) -> bool:
         """Whether the two boxes share any physical space (checked on a coarse lattice of points)."""
@@ -79,12 +82,26 @@ class Geometry:
 
     def describe(self) -> str:
         """One line for messages: size, spacing, and the extent in LPS."""
-        corners = self.physical(np.array(list(product((0, 1), repeat=3))) * (np.array(self.shape) - 1))
+        corners = self._corners()
         low, high = corners.min(axis=0), corners.max(axis=0)
         size = "×".join(map(str, self.size))
         spacing = "×".join(f"{s:.3g}" for s in self.spacing)
         extent = ", ".join(f"{n} {a:.0f}…{b:.0f}" for n, a, b in zip("LPS", low, high, strict=True))
         return f"{size} voxels of {spacing} mm, LPS extent {extent} mm"
+
+    def against(self, other: Geometry) -> str:
+        """For messages, this and another grid, which is not the same: both described, and where that is the same words, how they
+        differ."""
+        both = self.describe()
+        if both != other.describe():
+            return f"{both} against {other.describe()}"
+        mine, theirs = (
+            sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.direction) for grid in (self, other)
+        )
+        if mine != theirs:
+            return f"{both}, but with axes along {mine} against {theirs}"
+        apart = np.linalg.norm(self._corners() - other._corners(), axis=-1).max()
+        return f"{both}, but up to {apart:.2g} mm apart"
 
     def covering(self, spacing: Vector, low: np.ndarray, high: np.ndarray, multiple: int) -> Geometry:
         """A grid along these axes that covers the voxels ``low`` to ``high`` (inclusive, each k, j, i).

@@ -186,6 +186,18 @@ def test_the_extent_that_is_said_is_of_all_corners() -> None:
     assert turned.describe() == "101×101×51 voxels of 1×1×1 mm, LPS extent L -71…71, P 0…141, S 0…50 mm"
 
 
+def test_grids_that_are_described_alike_are_said_to_differ_by_axes_or_millimetres() -> None:
+    image = sitk.Image(10, 20, 30, sitk.sitkUInt8)
+    plain, flipped = geometry_of(image), geometry_of(sitk.DICOMOrient(image, "RAS"))
+    words = "10×20×30 voxels of 1×1×1 mm, LPS extent L 0…9, P 0…19, S 0…29 mm"
+    assert plain.describe() == flipped.describe() == words
+    assert flipped.against(plain) == f"{words}, but with axes along RAS against LPS"
+    shifted = replace(plain, origin=(0.3, 0.0, 0.4))
+    assert shifted.against(plain) == f"{words}, but up to 0.5 mm apart"
+    longer = replace(plain, size=(10, 20, 31))
+    assert plain.against(longer) == f"{words} against {longer.describe()}"
+
+
 @pytest.mark.parametrize("rounding", [0, 1e-9, -1e-9])
 def test_rounding_in_a_header_does_not_decide_whether_it_is_blurred(rounding: float) -> None:
     """Voxels of 2.5 mm are just fine enough for a grid of 3 mm."""

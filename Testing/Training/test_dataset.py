@@ -223,6 +223,19 @@ def test_labels_that_do_not_fit_are_refused(
     assert case.name in str(error.value)
 
 
+def test_how_labels_lie_otherwise_than_the_image_is_said(copy: Path) -> None:
+    """Also where both grids are described alike."""
+    (case,) = read_dataset(copy)
+    image = sitk.ReadImage(str(case.label))
+    sitk.WriteImage(sitk.DICOMOrient(image, "RAS"), str(case.label))
+    with pytest.raises(InputError, match=r"is not on the grid of .* but with axes along RAS against LPS\); bring both"):
+        case.truth(case.study().reference)
+    image.SetOrigin(np.add(image.GetOrigin(), (0.0, 0.0, 0.3)).tolist())
+    sitk.WriteImage(image, str(case.label))
+    with pytest.raises(InputError, match=r"is not on the grid of .* but up to 0\.3 mm apart\); bring both"):
+        case.truth(case.study().reference)
+
+
 def test_where_nobody_knows_who_looked_is_not_where_everybody_did(copy: Path) -> None:
     (case,) = read_dataset(copy)
     assert case.trust

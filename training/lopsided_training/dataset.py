@@ -113,8 +113,8 @@ class Case:
     def _same_grid(self, volume: Volume, reference: Volume) -> None:
         if not volume.geometry.same_grid(reference.geometry):
             raise InputError(
-                f"case {self.name}: {volume.name} is {volume.geometry.describe()}, {reference.name} is "
-                f"{reference.geometry.describe()}; bring both onto one grid (`lopsided dataset import` does)"
+                f"case {self.name}: {volume.name} is not on the grid of {reference.name} "
+                f"({volume.geometry.against(reference.geometry)}); bring both onto one grid (`lopsided dataset import` does)"
             )
 
 

@@ -140,7 +140,7 @@ class _Case:
         return volume
 
     def _apart(self, folder: str, name: str, geometry: Geometry, other: Geometry) -> None:
-        what = f"{name} is on another grid than the case's images ({geometry.describe()}; {other.describe()})"
+        what = f"{name} is on another grid than the case's images ({geometry.against(other)})"
         self._say(folder, what, "export the case again")
 
     def _agree(self, review: CaseRecord, label: np.ndarray, trust: np.ndarray) -> None:
