@@ -101,9 +101,13 @@ SPOILED = [
     ),
     (lambda d, c: crop(d / "trust" / f"{c}.nii.gz"), "trust.* on another grid", "export"),
     (lambda d, c: (d / "trust" / f"{c}.nii.gz").unlink(), "trust.* is missing", "export"),
-    (lambda d, c: (d / "reviews" / f"{c}.json").unlink(), "a label and no review", "export the case"),
-    (lambda d, c: (d / "reviews" / f"{c}.json").write_text("{}"), "is not what it should be", "export"),
-    (lambda d, c: (d / "reviews" / f"{c}.json").write_text(_without_t1c(d, c)), "not what was exported", "copy"),
+    (lambda d, c: (d / "reviews" / f"{c}.json").unlink(), "a label and no review", "and export its readings"),
+    (lambda d, c: (d / "reviews" / f"{c}.json").write_text("{}"), "is not what it should be", "or remove the case"),
+    (
+        lambda d, c: (d / "reviews" / f"{c}.json").write_text(_without_t1c(d, c)),
+        "not what was exported",
+        "or remove the case",
+    ),
     (lambda d, c: next((d / "readings").glob(f"{c}*")).unlink(), "readings.* is missing", "this reader's work"),
     (lambda d, c: (d / "labelsTr" / "stray.nii.gz").write_bytes(b""), "not put here by an export", "move it"),
     (lambda d, c: (d / "labelsTr" / f"{c}.nii.gz").write_bytes(b"x"), "not what was exported", "copy"),
@@ -135,6 +139,41 @@ def test_a_wrong_count_and_a_patient_or_image_twice(dataset: tuple[Path, list[st
     for path in folder.glob("*/*"):
         path.unlink()
     assert not any("set numTraining" in p.mend for p in check_dataset(folder)), "which would change a file of ours"
+
+
+def test_an_export_mends_images_and_maps_as_the_check_says(dataset: tuple[Path, list[str]], study: Study) -> None:
+    folder, [case, _] = dataset
+    export(folder, study, Reading("b", (Lesion(cube(30, 20, 20)),)))
+    whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "imagesTr" / f"{case}_0000.nii.gz").unlink()
+    rewrite(folder / "imagesTr" / f"{case}_0001.nii.gz", set_first(99))
+    (folder / "labelsTr" / f"{case}.nii.gz").write_bytes(b"x")
+    (folder / "readings" / f"{case}_{KEY.of('R', 'b')}.nii.gz").unlink()
+    for problem in check_dataset(folder):
+        assert re.search(r"\bexport (the|its) case|\bexport this reader's work", problem.mend), problem
+    export(folder, study, Reading("b", (Lesion(cube(30, 20, 20)),)))
+    assert check_dataset(folder) == []
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
+
+
+@pytest.mark.parametrize("part", ["reviews/{}.json", "readings/{}_{}.nii.gz"])
+def test_no_map_is_blamed_for_a_reading_that_was_changed(
+    dataset: tuple[Path, list[str]], study: Study, part: str
+) -> None:
+    """Made anew from that one, it would agree with it."""
+    folder, [case, _] = dataset
+    path = folder / part.format(case, KEY.of("R", "a"))
+    if path.suffix == ".json":
+        path.write_text(path.read_text(encoding="utf-8").replace('"whole_case": false', '"whole_case": true'))
+    else:
+        rewrite(path, lambda array: array.fill(0))
+    [problem] = check_dataset(folder)
+    assert folder / problem.where == path
+    with pytest.raises(InputError, match=re.escape(f"{path}: {problem.what}; {problem.mend}")):
+        export(folder, study, Reading("b"))
+    remove_case(folder, case)
+    export(folder, study, Reading("b"))
+    assert check_dataset(folder) == []
 
 
 def test_a_case_is_removed_as_the_check_says(dataset: tuple[Path, list[str]], study: Study) -> None:
@@ -330,11 +369,9 @@ def test_a_map_of_another_shape_is_damaged(dataset: tuple[Path, list[str]], stud
     folder, [case, _] = dataset
     export(folder, study, Reading("b"))
     crop(folder / "readings" / f"{case}_{A}.nii.gz")
-    damaged = rf"{A}\.nii\.gz: has 47×56×40 voxels, and its case 48×56×40; restore it"
-    for use in (lambda: dataset_stats(folder), lambda: export(folder, study, Reading("c"))):
-        with pytest.raises(InputError, match=damaged):
-            use()
-    assert any(re.search(damaged, problem.what) for problem in check_dataset(folder))
+    with pytest.raises(InputError, match=rf"{A}\.nii\.gz: has 47×56×40 voxels, and its case 48×56×40; restore it"):
+        dataset_stats(folder)
+    assert [problem.where for problem in check_dataset(folder)] == [f"readings/{case}_{A}.nii.gz"]
 
 
 def test_what_was_marked_and_then_accepted_both_found(tmp_path: Path, study: Study) -> None:

@@ -166,6 +166,52 @@ def test_what_any_reader_left_uncertain_is_not_negative_for_another_looked_past_
     np.testing.assert_array_equal(trust == 0, cube(20, 20, 30).whole(trust.shape))
 
 
+def _less_in_review(review: Path, _: Path) -> None:
+    record = json.loads(review.read_text(encoding="utf-8"))
+    record["readings"][0] |= {"lesions": record["readings"][0]["lesions"][1:], "whole_case": True}
+    review.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _less_in_map(_: Path, regions: Path) -> None:
+    image = sitk.ReadImage(str(regions))
+    sitk.WriteImage(image * 0, str(regions))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "which", "what"),
+    [
+        (_less_in_review, 0, "is not what was exported: it was changed or damaged since"),
+        (lambda review, _: review.unlink(), 0, "is missing"),
+        (_less_in_map, 1, "is not what was exported: it was changed or damaged since"),
+        (lambda _, regions: regions.unlink(), 1, "is missing"),
+    ],
+)
+def test_a_reading_that_was_changed_since_is_not_taken_over(
+    tmp_path: Path, study: Study, spoil: Callable[[Path, Path], None], which: int, what: str
+) -> None:
+    """Nothing would tell any more that lesions of another reader are gone."""
+    name = export(tmp_path, study)
+    ours = tmp_path / "reviews" / f"{name}.json", tmp_path / "readings" / f"{name}_{KEY.of('R', READER)}.nii.gz"
+    spoil(*ours)
+    before = contents(tmp_path)
+    with pytest.raises(InputError) as caught:
+        export(tmp_path, study, Reading("Dr. Sight"))
+    assert str(caught.value).startswith(f"{ours[which]}: {what}; restore it from a copy, ")
+    assert str(caught.value).endswith("or remove the case with `lopsided dataset remove` and export its readings again")
+    assert contents(tmp_path) == before
+    if which == 1:  # the reader's own work takes its place
+        export(tmp_path, study)
+        assert export(tmp_path, study, Reading("Dr. Sight")) == name
+
+
+def test_a_review_that_no_export_put_there_is_not_taken_over(tmp_path: Path, study: Study) -> None:
+    export(tmp_path, study)
+    name = export(tmp_path / "other", study, case="MR 2")
+    shutil.copy(tmp_path / "other" / "reviews" / f"{name}.json", tmp_path / "reviews")
+    with pytest.raises(InputError, match=f"{name}.json: was not put here by an export; move it elsewhere"):
+        export(tmp_path, study, case="MR 2")
+
+
 def test_other_images_of_a_case_are_noticed(tmp_path: Path, study: Study) -> None:
     export(tmp_path, study)
     brighter = Study(replace(study.reference, array=study.reference.array + 1), study.others)
@@ -465,7 +511,7 @@ def test_any_file_that_may_not_be_read_is_named_and_nothing_changes(
             except InputError as error:
                 said[name] = str(error)
         assert contents(tmp_path) == before
-    assert {name.split("/")[0] for name in said} == {"dataset.json", "hashes.json", "reviews", "readings"}
+    assert {name.split("/")[0] for name in said} == {"dataset.json", "hashes.json", "imagesTr", "reviews", "readings"}
     for name, sentence in said.items():
         assert sentence.startswith(
             f"{tmp_path / name}: cannot be read (Permission denied); check its name, and that you"

@@ -34,7 +34,6 @@ from .records import (
 )
 
 _UNREAD = "cannot be read"
-_REMOVE = "remove the case with `lopsided dataset remove`"
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,11 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
     for done, case in enumerate(cases):
         progress(f"Checking {case}", done / len(cases))
         try:
-            problems += _Case(folder, case, record, reviewed).problems(reviews)
+            problems += _Case(folder, case, record, reviewed).problems(reviews, {p.where for p in problems})
         except (InputError, OSError) as error:  # of a file that cannot be read, once is enough
             if not any(p.what.startswith(_UNREAD) and str(folder / p.where) in str(error) for p in problems):
-                problems.append(Problem(case, str(error), "export the case again"))
+                named = next((name for name in known if str(folder / name) in str(error)), "")
+                problems.append(Problem(case, str(error), store.mend(named)))
     return problems + _twice(reviews)
 
 
@@ -85,7 +85,8 @@ class _Case:
         self.folder, self.case, self.record, self.reviewed = folder, case, record, reviewed
         self.found: list[Problem] = []
 
-    def problems(self, reviews: dict[str, CaseRecord]) -> list[Problem]:
+    def problems(self, reviews: dict[str, CaseRecord], wrong: set[str]) -> list[Problem]:
+        """Adds the case's to ``reviews``; ``wrong``: the files that are known not to be what was exported."""
         geometry = self._images()
         label = self._map(
             LABELS,
@@ -94,16 +95,18 @@ class _Case:
             required=True,
         )
         trust = self._map(TRUST, geometry, {0, 1, 2}, required=False)
-        path = self.folder / REVIEWS / f"{self.case}.json"
+        name = f"{REVIEWS}/{self.case}.json"
+        path = self.folder / name
         if not path.exists():
             if self.reviewed:
-                self._say(LABELS, "has a label and no review", f"export the case again, or {_REMOVE}")
+                self._say(LABELS, "has a label and no review", store.mend(name))
             return self.found
         review = reviews[self.case] = read_record(path, CaseRecord)
-        missing = [r.map for r in review.readings if not (self.folder / r.map).exists()]
-        for name in missing:
-            self._say(READINGS, f"{name} is missing", "export this reader's work on the case again")
-        if label and trust and not missing:
+        maps = {r.map for r in review.readings}
+        missing = {each for each in maps if not (self.folder / each).exists()}
+        for lost in sorted(missing):
+            self._say(READINGS, f"{lost} is missing", store.mend(lost))
+        if label and trust and not missing and not wrong & {name, *maps}:
             self._agree(review, label.array, trust.array)
         return self.found
 
@@ -165,16 +168,9 @@ def _hashes(folder: Path, known: dict[str, str]) -> list[Problem]:
         return [Problem(HASHES, "is missing or empty, so that no file can be checked against it", store.RESTORE)]
     problems = []
     for name, expected in known.items():
-        path = folder / name
         try:
-            if not path.exists():
-                mend = f"restore it from a copy, export its case again, or {_REMOVE}"
-                problems.append(Problem(name, "is missing", mend))
-                continue
-            path.open("rb").close()  # for a folder has a digest too
-            if store.digest(path) != expected:
-                what = "is not what was exported: it was changed or damaged since"
-                problems.append(Problem(name, what, "restore it from a copy, or export its case again"))
+            if fault := store.fault(folder, name, expected):
+                problems.append(Problem(name, *fault))
         except OSError as error:
             what = f"{_UNREAD} ({error.strerror or error})"
             problems.append(Problem(name, what, "see that you may read it, or restore it from a copy"))

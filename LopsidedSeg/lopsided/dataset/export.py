@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import InputError
 from ..marks import Mark
 from ..model import SEQUENCES
-from ..reading import read_image
+from ..reading import read_image, readable
 from ..regions import Region, measure
 from ..resampling import resample
 from ..study import Study
@@ -47,7 +47,7 @@ from .records import (
     names_in,
     read_record,
 )
-from .store import LOCK, Change, change, hashes, lacks_hashes
+from .store import LOCK, Change, change, fault, hashes, lacks_hashes
 
 _LABELS: dict[str, int | list[int]] = {"background": 0, "lesion": 1}
 
@@ -112,7 +112,7 @@ def export_reading(
     Raises:
         InputError: a sequence that the dataset has is missing, other images than before, a lesion that has no voxel of
             its own, more lesions than a map has values, a dataset that is damaged or cannot be written, or a folder with
-            something else in it.
+            something else in it, or what other readers said of this case is not what they exported.
     """
     _refuse_foreign(dataset)
     name, reader = key.of("C", patient, case), key.of("R", reading.reader)
@@ -121,9 +121,12 @@ def export_reading(
         images = _images(study, record)
         # of what was given: rounding in headers changes what is resampled
         digests = {name: _digest(volume) for name in images if (volume := study.sequence(name))}
-        review = draft.current(f"{REVIEWS}/{name}.json")
-        before = read_record(review, CaseRecord) if review.exists() else None
+        known = hashes(dataset)
+        review = f"{REVIEWS}/{name}.json"
+        _as_exported(dataset, known, review)
+        before = read_record(dataset / review, CaseRecord) if review in known else None
         others = [r for r in before.readings if r.reader != reader] if before else []
+        _as_exported(dataset, known, *(r.map for r in others))
         if before and before.images != digests and (not again or others):
             advice = (
                 "give it another name: other readers worked on those"
@@ -131,10 +134,10 @@ def export_reading(
                 else "to replace them, tick Replace its images in Slicer, or add --again"
             )
             raise InputError(f"{case}: its images are not those in {dataset}, where it is {name}; {advice}")
-        if not before or before.images != digests:
-            for number, sequence in record.channel_names.items():
-                path = draft.path(image_path(name, number))
-                write_image(to_sitk(images[sequence].array, images[sequence].geometry), path)
+        for number, sequence in record.channel_names.items():
+            image = image_path(name, number)
+            if not before or before.images != digests or _fault(dataset, known, image):
+                write_image(to_sitk(images[sequence].array, images[sequence].geometry), draft.path(image))
         geometry = study.reference.geometry
         mine = _write_reading(draft, name, reader, reading, geometry)
         readings = sorted([*others, mine], key=lambda r: r.reader)
@@ -150,7 +153,7 @@ def export_reading(
             images=digests,
             readings=readings,
         )
-        draft.path(f"{REVIEWS}/{name}.json").write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        draft.path(review).write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")
         record.numTraining = len(names_in(dataset / LABELS) | {name})
         draft.path(DATASET).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return name
@@ -262,6 +265,18 @@ def _dataset(folder: Path, study: Study) -> DatasetRecord:
             f"{' and '.join(absent)}; add it, or export to a dataset without"
         )
     return record
+
+
+def _as_exported(dataset: Path, known: dict[str, str], *names: str) -> None:
+    """Raises InputError for a file that is not what ``known`` says, from which the case's maps would be made all the same."""
+    for name in names:
+        if known and (found := _fault(dataset, known, name)):  # where there are none, nothing will be changed
+            raise InputError(f"{dataset / name}: {'; '.join(found)}")
+
+
+def _fault(dataset: Path, known: dict[str, str], name: str) -> tuple[str, str] | None:
+    with readable(dataset / name):
+        return fault(dataset, name, known.get(name))
 
 
 def _images(study: Study, record: DatasetRecord) -> dict[str, Volume]:

@@ -22,12 +22,15 @@ from filelock import FileLock, Timeout
 from ..characters import check_name
 from ..errors import InputError
 from ..reading import readable
-from .records import HASHES, REVIEWS, seen
+from .records import DATASET, HASHES, READINGS, REVIEWS, seen
 
 PENDING, COMMIT, LOCK = ".pending", "COMMIT.json", ".lock"
 _BEFORE = ".before"  # within a pending change: what it took out of the dataset
 _PATIENCE_S = 60.0
 RESTORE = "restore it from a copy, or export to a new dataset"
+_CHANGED = "is not what was exported: it was changed or damaged since"
+_REMOVE = "remove the case with `lopsided dataset remove`"
+_AFRESH = f"{_REMOVE} and export its readings again"
 
 
 class Change:
@@ -127,6 +130,32 @@ def digest(path: Path) -> str:
         return hashlib.sha256(names.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fault(folder: Path, name: str, expected: str | None) -> tuple[str, str] | None:
+    """What is wrong with a file, whose hash is ``expected`` by :func:`hashes`, and how to mend that; None if nothing is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path = folder / name
+    if expected is None:
+        return ("was not put here by an export", "move it elsewhere") if path.exists() else None
+    if not path.exists():
+        return "is missing", mend(name)
+    path.open("rb").close()  # for a folder has a digest too
+    return None if digest(path) == expected else (_CHANGED, mend(name))
+
+
+def mend(name: str) -> str:
+    """What to do about a file of a dataset that is missing, or not what was exported."""
+    again = {
+        DATASET: "or export one of its cases again",
+        READINGS: f"export this reader's work on the case again, or {_AFRESH}",
+        REVIEWS: f"or {_AFRESH}",  # no export knows what other readers said
+    }
+    other = f"export its case again, or {_REMOVE}"
+    return f"restore it from a copy, {again.get(name.partition('/')[0], other)}"
 
 
 def _commit(folder: Path, pending: Path, draft: Change) -> None:
