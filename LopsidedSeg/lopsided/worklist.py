@@ -151,7 +151,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _key(case: Case) -> str:
-    return f"{case.patient}/{case.case}"
+    """The first slash is between patient and case: a patient's name may have some too."""
+    return f"{case.patient.replace('/', chr(0x1F))}/{case.case}"
 
 
 def _safe(name: str) -> str:

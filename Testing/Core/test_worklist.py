@@ -60,6 +60,15 @@ def test_readers_have_files_of_their_own_whatever_their_names(source: Path) -> N
     assert lists[0].folder(lists[0].cases[0]) == kept, "where every version finds it"
 
 
+def test_slashes_in_names_do_not_make_two_cases_one(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("patient,case,t1c\nA/B,1,a.nii.gz\nA,B/1,b.nii.gz\n", encoding="utf-8")
+    worklist = Worklist.of(tmp_path / "cases.csv", "a")
+    worklist.set_status(worklist.cases[0], DONE)
+    again = Worklist.of(tmp_path / "cases.csv", "a")
+    assert [again.status(case) for case in again.cases] == [DONE, NEW]
+    assert again.folder(again.cases[0]) != again.folder(again.cases[1])
+
+
 def test_the_work_on_a_folders_cases_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "cases" / "a").mkdir(parents=True)
     (tmp_path / "cases" / "a" / "a-t1c.nii.gz").touch()
