@@ -215,13 +215,19 @@ def test_a_review_that_no_export_put_there_is_not_taken_over(tmp_path: Path, stu
 def test_other_images_of_a_case_are_noticed(tmp_path: Path, study: Study) -> None:
     export(tmp_path, study)
     brighter = Study(replace(study.reference, array=study.reference.array + 1), study.others)
-    with pytest.raises(InputError, match=r"images are not those .* --again"):
+    with pytest.raises(InputError) as caught:
         export(tmp_path, brighter)
+    [first, second, third] = str(caught.value).split("; ")
+    assert first.startswith(f"MR 1: its images are not those in {tmp_path}, where it is C")
+    assert second.startswith("if this is another patient or study, as one that another hospital calls the same, give ")
+    assert third.startswith(
+        "if they are changed images of the same study, replace those by `lopsided export` with --again"
+    )
     export(tmp_path, brighter, again=True)
     [case] = read_dataset(tmp_path)
     np.testing.assert_allclose(case.study().reference.array, brighter.reference.array)
     export(tmp_path, brighter, Reading("another"))
-    with pytest.raises(InputError, match="other readers"):
+    with pytest.raises(InputError, match="give them another name too, for other readers"):
         export(tmp_path, study, again=True)
 
 

@@ -129,11 +129,15 @@ def export_reading(
         _as_exported(dataset, known, *(r.map for r in others))
         if before and before.images != digests and (not again or others):
             advice = (
-                "give it another name: other readers worked on those"
+                "give them another name too, for other readers worked on those"
                 if others
-                else "to replace them, tick Replace its images in Slicer, or add --again"
+                else "replace those by `lopsided export` with --again, in Slicer by Replace its images"
             )
-            raise InputError(f"{case}: its images are not those in {dataset}, where it is {name}; {advice}")
+            raise InputError(
+                f"{case}: its images are not those in {dataset}, where it is {name}; if this is another patient or study, as "
+                "one that another hospital calls the same, give patient or case a name of its own (say, with the hospital's); "
+                f"if they are changed images of the same study, {advice}"
+            )
         for number, sequence in record.channel_names.items():
             image = image_path(name, number)
             if not before or before.images != digests or _fault(dataset, known, image):
