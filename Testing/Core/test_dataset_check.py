@@ -23,7 +23,7 @@ from lopsided.errors import InputError
 from lopsided.marks import Point
 from lopsided.regions import Region
 from lopsided.study import Study
-from lopsided.volume import Volume
+from lopsided.volume import Volume, geometry_of, to_sitk
 from typer.testing import CliRunner
 
 KEY = Key(b"k" * 32)
@@ -139,6 +139,22 @@ def test_a_wrong_count_and_a_patient_or_image_twice(dataset: tuple[Path, list[st
     for path in folder.glob("*/*"):
         path.unlink()
     assert not any("set numTraining" in p.mend for p in check_dataset(folder)), "which would change a file of ours"
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+@pytest.mark.parametrize("turned", [False, True])
+def test_images_are_the_same_however_they_are_stored(
+    tmp_path: Path, study: Study, kind: type[np.generic], turned: bool
+) -> None:
+    """As from DICOM and from NIfTI, whose rows run the other way, and which may hold what was rescaled."""
+    t1c = replace(study.reference, array=np.round(study.reference.array * 100).astype(np.int16))
+    first = export(tmp_path, Study(t1c, {}), Reading("a"))
+    image = to_sitk(t1c.array.astype(kind), t1c.geometry)
+    image = sitk.PermuteAxes(image, (2, 0, 1))[:, ::-1, :] if turned else image
+    other = Study(Volume(sitk.GetArrayFromImage(image), geometry_of(image)), {})
+    cases = sorted([first, export(tmp_path, other, Reading("a"), "two")])
+    [problem] = check_dataset(tmp_path)
+    assert (problem.where, problem.what) == (cases[0], f"the same images as {cases[1]}")
 
 
 def test_an_export_mends_images_and_maps_as_the_check_says(dataset: tuple[Path, list[str]], study: Study) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..reading import read_array
-from ..volume import Geometry, Volume
+from ..volume import Geometry, Volume, oriented
 from ..wording import counted
 from . import store
 from .export import merged
@@ -69,21 +70,26 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
         mend = "export one of the cases again, which counts them" if ours else f"set numTraining to {labelled}"
         problems.append(Problem(DATASET, what, mend))
     reviews: dict[str, CaseRecord] = {}
+    images: dict[str, list[str]] = {}
     for done, case in enumerate(cases):
         progress(f"Checking {case}", done / len(cases))
         try:
-            problems += _Case(folder, case, record, reviewed).problems(reviews, {p.where for p in problems})
+            one = _Case(folder, case, record, reviewed)
+            problems += one.problems(reviews, {p.where for p in problems})
+            if one.voxels and case in reviews:
+                images.setdefault(one.voxels, []).append(case)
         except (InputError, OSError) as error:  # of a file that cannot be read, once is enough
             if not any(p.what.startswith(_UNREAD) and str(folder / p.where) in str(error) for p in problems):
                 named = next((name for name in known if str(folder / name) in str(error)), "")
                 problems.append(Problem(case, str(error), store.mend(named)))
-    return problems + _twice(reviews)
+    return problems + _twice(reviews, images)
 
 
 class _Case:
     def __init__(self, folder: Path, case: str, record: DatasetRecord, reviewed: bool) -> None:
         self.folder, self.case, self.record, self.reviewed = folder, case, record, reviewed
         self.found: list[Problem] = []
+        self.voxels: str | None = None  # a digest of those of the post-contrast T1
 
     def problems(self, reviews: dict[str, CaseRecord], wrong: set[str]) -> list[Problem]:
         """Adds the case's to ``reviews``; ``wrong``: the files that are known not to be what was exported."""
@@ -121,6 +127,8 @@ class _Case:
                 self._say(IMAGES, f"channel {sequence} ({path.name}) is missing", "export the case with that sequence")
                 continue
             image = read_array(path)
+            if sequence == "t1c":
+                self.voxels = _digest(image)
             if image.array.min() == image.array.max():
                 self._say(IMAGES, f"{path.name} holds no image, every voxel is the same", "export the case again")
             if geometry and not image.geometry.same_grid(geometry):
@@ -182,17 +190,20 @@ def _hashes(folder: Path, known: dict[str, str]) -> list[Problem]:
     return problems
 
 
-def _twice(reviews: dict[str, CaseRecord]) -> list[Problem]:
-    """Patients and images that are in the dataset more than once."""
+def _digest(image: Volume) -> str:
+    """Of the voxels, in whatever order and type of numbers they are stored."""
+    array = np.ascontiguousarray(oriented(image).array, np.float32)
+    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def _twice(reviews: dict[str, CaseRecord], images: dict[str, list[str]]) -> list[Problem]:
+    """Patients and images that are in the dataset more than once; ``images``: cases by digest."""
     problems = []
     patients = Counter(review.patient for review in reviews.values())
     for patient in sorted(p for p, count in patients.items() if count > 1):
         cases = ", ".join(sorted(c for c, review in reviews.items() if review.patient == patient))
         mend = "keep the cases of one patient on one side of every split"
         problems.append(Problem(patient, f"the patient has several cases: {cases}", mend, serious=False))
-    images: dict[str, list[str]] = {}
-    for case, review in reviews.items():
-        images.setdefault(review.images.get("t1c", case), []).append(case)
     for cases_ in images.values():
         if len(cases_) > 1:
             what = f"the same images as {', '.join(sorted(cases_)[1:])}"
