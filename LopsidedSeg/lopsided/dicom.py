@@ -9,10 +9,11 @@ import SimpleITK as sitk
 
 from .characters import check_name, decoded
 from .errors import NO_MEMORY, InputError
-from .volume import check_origin, geometry_of
+from .volume import Subject, check_origin, geometry_of
 from .wording import counted
 
 _CHARACTERS, _MODALITY, _DESCRIPTION, _NUMBER = "0008|0005", "0008|0060", "0008|103e", "0020|0011"
+_PATIENT, _FRAME = "0010|0020", "0020|0052"
 _POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
 _CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), up to its length
 _VALUES = "PixelValueTransformationSequence"
@@ -21,12 +22,12 @@ _TURNED = 1e-3  # of a cosine: half a pixel across a head
 _OTHER_PIXELS = 1e-4  # of their spacing: a twentieth of a pixel across a head
 
 
-def read_series(folder: Path, wanted: str | None) -> tuple[sitk.Image, str]:
-    """The series that :func:`find_series` finds, which says what can be wrong, and what to call it."""
+def read_series(folder: Path, wanted: str | None) -> tuple[sitk.Image, str, Subject]:
+    """The series that :func:`find_series` finds, which says what can be wrong; what to call it, and what it is of."""
     files, where = find_series(folder, wanted)
     header = _header(files[0])
     which = f"series {header['number']} {header['description']}".strip()
-    return read_files(files, where), f"{folder.absolute().name}, {which}"
+    return read_files(files, where), f"{folder.absolute().name}, {which}", Subject(header["patient"], header["frame"])
 
 
 def read_files(files: list[str], where: str) -> sitk.Image:
@@ -94,6 +95,14 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
     _check_others(folder, read, files)
     where = f"{folder}, series {names[chosen[0]]}"
     return files if len(files) == 1 else _in_order(files, where), where
+
+
+def subject_of(file: Path) -> Subject:
+    """What an image file is of, which only DICOM says."""
+    if storage_class(file) is None:
+        return Subject()
+    header = _header(str(file))
+    return Subject(header["patient"], header["frame"])
 
 
 def storage_class(path: Path) -> str | None:
@@ -232,6 +241,8 @@ def _header(file: str) -> dict[str, str]:
         "modality": _MODALITY,
         "number": _NUMBER,
         "description": _DESCRIPTION,
+        "patient": _PATIENT,
+        "frame": _FRAME,
         "position": _POSITION,
         "orientation": _ORIENTATION,
         "spacing": _SPACING,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import __version__
-from .dicom import UNEVEN, find_series, read_files, storage_class
+from .dicom import UNEVEN, find_series, read_files, storage_class, subject_of
 from .errors import InputError
-from .volume import Geometry, Labels, Volume, aligned, check_origin, geometry_of, part_of
+from .volume import Geometry, Labels, Subject, Volume, aligned, check_origin, check_subject, geometry_of, part_of
 from .wording import DISCLAIMER, METASTASIS
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def _labels(found: Segmentation, path: Path) -> Labels:
             masks[name], values[name] = mask, str(number)
     geometry = _geometry(stack.affine, stack.spatial_shape)
     check_origin(geometry.origin, str(path))
-    return Labels(masks, values, geometry, path.name)
+    patient, frame = (str(found.get(name) or "").strip() for name in ("PatientID", "FrameOfReferenceUID"))
+    return Labels(masks, values, geometry, path.name, subject=Subject(patient, frame))
 
 
 def _geometry(affine: np.ndarray, shape: tuple[int, ...]) -> Geometry:
@@ -146,7 +147,7 @@ def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None 
 
     Raises:
         InputError: highdicom is not installed; a series that :func:`~lopsided.dicom.find_series` refuses, that is
-            multi-frame, or that lacks what a SEG must repeat; labels without a voxel, on another grid, or with a name
+            multi-frame, or that lacks what a SEG must repeat; labels of another patient, without a voxel, on another grid, or with a name
             that DICOM does not take; ``out`` is another file or cannot be written.
     """
     if out.exists() and not is_dicom_seg(out):
@@ -162,6 +163,7 @@ def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None 
     files, where = find_series(folder, series)
     if len(files) == 1:
         raise InputError(f"{where}: one file, not one for each slice; export it as single-frame (classic) DICOM")
+    check_subject(labels, labels.name, subject_of(Path(files[0])), where)
     grid = geometry_of(read_files(files, where))
     masks = _on_grid(labels, grid, where)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")

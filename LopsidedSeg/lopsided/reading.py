@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .characters import check_name
-from .dicom import check_frames, read_series
+from .dicom import check_frames, read_series, subject_of
 from .dicomseg import is_dicom_seg
 from .errors import NO_MEMORY, InputError
 from .nifti import check_nifti, check_place
@@ -59,7 +59,10 @@ def read_study(files: dict[str, Path], series: dict[str, str] | None = None) -> 
 def read_array(path: Path, series: str | None = None) -> Volume:
     """Any scalar 3D volume, label maps included: :func:`read_volume` without a look at the values."""
     with readable(path):
-        image, name = read_series(path, series) if path.is_dir() else (read_image(path), path.absolute().name)
+        if path.is_dir():
+            image, name, subject = read_series(path, series)
+        else:
+            image, name, subject = read_image(path), path.absolute().name, subject_of(path)
     if image.GetNumberOfComponentsPerPixel() != 1:
         parts = image.GetNumberOfComponentsPerPixel()
         raise InputError(f"{path}: has {parts} values a voxel (colour or vector); give a scalar image")
@@ -75,7 +78,7 @@ def read_array(path: Path, series: str | None = None) -> Volume:
             "would be wrong; resample it, for example in Slicer: Crop Volume, with interpolation"
         )
     array = sitk.GetArrayFromImage(image)
-    return Volume(_in_32_bits(array, path) if array.dtype == np.float64 else array, geometry, name)
+    return Volume(_in_32_bits(array, path) if array.dtype == np.float64 else array, geometry, name, subject)
 
 
 def _in_32_bits(array: np.ndarray, path: Path) -> np.ndarray:

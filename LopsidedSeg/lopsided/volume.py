@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations, product
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -116,6 +118,13 @@ class Geometry:
         return Geometry((i, j, k), spacing, _vector(origin), self.direction)
 
 
+class Subject(NamedTuple):
+    """What a DICOM file says that it is of: its PatientID and FrameOfReferenceUID; empty where nothing says so."""
+
+    patient: str = ""
+    frame: str = ""
+
+
 @dataclass(frozen=True)
 class Volume:
     """A scalar image: ``array`` of shape (k, j, i) on ``geometry``; ``name`` says in messages which one it is."""
@@ -123,6 +132,7 @@ class Volume:
     array: np.ndarray
     geometry: Geometry
     name: str = "volume"
+    subject: Subject = field(default_factory=Subject)
 
     def __post_init__(self) -> None:
         if self.array.shape != self.geometry.shape:
@@ -141,6 +151,7 @@ class Labels:
     name: str = "labels"
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     identifiers: dict[str, str] = field(default_factory=dict)
+    subject: Subject = field(default_factory=Subject)
 
 
 def geometry_of(image: sitk.Image) -> Geometry:
@@ -162,6 +173,22 @@ def check_origin(origin: Sequence[float], where: str) -> None:
             f"{where}: an origin of {', '.join(f'{x:g}' for x in origin)} mm is impossible for a head "
             f"(none is beyond {FURTHEST_MM:.0f} mm); mend its header"
         )
+
+
+def check_subject(labels: Labels, path: Path | str, subject: Subject, where: str) -> None:
+    """Of labels from the file ``path``, whether they may be of the image that ``where`` says, and that is of ``subject``.
+
+    Raises:
+        InputError: both say of which patient they are, or in which frame of reference, and it is not the same.
+    """
+    for what, found, wanted in zip(
+        ("of another patient", "in another frame of reference"), labels.subject, subject, strict=True
+    ):
+        if found and wanted and found != wanted:
+            raise InputError(
+                f"{path}: is {what} than {where} ({found} against {wanted}); give the segmentation of this "
+                "study, or convert it to NIfTI or NRRD if it is known to fit"
+            )
 
 
 def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:

@@ -1,6 +1,7 @@
 """DICOM Segmentations: what is written on a series is what is read, and nothing half-written is left."""
 
 import errno
+import re
 import subprocess
 import sys
 import warnings
@@ -12,11 +13,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.annotation import read_annotation, read_labels
+from lopsided.cli import app
+from lopsided.dataset.inputs import outlined
 from lopsided.dicomseg import is_dicom_seg, read_dicom_seg, write_dicom_seg
 from lopsided.errors import InputError
 from lopsided.reading import read_volume
 from lopsided.volume import Geometry, Labels, Volume, geometry_of, to_sitk
 from pydicom import Dataset, dcmread
+from typer.testing import CliRunner
 
 WriteSeries = Callable[..., None]
 NAMES = {1: "Left frontal", 2: "Métastase 左"}
@@ -170,6 +174,52 @@ def test_an_annotation_is_known_by_its_content(seg: Path, series: Path, tmp_path
     assert got.left_out == ("Left frontal",)
     with pytest.raises(InputError, match=r"has no label '3'; it has 'Left frontal' \(1\), 'Métastase 左' \(2\)"):
         read_annotation(renamed, read_volume(series), ("3",))
+
+
+OTHER = {"PatientID": "P-2", "FrameOfReferenceUID": "1.2.3"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "what"), [("PatientID", "of another patient"), ("FrameOfReferenceUID", "in another frame of reference")]
+)
+def test_one_of_another_patient_or_place_is_refused(
+    keyword: str, what: str, seg: Path, series: Path, tmp_path: Path
+) -> None:
+    """Grids tell no patient from another. As NIfTI or NRRD it is whoever converts it who says that it fits."""
+    content = dcmread(seg)
+    content[keyword].value = OTHER[keyword]
+    content.save_as(seg)
+    [first, *_] = sorted(series.iterdir())
+    said = f"{what} than .*dicom, series 3 .*{OTHER[keyword]} against {dcmread(first)[keyword].value}\\); give .* or convert"
+    with pytest.raises(InputError, match=f"{seg}: is {said}"):
+        outlined(seg, read_volume(series))
+    for arguments in (
+        ["suggest", str(series), "--annotation", str(seg), "--out", str(tmp_path / "out")],
+        ["dicomseg", str(seg), "--dicom", str(series), "--out", str(tmp_path / "again.dcm")],
+    ):
+        done = CliRunner().invoke(app, arguments)
+        assert isinstance(done.exception, InputError)
+        assert re.search(f"seg.dcm: is {said}", str(done.exception))
+
+
+@pytest.mark.parametrize("keyword", OTHER)
+def test_what_does_not_say_whose_it_is_may_be_this_patients(
+    keyword: str, seg: Path, series: Path, tmp_path: Path
+) -> None:
+    """And so may one of another series of the same study, and an image that is no DICOM."""
+    sitk.WriteImage(to_sitk(read_volume(series).array, read_volume(series).geometry), str(tmp_path / "t1c.nii.gz"))
+    content = dcmread(seg)
+    content[keyword].value = OTHER[keyword]
+    content.save_as(tmp_path / "other.dcm")
+    assert len(outlined(tmp_path / "other.dcm", read_volume(tmp_path / "t1c.nii.gz"))) == 2
+    content[keyword].value = ""
+    content.save_as(seg)
+    assert len(outlined(seg, read_volume(series))) == 2
+    for path in series.iterdir():
+        content = dcmread(path)
+        content[keyword].value, content.SeriesInstanceUID = "", "1.2.3.4"
+        content.save_as(path)
+    assert len(outlined(tmp_path / "other.dcm", read_volume(series))) == 2
 
 
 def of_highdicom(series: Path, labels: Labels, kind: str, names: list[str]) -> highdicom.seg.Segmentation:

@@ -22,7 +22,7 @@ from ..resampling import resample
 from ..results import SuggestionsRecord
 from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, about, read_log, segment_id
 from ..segmentation import headers
-from ..volume import Volume, geometry_of
+from ..volume import Volume, check_subject, geometry_of
 from ..wording import counted
 from .export import Decision, Lesion, Reading
 from .records import briefly
@@ -48,9 +48,11 @@ def outlined(
     """The lesions of a label map or segmentation: each connected piece (26 neighbours) of what is labelled is one.
 
     A segment that a suggestion was accepted as is one lesion, of that kind; of which candidate, its identifier says by
-    ``accepted_as``, else its tag. Raises InputError as :func:`lopsided.annotation.read_annotation`.
+    ``accepted_as``, else its tag. Raises InputError as :func:`lopsided.annotation.read_annotation`
+    and :func:`lopsided.volume.check_subject`.
     """
     drawn = read_labels(path)
+    check_subject(drawn, path, reference.subject, reference.name)
     chosen = annotation_of(drawn, path, reference, labels)
     accepted: dict[str, str | None] = {
         name: drawn.tags[name][SUGGESTION_TAG] for name in chosen.labels if SUGGESTION_TAG in drawn.tags.get(name, ())
