@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from .Labelmaps import drawnOn
-from .Review import Review
+from .Review import Review, whyNotOn
 from .Scene import Scene
 from .Settings import Settings
 from .WorkFiles import checkPlace, writeWork
@@ -55,9 +54,9 @@ class Export:
         if self.opened and self.opened is not reference:
             sentence = _("{name} is not of the case that is open; choose its post-contrast T1, {own}.")
             return sentence.format(name=reference.GetName(), own=self.opened.GetName())
-        drawn = drawnOn(self.review.node) if self.review else None
-        if drawn and drawn is not reference and not isinstance(reference, Path):
-            return _("The suggestions are of {name}, another volume; choose that.").format(name=drawn.GetName())
+        whyNot = whyNotOn(self.review.node, reference) if self.review and not isinstance(reference, Path) else ""
+        if whyNot:
+            return whyNot
         if not self.dataset:
             return _("Choose the dataset's folder.")
         if not self.patient:

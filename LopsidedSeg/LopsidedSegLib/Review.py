@@ -385,6 +385,20 @@ class Review:
         display.EndModify(modifying[0])
 
 
+def whyNotOn(suggestions: Any, reference: Any) -> str:
+    """A sentence that says why suggestions are not of a volume; empty where they are. Those of one that is gone are of none."""
+    volume, name = drawnOn(suggestions), suggestions.GetName()
+    if not volume:
+        sentence = _(
+            "The volume of {name} is not in the scene any more. Load it again, and search anew; or, to go on with them, choose it "
+            "in Segment Editor as the geometry of {name}, by Specify geometry."
+        )
+        return sentence.format(name=name)
+    if volume is not reference:
+        return _("{name} are of {volume}, another volume; choose that.").format(name=name, volume=volume.GetName())
+    return ""
+
+
 def _liesIn(opinion: Opinion) -> str | None:
     """The segment that an accepted lesion was added to, empty for one of its own; None where it is not accepted."""
     return opinion.add_to if opinion.status is Status.ACCEPTED else None

@@ -9,10 +9,9 @@ from lopsided.review import Status
 from lopsided.wording import expected, percent
 from slicer.i18n import tr as _
 
-from .Labelmaps import drawnOn
 from .Logic import Logic
 from .Parameters import Parameters
-from .Review import Review
+from .Review import Review, whyNotOn
 from .Scene import whereNow
 from .Widgets import setCell, setQuietly
 
@@ -91,15 +90,14 @@ class ReviewPanel:
         self._shortcuts = []
 
     def show(self, parameterNode: Parameters | None) -> None:
-        """Show the review of the parameter node's suggestions, if it has any; but none of a volume that is not chosen, for
-        what is accepted goes into the annotation that is."""
+        """Show the review of the parameter node's suggestions, if it has any; but none of a volume that is not chosen, or
+        is gone, for what is accepted goes into the annotation that is."""
         self.keepNote()
         self._parameterNode = parameterNode
         suggestions = parameterNode and parameterNode.suggestions
-        drawn = drawnOn(suggestions) if suggestions else None
-        other = drawn if drawn and drawn is not parameterNode.reference else None
+        whyNot = whyNotOn(suggestions, parameterNode.reference) if suggestions else ""
         try:
-            review = None if other else self.logic.review(suggestions)
+            review = None if whyNot else self.logic.review(suggestions)
         except (ValueError, RuntimeError, OSError) as error:
             review = None
             self._say(str(error), True)
@@ -110,11 +108,8 @@ class ReviewPanel:
                 review.showOnly(None)
         for widget in ("sensitivitySlider", "onlySelectedCheckBox", "outlinesCheckBox", "noteEdit"):
             getattr(self.ui, widget).enabled = bool(review)
-        if other:
-            sentence = _("The last suggestions are of {name}; choose it again to see them.")
-            self.ui.resultLabel.text = sentence.format(name=other.GetName())
-        elif not review:
-            self.ui.resultLabel.text = _("Suggestions are listed here. Click one to see it.")
+        if not review:
+            self.ui.resultLabel.text = whyNot or _("Suggestions are listed here. Click one to see it.")
         else:
             model = review.result["model"]["name"]
             self.ui.resultLabel.text = _("{name}: model {model}").format(name=suggestions.GetName(), model=model)

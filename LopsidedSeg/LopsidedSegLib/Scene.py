@@ -39,8 +39,7 @@ class Scene:
         nodes = {sequence: image for sequence, image in sequences.items() if not isinstance(image, Path)}
         files = {**sequences, **{sequence: folder / f"{sequence}.nrrd" for sequence in nodes}}
         for sequence, node in nodes.items():
-            if not slicer.mrmlScene.IsNodePresent(node):  # nor what moved it
-                raise RuntimeError(_("{name} is not in the scene any more.").format(name=node.GetName()))
+            _checkIsThere(node)  # and with it what moved it
             self.writeVolume(node, files[sequence])
         return (
             {sequence: str(file) for sequence, file in files.items()},
@@ -77,7 +76,11 @@ class Scene:
         return self.newSuggestions(reference, result, folder / SEGMENTS if result["candidates"] else None)
 
     def newSuggestions(self, reference: Any, result: dict[str, Any], path: Path | None) -> Any:
-        """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already; no segments for None."""
+        """As :meth:`loadSuggestions`, of a ``candidates.json`` that was read already; no segments for None.
+
+        Raises RuntimeError, one sentence, where they cannot be read, or ``reference`` is gone: nothing else says whose they are.
+        """
+        _checkIsThere(reference)
         node = self._newSegmentation(_("{reference} suggestions").format(reference=reference.GetName()))
         try:
             if path:
@@ -232,6 +235,11 @@ class Scene:
             logging.exception("LopsidedSeg: %s", path)
             sentence = _("{name} could not be written; is there room in {folder}?")
             raise RuntimeError(sentence.format(name=node.GetName(), folder=path.parent.parent)) from None
+
+
+def _checkIsThere(node: Any) -> None:
+    if not slicer.mrmlScene.IsNodePresent(node):
+        raise RuntimeError(_("{name} is not in the scene any more.").format(name=node.GetName()))
 
 
 def removeNode(node: Any) -> None:

@@ -110,6 +110,52 @@ def test_an_export_of_other_suggestions_is_refused(found: Any, volume: Any, tmp_
     assert "A T1c" in export.whyNot()
 
 
+def test_suggestions_whose_volume_is_gone_are_nobodys(found: Any, volume: Any, annotation: Any, tmp_path: Path) -> None:
+    """They are listed for no other patient and exported as nobody's; and again for their volume, once Segment Editor is told."""
+    from LopsidedSegLib.Export import Export
+
+    decide(found, 1, "rejectButton")
+    review = found.reviewPanel.review
+    slicer.mrmlScene.RemoveNode(found.logic.getParameterNode().reference)
+    other = volume("B T1c")
+    known = annotation(other)
+    found.ui.referenceSelector.setCurrentNode(other)
+    found.ui.annotationSelector.setCurrentNode(known)
+    QTest.qWait(20)
+    assert found.ui.suggestionsTable.rowCount == 0
+    assert found.reviewPanel.review is None
+    sentence = (
+        "The volume of T1c suggestions is not in the scene any more. Load it again, and search anew; or, to go on with them, "
+        "choose it in Segment Editor as the geometry of T1c suggestions, by Specify geometry."
+    )
+    assert found.ui.resultLabel.text == sentence
+    assert Export({"t1c": other}, tmp_path, "p", "1", annotation=known, review=review).whyNot() == sentence
+    found.exit()
+    again, suggestions = volume("A T1c"), found.logic.getParameterNode().suggestions
+    # as Specify geometry does
+    suggestions.SetNodeReferenceID(suggestions.GetReferenceImageGeometryReferenceRole(), again.GetID())
+    found.enter()
+    found.ui.referenceSelector.setCurrentNode(again)
+    assert statuses(found) == ["", "rejected"]
+    assert not Export({"t1c": again}, tmp_path, "p", "1", review=found.reviewPanel.review).whyNot()
+
+
+def test_a_volume_that_is_removed_while_it_is_searched_leaves_no_suggestions(
+    panel: Any, worker: Any, volume: Any, fake: Fake
+) -> None:
+    """They would be the next volume's."""
+    worker.command = fake("slow")
+    first = volume("A T1c")
+    panel.ui.referenceSelector.setCurrentNode(first)
+    click(panel.ui.suggestButton)
+    slicer.mrmlScene.RemoveNode(first)
+    panel.ui.referenceSelector.setCurrentNode(volume("B T1c"))
+    until(lambda: not panel.logic.busy)
+    assert panel.ui.statusLabel.text == "The result could not be loaded: A T1c is not in the scene any more."
+    assert panel.logic.getParameterNode().suggestions is None
+    assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
 def said(panel: Any) -> tuple[str, str, bool]:
     """Under which name an export goes, and whether all of the case was looked at."""
     return panel.ui.patientEdit.text, panel.ui.caseEdit.text, bool(panel.ui.wholeCaseCheckBox.checked)
