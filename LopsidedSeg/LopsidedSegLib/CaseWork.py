@@ -192,7 +192,7 @@ class CaseWork:
     def _suggestions(self) -> Any:
         """Those chosen, or the case's last ones that were decided on, where what is chosen is of another volume."""
         chosen = self._parameters.suggestions
-        if not chosen or drawnOn(chosen) in (None, *self._made):
+        if not chosen or chosen in self._made or drawnOn(chosen) in self._made:
             return chosen
         return next((node for node in reversed(self._made) if decidedOf(node)), None)
 

@@ -167,8 +167,10 @@ def test_a_model_that_cannot_be_reached_leaves_what_was_searched_ahead(work: Cas
     assert (work.folder / "ahead").exists()
 
 
-def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp_path: Path) -> None:
-    """Whoever looks at a second patient in between finds the case's own, and what was decided on them, where it was."""
+@pytest.mark.parametrize("removed", [False, True])
+def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp_path: Path, removed: bool) -> None:
+    """Whoever looks at a second patient in between finds the case's own, and what was decided on them, where it was; also when
+    they have removed that patient's volume."""
     chosen = parameters()
     work.open(chosen)
     (tmp_path / "own").mkdir()
@@ -176,15 +178,20 @@ def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp
     own = add_suggestions(chosen.reference, tmp_path / "own")
     work.goOn(own)
     Review(own, Scene(), Settings()).decide(ONE, Status.REJECTED)
-    other = add_suggestions(add_reference(), tmp_path / "other")
+    second = add_reference()
+    other = add_suggestions(second, tmp_path / "other")
     work.goOn(other)
     assert chosen.suggestions is other
+    Review(other, Scene(), Settings()).decide(TWO, Status.REJECTED)
+    if removed:
+        slicer.mrmlScene.RemoveNode(second)
     work.save()
     work.close()
     assert slicer.mrmlScene.IsNodePresent(other)
     again = parameters()
     work.open(again)
-    assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
+    review = Review(again.suggestions, Scene(), Settings())
+    assert [review.opinion(candidate).status for candidate in (ONE, TWO)] == [Status.REJECTED, Status.PENDING]
 
 
 def test_what_was_decided_on_another_models_suggestions_is_exported_as_that_models(
