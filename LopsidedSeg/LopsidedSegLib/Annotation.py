@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from lopsided.review import SUGGESTION_TAG
+from lopsided.review import RESULT_ATTRIBUTE, SUGGESTION_TAG
 from slicer.i18n import tr as _
 
 from .Labelmaps import (
@@ -30,6 +30,7 @@ from .Labelmaps import (
     voxelsOf,
 )
 
+PREVIEW_ATTRIBUTE = "LopsidedSeg.Preview"  # of the segmentation that shows what coarse marks become
 _TAGS = (  # that come back with a lesion; of a segment, VTK tells no names of tags
     slicer.vtkSegment.GetTerminologyEntryTagName(),
     slicer.vtkSlicerSegmentationsModuleLogic.GetStatusTagName(),
@@ -202,6 +203,16 @@ class Annotation:
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         if not logic.SetBinaryLabelmapToSegment(image, self.node, segmentId, logic.MODE_REPLACE):
             raise RuntimeError(_("{name} could not be changed.").format(name=self.node.GetName()))
+
+
+def whyNotAnnotation(node: Any) -> str:
+    """A sentence that says why a segmentation cannot be the annotation; empty where it can, or where there is none."""
+    if node and node.GetAttribute(RESULT_ATTRIBUTE):
+        return _("{name} holds suggestions; choose the segmentation of known lesions.").format(name=node.GetName())
+    if node and node.GetAttribute(PREVIEW_ATTRIBUTE):
+        sentence = _("{name} only shows what marks become; choose the segmentation of known lesions.")
+        return sentence.format(name=node.GetName())
+    return ""
 
 
 def _tag(segment: Any, name: str) -> str:

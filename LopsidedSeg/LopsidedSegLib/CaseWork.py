@@ -12,6 +12,7 @@ import slicer
 from lopsided.review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS
 from slicer.i18n import tr as _
 
+from .Annotation import whyNotAnnotation
 from .JoinedSuggestions import decidedOf, joined
 from .Labelmaps import drawnOn, imageOfRegion, labelmapName, transformBetween
 from .Review import ANNOTATION_REFERENCE, renewed
@@ -86,8 +87,11 @@ class CaseWork:
         a sentence where the reader has to look at what they drew; else an empty one.
 
         Raises:
-            OSError, RuntimeError: it could not be written.
+            OSError, RuntimeError: it could not be written, or what is chosen as the annotation is none.
         """
+        whyNot = whyNotAnnotation(self._parameters.annotation)
+        if whyNot:
+            raise RuntimeError(whyNot)
         moved = self._putBack()
         annotation, suggestions = self._parameters.annotation, self._suggestions()
         self._keep(annotation, suggestions, self._reference, snapped, wholeCase)

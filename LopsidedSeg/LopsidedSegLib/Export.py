@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from .Annotation import whyNotAnnotation
 from .Review import Review, whyNotOn
 from .Scene import Scene
 from .Settings import Settings
@@ -55,6 +56,7 @@ class Export:
             sentence = _("{name} is not of the case that is open; choose its post-contrast T1, {own}.")
             return sentence.format(name=reference.GetName(), own=self.opened.GetName())
         whyNot = whyNotOn(self.review.node, reference) if self.review and not isinstance(reference, Path) else ""
+        whyNot = whyNot or whyNotAnnotation(self.annotation)
         if whyNot:
             return whyNot
         if not self.dataset:

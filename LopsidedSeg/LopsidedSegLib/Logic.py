@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import Dependencies
-from .Annotation import Annotation
+from .Annotation import Annotation, whyNotAnnotation
 from .CaseWork import CaseWork
 from .Export import Export
 from .ExportAll import ExportAll
@@ -81,8 +81,8 @@ class Logic(ScriptedLoadableModuleLogic):
         return self.busy and self._exporting
 
     @staticmethod
-    def whyNot(reference: Any, t1: Any = None, t2: Any = None, flair: Any = None) -> str:
-        """A sentence that says why these volumes cannot be searched; empty where they can."""
+    def whyNot(reference: Any, t1: Any = None, t2: Any = None, flair: Any = None, annotation: Any = None) -> str:
+        """A sentence that says why these volumes cannot be searched for what the annotation lacks; empty where they can."""
         volumes = [node for node in (reference, t1, t2, flair) if node]
         if not reference:
             return _("Choose the post-contrast T1 volume to search.")
@@ -91,7 +91,7 @@ class Logic(ScriptedLoadableModuleLogic):
                 return _("{name} holds no image; choose another volume.").format(name=node.GetName())
             if volumes.count(node) > 1:
                 return _("{name} is chosen twice; choose each volume once.").format(name=node.GetName())
-        return ""
+        return whyNotAnnotation(annotation)
 
     def warmUp(self) -> None:
         """Start the computing process ahead of the first search, if all that it needs is installed. Returns at once."""
@@ -109,7 +109,7 @@ class Logic(ScriptedLoadableModuleLogic):
         if "t1c" not in found:
             return {}
         found["reference"] = found.pop("t1c")
-        own = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not self.result(n)]
+        own = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not whyNotAnnotation(n)]
         return {**found, "annotation": own[0]} if len(own) == 1 else found
 
     def suggest(self, reference: Any, **inputs: Any) -> Any:
@@ -145,7 +145,7 @@ class Logic(ScriptedLoadableModuleLogic):
         """
         sequences = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
         sequences = {name: node for name, node in sequences.items() if node}
-        sentence = self.whyNot(reference, t1, t2, flair)
+        sentence = self.whyNot(reference, t1, t2, flair, annotation)
         if sentence:
             callbacks.error(sentence)
             return

@@ -24,6 +24,7 @@ from lopsided.regions import Region
 from lopsided.volume import Volume
 from slicer.i18n import tr as _
 
+from .Annotation import PREVIEW_ATTRIBUTE
 from .Labelmaps import imageOfRegion, labelmapName
 from .Scene import Scene, lpsOf, rasOf, removeNode
 from .Settings import Settings
@@ -36,7 +37,6 @@ KINDS = {  # an ROI is a box or an ellipsoid by its description
 }
 TIMES_ATTRIBUTE = "LopsidedSeg.Times"
 REFERENCE_ROLE = "LopsidedSeg.Reference"
-PREVIEW_ATTRIBUTE = "LopsidedSeg.Preview"
 _COLOUR = (0.18, 0.83, 0.9)
 _MOVED = "PointEndInteractionEvent"
 _CHANGES = ("PointPositionDefinedEvent", _MOVED, "PointRemovedEvent")

@@ -24,7 +24,7 @@ from lopsided.review import (
 from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
-from .Annotation import Annotation
+from .Annotation import Annotation, whyNotAnnotation
 from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
 from .Scene import Scene
 from .Settings import Settings, terminologyName
@@ -153,7 +153,7 @@ class Review:
 
     def touching(self, candidate: str, annotation: Any) -> list[str]:
         """IDs of the annotation's segments that the candidate overlaps or borders on by now."""
-        lesion = self._lesion(candidate) if annotation else None
+        lesion = self._lesion(candidate) if annotation and not whyNotAnnotation(annotation) else None
         return Annotation(annotation).touching(lesion) if lesion else []
 
     def decide(self, candidate: str, status: Status, annotation: Any = None, addTo: str | None = None) -> None:
@@ -224,6 +224,8 @@ class Review:
         """``taken``: what :meth:`_takeOut` returned, rather than the suggestion itself."""
         if annotation is None:
             raise RuntimeError(_("Choose or create the annotation that lesions are accepted into."))
+        if whyNot := whyNotAnnotation(annotation):
+            raise RuntimeError(whyNot)
         if self.annotation not in (None, annotation) and self.count(Status.ACCEPTED):
             sentence = _("The lesions of this review went into {name}; choose it as the annotation.")
             raise RuntimeError(sentence.format(name=self.annotation.GetName()))
@@ -306,7 +308,8 @@ class Review:
         changes = [Change(c, before.opinion(c), found.opinion(c), len(found.events)) for c in self.candidates]
         changes = [c for c in changes if _liesIn(c.before) != _liesIn(c.after)]
         if any(_liesIn(c.after) is not None for c in changes) and not self.annotation:
-            into = annotation or self._scene.newAnnotation(drawnOn(self.node))
+            into = None if whyNotAnnotation(annotation) else annotation
+            into = into or self._scene.newAnnotation(drawnOn(self.node))
             self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
         # what was added to a lesion comes out before that, and goes in after it
         steps = [(c, False) for c in sorted(changes, key=lambda c: not c.before.add_to)]

@@ -13,6 +13,7 @@ from lopsided.naming import case_name, guess_sequence, guess_sequences
 from lopsided.review import RESULT_ATTRIBUTE
 from slicer.i18n import tr as _
 
+from .Annotation import whyNotAnnotation
 from .CaseWork import CASE_ATTRIBUTE
 from .Labelmaps import drawnOn
 from .Review import ANNOTATION_REFERENCE
@@ -86,7 +87,7 @@ def _case(patient: str, name: str, volumes: list[Any]) -> SceneCase:
     suggestions = suggested[-1] if suggested else None
     annotation = suggestions and suggestions.GetNodeReference(ANNOTATION_REFERENCE)
     if not annotation:
-        own = [n for n in drawn if not n.GetAttribute(RESULT_ATTRIBUTE) and _isOn(n, drawnOn(n), volumes, name)]
+        own = [n for n in drawn if not whyNotAnnotation(n) and _isOn(n, drawnOn(n), volumes, name)]
         annotation = own[0] if len(own) == 1 else None
     return SceneCase(patient, name, sequences, annotation, suggestions)
 

@@ -8,8 +8,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .Annotation import PREVIEW_ATTRIBUTE
 from .CaseWork import CaseWork
-from .Marks import PREVIEW_ATTRIBUTE, TIMES_ATTRIBUTE
+from .Marks import TIMES_ATTRIBUTE
 from .Scene import Scene
 from .Settings import Settings
 from .WorkFiles import checkPlace

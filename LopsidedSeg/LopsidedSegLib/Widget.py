@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from .Annotation import whyNotAnnotation
 from .ExportPanel import ExportPanel
 from .Logic import Logic
 from .Parameters import Parameters
@@ -119,6 +120,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setParameterNode(self, parameterNode: Parameters | None) -> None:
         self._disconnect()
         self._parameterNode = parameterNode
+        self._offerAnnotations()  # before its selector is shown what is chosen
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.refresh)
@@ -199,12 +201,13 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
         """Show the state of the logic, of the settings and of the parameter node."""
+        self._offerAnnotations()
         busy = self.logic.busy
         self.ui.inputsButton.enabled = not busy
         self.ui.progressBar.visible = busy
         self.ui.suggestButton.text = _("Cancel") if busy else _("Suggest missed lesions")
         if not busy:
-            whyNot = self.logic.whyNot(**self._volumes())
+            whyNot = self.logic.whyNot(**self._volumes(), annotation=self._annotation)
             self.ui.suggestButton.enabled = not whyNot
             self.ui.suggestButton.toolTip = whyNot or _("Search the brain for lesions that the annotation lacks.")
             self._say(whyNot)
@@ -219,6 +222,12 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """After something was started; what could not be started has said why."""
         if self.logic.busy:
             self.refresh()
+
+    def _offerAnnotations(self) -> None:
+        """As the annotation, no suggestions. What is chosen stays in the list, else its selector goes to the one before."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        others = [node for node in nodes if whyNotAnnotation(node) and node is not self._annotation]
+        self.ui.annotationSelector.sortFilterProxyModel().hiddenNodeIDs = [node.GetID() for node in others]
 
     def _showSettings(self) -> None:
         settings = self.logic.settings

@@ -469,6 +469,22 @@ def test_decisions_on_another_volume_of_the_case_are_kept_apart(
     assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.PENDING
 
 
+def test_suggestions_are_not_kept_as_the_annotation(work: CaseWork, tmp_path: Path) -> None:
+    """They would be exported as lesions of the reader's. Choosing another is a way out."""
+    chosen = parameters()
+    work.open(chosen)
+    (tmp_path / "own").mkdir()
+    work.goOn(add_suggestions(chosen.reference, tmp_path / "own"))
+    kept, chosen.annotation = chosen.annotation, chosen.suggestions
+    with pytest.raises(
+        RuntimeError, match="c t1c suggestions holds suggestions; choose the segmentation of known lesions"
+    ):
+        work.save()
+    assert not work.folder.exists()
+    chosen.annotation = kept
+    work.save()
+
+
 def test_an_annotation_without_label_maps_is_refused_in_words(work: CaseWork) -> None:
     """Else it would be kept without its lesions, and exported so. Choosing another is a way out."""
     chosen = parameters()

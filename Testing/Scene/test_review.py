@@ -294,6 +294,19 @@ def test_what_cannot_be_accepted_is_not_decided(review: Review, annotation: Any)
     assert segments(annotation) == ["Mine"]
 
 
+def test_suggestions_are_no_annotation(review: Review, suggestions: Any) -> None:
+    """Those that were rejected would be exported as lesions, trusted."""
+    before = segments(suggestions)
+    assert review.touching(ONE, suggestions) == []
+    with pytest.raises(
+        RuntimeError, match="T1c suggestions holds suggestions; choose the segmentation of known lesions"
+    ):
+        review.decide(ONE, Status.ACCEPTED, suggestions)
+    assert review.opinion(ONE).status is Status.PENDING
+    assert review.annotation is None
+    assert segments(suggestions) == before
+
+
 def test_redo_without_the_annotation_changes_nothing_until_another_is_chosen(
     review: Review, annotation: Any, reference: Any
 ) -> None:
@@ -388,20 +401,22 @@ def crash(suggestions: Any, annotation: Any, saved: str) -> None:
     suggestions.SetNodeReferenceID("LopsidedSeg.Annotation", None)
 
 
-@pytest.mark.parametrize("chosen", [True, False])
+@pytest.mark.parametrize("chosen", ["annotation", "suggestions", None])
 def test_the_first_accepted_lesion_comes_back_too(
-    suggestions: Any, annotation: Any, reference: Any, tmp_path: Path, chosen: bool
+    suggestions: Any, annotation: Any, reference: Any, tmp_path: Path, chosen: str | None
 ) -> None:
     """Into the annotation that is chosen, or a new one."""
+    nodes = {"annotation": annotation, "suggestions": suggestions}
     review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
     saved = suggestions.GetAttribute("LopsidedSeg.Review")
     review.decide(ONE, Status.ACCEPTED, annotation)
     review.decide(TWO, Status.REJECTED)
     crash(suggestions, annotation, saved)
-    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"), annotation if chosen else None)
+    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"), nodes.get(chosen))
     assert [again.opinion(c).status for c in (ONE, TWO)] == ["accepted", "rejected"]
-    assert (again.annotation is annotation) == chosen
-    assert len(segments(again.annotation)) == 1 + chosen
+    assert again.annotation is not suggestions
+    assert (again.annotation is annotation) == (chosen == "annotation")
+    assert len(segments(again.annotation)) == 1 + (chosen == "annotation")
     np.testing.assert_array_equal(voxels(*again.place(ONE), reference), voxels(suggestions, ONE, reference))
 
 

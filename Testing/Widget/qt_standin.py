@@ -59,6 +59,17 @@ def _option(name: str, kind: Any) -> Any:
     )
 
 
+class qMRMLSortFilterProxyModel(QtCore.QObject):
+    invalidated = QtCore.Signal()
+    _hidden: tuple[str, ...] = ()
+
+    def _hide(self, ids: list[str]) -> None:
+        self._hidden = tuple(ids)
+        self.invalidated.emit()
+
+    hiddenNodeIDs = QtCore.Property(list, lambda self: list(self._hidden), _hide)
+
+
 class qMRMLNodeComboBox(QtWidgets.QComboBox):
     currentNodeChanged = QtCore.Signal(object)
     nodeTypes = _option("nodeTypes", list)
@@ -72,13 +83,24 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         super().__init__(parent)
         self._options: dict[str, Any] = {}
         self._nodes: list[Any] = []
+        self._filter = qMRMLSortFilterProxyModel(self)
         self.currentIndexChanged.connect(lambda index: self.currentNodeChanged.emit(self.currentNode()))
 
     def setMRMLScene(self, scene: slicer.vtkMRMLScene) -> None:
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent)
         tags = [scene.AddObserver(event, lambda *_: self._fill(scene)) for event in events]
         self.destroyed.connect(lambda *_: [scene.RemoveObserver(tag) for tag in tags])
+        self._filter.invalidated.connect(lambda: self._fill(scene))
         self._fill(scene)
+
+    def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
+        return self._filter
+
+    def nodeCount(self) -> int:
+        return len(self._nodes) - self._options["noneEnabled"]
+
+    def nodeFromIndex(self, index: int) -> Any:
+        return self._nodes[index + self._options["noneEnabled"]]
 
     def currentNode(self) -> Any:
         return self._nodes[self.currentIndex] if self.currentIndex >= 0 else None
@@ -91,7 +113,9 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         [kind] = self._options["nodeTypes"]
         nodes = scene.GetNodesByClass(kind)
         found = [nodes.GetItemAsObject(n) for n in range(nodes.GetNumberOfItems())]
-        self._nodes[:] = [None] * self._options["noneEnabled"] + [n for n in found if n.GetClassName() == kind]
+        hidden = self._filter.hiddenNodeIDs
+        offered = [n for n in found if not n.GetHideFromEditors() and n.GetID() not in hidden]
+        self._nodes[:] = [None] * self._options["noneEnabled"] + [n for n in offered if n.GetClassName() == kind]
         blocked = self.blockSignals(True)
         self.clear()
         self.addItems([n.GetName() if n else self._options["noneDisplay"] for n in self._nodes])
@@ -101,7 +125,10 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
             self.currentNodeChanged.emit(self.currentNode())
 
 
-CUSTOM = {widget.__name__: widget for widget in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox)}
+CUSTOM = {
+    widget.__name__: widget
+    for widget in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, qMRMLSortFilterProxyModel)
+}
 
 
 class QUiLoader(QtUiTools.QUiLoader):

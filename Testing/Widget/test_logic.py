@@ -61,14 +61,20 @@ def test_after_a_failure_the_scene_is_as_before_and_a_search_works(
 
 
 def test_what_cannot_be_searched_is_said_before_a_process_starts(logic: Any, worker: Any, volume: Any) -> None:
-    """No reference, no image, or one volume twice."""
-    worker.command = ["/must/not/start"]
+    """No reference, no image, or one volume twice; or suggestions in the place of what is known."""
     reference = volume("T1c")
+    suggestions = logic.suggest(reference)
+    worker.stop()
+    worker.command = ["/must/not/start"]
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
     for inputs, sentence in (
         ({"reference": None}, "Choose the post-contrast T1 volume to search."),
         ({"reference": empty}, "Empty holds no image; choose another volume."),
         ({"reference": reference, "t2": reference}, "T1c is chosen twice; choose each volume once."),
+        (
+            {"reference": reference, "annotation": suggestions},
+            "T1c suggestions holds suggestions; choose the segmentation of known lesions.",
+        ),
     ):
         with pytest.raises(RuntimeError, match=sentence):
             logic.suggest(**inputs)

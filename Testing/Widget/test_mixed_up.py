@@ -110,6 +110,43 @@ def test_an_export_of_other_suggestions_is_refused(found: Any, volume: Any, tmp_
     assert "A T1c" in export.whyNot()
 
 
+def test_an_export_of_suggestions_as_the_annotation_is_refused(found: Any, tmp_path: Path) -> None:
+    from LopsidedSegLib.Export import Export
+
+    parameters = found.logic.getParameterNode()
+    export = Export({"t1c": parameters.reference}, tmp_path, "p", "1", annotation=parameters.suggestions)
+    assert export.whyNot() == "T1c suggestions holds suggestions; choose the segmentation of known lesions."
+
+
+def test_only_segmentations_of_lesions_are_offered_as_the_annotation(found: Any) -> None:
+    """Neither suggestions nor what shows what marks become. In a scene that was saved with such a choice it is refused in words,
+    until another is chosen."""
+    parameters, selector = found.logic.getParameterNode(), found.ui.annotationSelector
+    known, suggestions = parameters.annotation, parameters.suggestions
+    found.marksPanel.marks.add(Point((0, 0, 0), 5.0))
+    found.refresh()
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 3
+
+    def offered() -> list[Any]:
+        return [selector.nodeFromIndex(n) for n in range(selector.nodeCount())]
+
+    assert offered() == [known]
+    assert selector.currentNode() is known
+    found.exit()
+    parameters.annotation = suggestions
+    found.enter()
+    assert offered() == [known, suggestions]
+    assert selector.currentNode() is suggestions
+    assert found.ui.statusLabel.text == "T1c suggestions holds suggestions; choose the segmentation of known lesions."
+    assert not found.ui.suggestButton.enabled
+    decide(found, 0, "acceptButton")
+    assert not found.ui.addToButton.visible
+    assert segments(suggestions) == ["Suggestion_1", "Suggestion_2"]
+    selector.setCurrentNode(known)
+    assert offered() == [known]
+    assert found.ui.suggestButton.enabled
+
+
 def test_suggestions_whose_volume_is_gone_are_nobodys(found: Any, volume: Any, annotation: Any, tmp_path: Path) -> None:
     """They are listed for no other patient and exported as nobody's; and again for their volume, once Segment Editor is told."""
     from LopsidedSegLib.Export import Export

@@ -14,6 +14,7 @@ import slicer
 import slicer.util
 import slicer_standin
 from LopsidedSegLib import Settings
+from LopsidedSegLib.Annotation import PREVIEW_ATTRIBUTE
 from offscreen import click, new_panel, open_panel, search, until
 from PySide6.QtTest import QTest
 
@@ -52,6 +53,7 @@ def test_inputs_are_guessed_from_names_and_it_is_said(panel: Any, volume: Any, a
     """Where nothing was chosen, and only what is beyond doubt."""
     nodes = [volume(name) for name in ("AX T1 POST GD", "AX T1", "AX T2", "SAG T2", "FLAIR")]
     known = annotation(nodes[0])
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode").SetAttribute(PREVIEW_ATTRIBUTE, "1")
     panel.exit()
     panel.enter()
     parameters = panel.logic.getParameterNode()

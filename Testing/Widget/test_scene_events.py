@@ -73,8 +73,9 @@ def test_a_scene_opened_while_another_module_is_shown_is_left_alone(found: Any, 
     assert statuses(found) == []
 
 
-def test_nothing_takes_the_place_of_an_annotation_that_is_deleted(panel: Any, volume: Any) -> None:
-    """Its selector goes to the node before in the list, which are the suggestions."""
+def test_nothing_takes_the_place_of_an_annotation_that_is_deleted(panel: Any, volume: Any, annotation: Any) -> None:
+    """Its selector goes to the node before in the list, which may be another patient's."""
+    annotation(volume("Another T1c"))
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     search(panel)
     panel.reviewPanel.onCellClicked(0, 0)
