@@ -26,7 +26,7 @@ from slicer.i18n import tr as _
 
 from .Annotation import Annotation, whyNotAnnotation
 from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
-from .Scene import Scene
+from .Scene import Scene, whereNow
 from .Settings import Settings, terminologyName
 
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
@@ -266,9 +266,9 @@ class Review:
         there = segmentId and self.annotation and self.annotation.GetSegmentation().GetSegment(segmentId)
         added = [c for c, how in self._accepted.items() if there and how.get("addTo") == segmentId]
         if added:
-            place = ", ".join(f"{x:.0f}" for x in self.candidates[added[0]]["centroid_ras"])
+            place = whereNow(self.candidates[added[0]], self.node, added[0])["centroid_ras"]
             sentence = _("The suggestion at {place} was added to this lesion; reject that one first.")
-            raise RuntimeError(sentence.format(place=place))
+            raise RuntimeError(sentence.format(place=", ".join(f"{x:.0f}" for x in place)))
 
     def _takeOut(self, candidate: str) -> _Taken | None:
         """Exactly what was put in; None where nothing of it is there any more."""

@@ -258,7 +258,7 @@ class ReviewPanel:
             percent(candidate["confidence"]),
             f"{candidate['longest_diameter_mm']:.1f}",
             f"{candidate['volume_mm3']:.0f}",
-            ", ".join(f"{x:.0f}" for x in candidate["centroid_ras"]),
+            ", ".join(f"{x:.0f}" for x in whereNow(candidate, self._review.node, name)["centroid_ras"]),
             "–" if nearest is None else f"{nearest:.0f}",
             {
                 Status.PENDING: "",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from math import dist
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .Labelmaps import asLabelmaps, imageToWorld, transformBetween
-from .Surfaces import addSurfaces
+from .Surfaces import addSurfaces, middleOf
 
 _NARROWEST_VIEW_MM = 60.0  # so that a small lesion is seen in its surroundings
 _VIEW_DIAMETERS = 4.0
@@ -253,14 +254,13 @@ def removeNode(node: Any) -> None:
 def whereNow(candidate: dict[str, Any], node: Any, segmentId: str) -> dict[str, Any]:
     """A candidate of :meth:`Scene.result`, where a transform has put it since; in the middle of its segment where a hardened one
     has."""
-    segment = node.GetSegmentation().GetSegment(segmentId)
-    middle = node.GetSegmentCenterRAS(segmentId) if segment else None
+    middle, toWorld = middleOf(node, segmentId), transformBetween(node, None)
     if middle is None:
         return candidate
-    ras = transformBetween(node, None).TransformPoint(rasOf(candidate["centroid_lps"]))
-    if np.linalg.norm(np.subtract(ras, middle)) > candidate["longest_diameter_mm"]:
+    ras, middle = toWorld.TransformPoint(rasOf(candidate["centroid_lps"])), toWorld.TransformPoint(middle)
+    if dist(ras, middle) > candidate["longest_diameter_mm"]:
         ras = middle
-    return {**candidate, "centroid_lps": lpsOf(ras)}
+    return {**candidate, "centroid_lps": lpsOf(ras), "centroid_ras": ras}
 
 
 def ijkToRasOf(geometry: Any) -> np.ndarray:

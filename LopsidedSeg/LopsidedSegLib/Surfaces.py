@@ -7,7 +7,18 @@ import slicer
 
 from .Labelmaps import imageOf, labelmapName, voxelsOf
 
+_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
 _SMOOTHING = "Smoothing factor"
+
+
+def middleOf(node: Any, segmentId: str) -> Any:
+    """Of a segment, in its node's coordinates; None where it is gone or empty. That of its surface where it has one: over the
+    label map that segments share, Slicer takes 15 ms for each (240 x 240 x 155)."""
+    segment = node.GetSegmentation().GetSegment(segmentId)
+    surface = segment and segment.GetRepresentation(_SURFACE)
+    if surface and surface.GetNumberOfPoints():
+        return surface.GetCenter()
+    return node.GetSegmentCenter(segmentId) if segment else None
 
 
 def addSurfaces(node: Any) -> None:
@@ -19,7 +30,6 @@ def addSurfaces(node: Any) -> None:
     import SimpleITK as sitk
 
     segmentation = node.GetSegmentation()
-    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
     segmentation.SetConversionParameter(_SMOOTHING, "0")  # for what is edited later, too
     boxes: dict[Any, Any] = {}
     for segmentId in segmentation.GetSegmentIDs():
@@ -43,5 +53,5 @@ def addSurfaces(node: Any) -> None:
         mask = np.pad(inside == segment.GetLabelValue(), 1)
         copy.AddRepresentation(labelmapName(), imageOf(mask, shared, extent))
         alone.AddSegment(copy, segmentId)
-        alone.CreateRepresentation(surface)
-        segment.AddRepresentation(surface, copy.GetRepresentation(surface))
+        alone.CreateRepresentation(_SURFACE)
+        segment.AddRepresentation(_SURFACE, copy.GetRepresentation(_SURFACE))

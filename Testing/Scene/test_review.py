@@ -17,6 +17,7 @@ from LopsidedSegLib.Labelmaps import imageToWorld
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.Scene import Scene
 from suggestions import DIGEST, ONE, THREE, TWO, Settings, add_reference, add_suggestions, erase
+from transforms import move
 
 KNOWN = (slice(12, 15), slice(14, 17), slice(8, 11))  # borders on the second suggestion
 
@@ -224,6 +225,10 @@ def test_a_lesion_does_not_go_out_with_another_that_was_added_to_it(
     review.decide(TWO, Status.ACCEPTED, annotation, addTo=own)
     with pytest.raises(RuntimeError, match="at -20, -12, 10 was added to this lesion; reject that one first"):
         review.decide(ONE, status)
+    move([bordering], 40.0)
+    with pytest.raises(RuntimeError, match="at 20, -12, 10 was added"):  # where it is by now
+        review.decide(ONE, status)
+    bordering.SetAndObserveTransformNodeID(None)
     assert review.opinion(ONE).status is Status.ACCEPTED
     assert voxels(annotation, own, reference).sum() == 54
     review.decide(TWO, Status.REJECTED)

@@ -306,6 +306,9 @@ def test_a_suggestion_is_looked_at_where_it_is_now(scene: Any, tmp_path: Path) -
     node.HardenTransform()
     scene.jumpTo(whereNow(candidate, node, "Suggestion_1"))
     np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3], moved, atol=HALF_A_VOXEL)
+    np.testing.assert_allclose(whereNow(candidate, node, "Suggestion_1")["centroid_ras"], moved, atol=HALF_A_VOXEL)
+    node.RemoveClosedSurfaceRepresentation()
+    np.testing.assert_allclose(whereNow(candidate, node, "Suggestion_1")["centroid_ras"], moved, atol=HALF_A_VOXEL)
     node.GetSegmentation().RemoveSegment("Suggestion_1")
     assert whereNow(candidate, node, "Suggestion_1") == candidate
     node.GetSegmentation().AddEmptySegment("Suggestion_1")

@@ -17,6 +17,7 @@ from LopsidedSegLib import Settings
 from LopsidedSegLib.Labelmaps import drawnOn
 from offscreen import click, open_panel, search, until
 from PySide6.QtTest import QTest
+from transforms import move
 
 Fake = Callable[[str], list[str]]
 
@@ -379,6 +380,21 @@ def test_only_the_selected_is_so_in_the_list_and_in_the_views(found: Any) -> Non
     search(found)
     assert not found.ui.onlySelectedCheckBox.checked
     assert len(visible()) == found.ui.suggestionsTable.rowCount
+
+
+def test_the_list_says_where_a_suggestion_is_now(found: Any) -> None:
+    """By which a reader finds it in a report; also where a transform was hardened."""
+
+    def places() -> list[str]:
+        found.refresh()
+        return [found.ui.suggestionsTable.item(row, 3).text() for row in range(2)]
+
+    node = found.logic.getParameterNode().suggestions
+    assert places() == ["2, 30, 10", "10, 34, 31"]
+    move([node], 40.0)
+    assert places() == ["42, 30, 10", "50, 34, 31"]
+    node.HardenTransform()
+    assert places() == ["42, 30, 10", "50, 34, 31"]
 
 
 def test_a_second_request_leaves_the_first_alone(logic: Any, worker: Any, volume: Any, fake: Fake) -> None:
