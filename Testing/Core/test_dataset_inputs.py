@@ -433,6 +433,8 @@ def test_a_case_that_is_not_called_in_utf8_is_named_and_the_others_go_on(
         ("t1c,whole_case\na,perhaps\n", "write yes or no"),
         ("t1c,case\na,x\nb,x\n", "x x is there twice"),
         ("t1c\n", "no cases here"),
+        ("t1c,labels,labels\na,1,3\n", r"cases\.csv: has the column labels twice; take one of them out"),
+        ("case,t1c,labels\nx,a,1\ny,b,1,3\n", r'line 3: has more cells than .* \(3\); put .* marks, as in "1,3"'),
         ('t1c,case\na,x\n"b,y\nc,z\n', r"cases\.csv, line 3: is no line of a CSV"),
         ('t1c,case\na,"x"y\n', "line 2: is no line of a CSV"),
         ('t1c,"case\na,x\n', "line 1: is no line of a CSV"),

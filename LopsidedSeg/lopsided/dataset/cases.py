@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,8 +83,17 @@ def _from_csv(path: Path) -> Iterator[CaseFiles]:
                 raise InputError(
                     f"{path}: has columns {', '.join(rows.fieldnames or ())}; known are {', '.join(COLUMNS)}"
                 )
+            twice = [name for name, times in Counter(rows.fieldnames).items() if times > 1]
+            if twice:
+                raise InputError(f"{path}: has the column {', '.join(twice)} twice; take one of them out")
             read = rows.line_num
             for row in rows:
+                beyond = [cell for cell in row.pop(None, ()) if cell.strip()]
+                if beyond:
+                    raise InputError(
+                        f"{path}, line {rows.line_num}: has more cells than there are columns ({', '.join(beyond)}); put a "
+                        'cell that has a separator into quotation marks, as in "1,3"'
+                    )
                 yield _of_row(row, path, rows.line_num)
                 read = rows.line_num
         except csv.Error as error:
