@@ -351,17 +351,21 @@ def test_cases_of_others_become_a_dataset(
 def test_a_list_has_the_last_word_on_readers_labels_and_whole_cases(scan: Volume, tmp_path: Path, run: Run) -> None:
     """And where it says nothing the command has."""
     table(tmp_path, scan)
-    rows = "patient,case,t1c,annotation,labels,reader,whole_case\n,1,images/eins.nii.gz,labels/eins.nii.gz,1,A,yes\n"
-    (tmp_path / "cases.csv").write_text(rows + ",2,images/zwei.nii.gz,labels/eins.nii.gz,,,\n", encoding="utf-8")
-    common = ("--to", tmp_path / "to", "--key", tmp_path / "key", "--reader", "B", "--labels", "2")
-    run("dataset", "import", tmp_path / "cases.csv", *common)
+    rows = "patient,case,t1c,annotation,labels,reader,whole_case\n"
+    rows += ",1,images/eins.nii.gz,labels/eins.nii.gz,1,A,yes\n,2,images/zwei.nii.gz,labels/eins.nii.gz,,,\n"
+    rows += ",3,images/zwei.nii.gz,labels/eins.nii.gz,,,no\n"
+    (tmp_path / "cases.csv").write_text(rows, encoding="utf-8")
     key = read_key(tmp_path / "key")
-    for case, reader, whole_case, first in (("1", "A", True, 4), ("2", "B", False, 20)):
-        name = key.of("C", case, case)
-        [reading] = read_record(tmp_path / "to" / "reviews" / f"{name}.json", CaseRecord).readings
-        assert (reading.reader, reading.whole_case, len(reading.lesions)) == (key.of("R", reader), whole_case, 1)
-        there = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "to" / "labelsTr" / f"{name}.nii.gz")))
-        assert np.argwhere(there)[0][0] == first
+    for whole_case in (False, True):
+        to = tmp_path / f"to {whole_case}"
+        common = ("--to", to, "--key", tmp_path / "key", "--reader", "B", "--labels", "2")
+        run("dataset", "import", tmp_path / "cases.csv", *common, *(["--whole-case"] if whole_case else []))
+        for case, reader, whole, first in (("1", "A", True, 4), ("2", "B", whole_case, 20), ("3", "B", False, 20)):
+            name = key.of("C", case, case)
+            [reading] = read_record(to / "reviews" / f"{name}.json", CaseRecord).readings
+            assert (reading.reader, reading.whole_case, len(reading.lesions)) == (key.of("R", reader), whole, 1)
+            there = sitk.GetArrayFromImage(sitk.ReadImage(str(to / "labelsTr" / f"{name}.nii.gz")))
+            assert np.argwhere(there)[0][0] == first
 
 
 def test_a_case_without_an_annotation_is_said_to_be(scan: Volume, tmp_path: Path, run: Run) -> None:

@@ -20,13 +20,13 @@ from .records import DATASET, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
-_YES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False, "": False}
+_YES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False, "": None}
 
 
 @dataclass(frozen=True)
 class CaseFiles:
     """One case: ``sequences`` by name, each a file or a folder with DICOM; ``labels`` of the annotation that are
-    lesions, all where empty. ``reader`` is empty where the source does not say."""
+    lesions, all where empty. ``reader`` is empty and ``whole_case`` None where the source does not say."""
 
     patient: str
     case: str
@@ -34,7 +34,7 @@ class CaseFiles:
     annotation: Path | None = None
     labels: tuple[str, ...] = ()
     reader: str = ""
-    whole_case: bool = False
+    whole_case: bool | None = None
 
 
 def find_cases(source: Path) -> list[CaseFiles]:

@@ -99,7 +99,8 @@ def import_command(
     ] = False,
     labels: Annotated[str, typer.Option(help="Labels that are lesions: 1,3. All if not given.")] = "",
     whole_case: Annotated[
-        bool, typer.Option(help="All of each case was looked at: what is not labelled is negative.")
+        bool,
+        typer.Option(help="All of each case was looked at, unless a list says no: what is not labelled is negative."),
     ] = False,
     key: _Key = DEFAULT_KEY,
 ) -> None:
@@ -130,7 +131,7 @@ def import_command(
                     study.reference,
                     annotation=case.annotation,
                     labels=case.labels or label_names(labels),
-                    whole_case=case.whole_case or whole_case,
+                    whole_case=whole_case if case.whole_case is None else case.whole_case,
                 )
             name = export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
             console.print(f"→ {name}", highlight=False)
