@@ -175,6 +175,8 @@ class CaseWork:
         """A new node for each sequence."""
         from lopsided.reading import read_volume
 
+        if self.case.problem:
+            raise RuntimeError(self.case.problem)
         volumes = {sequence: read_volume(path) for sequence, path in self.case.sequences.items()}
         return {
             sequence: self._ours(

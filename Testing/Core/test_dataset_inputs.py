@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -501,25 +502,86 @@ def test_hidden_files_are_no_images(scan: Volume, tmp_path: Path, make: Callable
     assert find_cases(tmp_path) == before
 
 
-def test_several_masks_of_one_image_are_refused(scan: Volume, tmp_path: Path) -> None:
-    bids(tmp_path, scan)
-    folder = tmp_path / "derivatives" / "manual" / "sub-01" / "anat"
-    write(labels(scan, (20, 30, 30, 1)), folder / "sub-01_space-T1_label-lesion2_mask.nii.gz")
-    with pytest.raises(
-        InputError, match=r"sub-01 has several masks \(deriv.*label-lesion2_mask.*, deriv.*lesion_mask.*\); unite them"
-    ):
-        find_cases(tmp_path)
+def bids_names(folder: Path, images: tuple[str, ...], masks: tuple[str, ...], subject: str = "sub-01") -> Path:
+    """Empty files of these names, and where the masks are."""
+    derived = folder / "derivatives" / "manual" / subject / "anat"
+    for where, names in ((folder / subject / "anat", images), (derived, masks)):
+        where.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (where / f"{subject}_{name}.nii.gz").touch()
+    return derived
 
 
-def test_a_bids_annotation_is_known_by_its_name_and_a_brain_mask_is_none(scan: Volume, tmp_path: Path) -> None:
+def test_a_bids_annotation_is_known_by_its_name_and_tissues_and_brains_are_none(tmp_path: Path) -> None:
+    """Whatever the subject is called."""
+    for subject in ("sub-01", "sub-tumor01"):
+        folder = bids_names(tmp_path / subject, ("ce-gd_T1w",), ("desc-brain_mask", "dseg"), subject)
+        [case] = find_cases(tmp_path / subject)
+        assert (case.annotation, case.problem) == (None, "")
+        for name in ("label-Tumor_mask", "desc-lesions_dseg", "space-T1w_label-lesion_mask", "space-orig_lesion_mask"):
+            mask = folder / f"{subject}_{name}.nii.gz"
+            mask.touch()
+            assert [case.annotation for case in find_cases(tmp_path / subject)] == [mask]
+            mask.unlink()
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "chosen"),
+    [
+        (("acq-cor_ce-gd_T1w", "acq-sag_ce-gd_T1w"), ("acq-sag_label-lesion_mask",), "acq-sag_ce-gd_T1w"),
+        (("ce-gd_run-01_T1w", "ce-gd_run-02_T1w"), ("ce-gd_run-02_label-lesion_mask",), "ce-gd_run-02_T1w"),
+        (("ce-gd_T1w", "ce-gd_run-02_T1w"), ("ce-gd_label-lesion_mask",), "ce-gd_T1w"),
+        (("ce-gd_T1w", "ce-gd_run-02_T1w"), ("ce-gd_run-02_label-lesion_mask",), "ce-gd_run-02_T1w"),
+        (("ce-gd_T1w",), ("label-lesion_mask", "space-MNI152_label-lesion_mask"), "ce-gd_T1w"),
+    ],
+)
+def test_of_several_bids_images_it_is_the_one_that_the_mask_is_called_by(
+    tmp_path: Path, images: tuple[str, ...], masks: tuple[str, ...], chosen: str
+) -> None:
+    derived = bids_names(tmp_path, images, masks)
+    [case] = find_cases(tmp_path)
+    assert case.sequences["t1c"].name == f"sub-01_{chosen}.nii.gz"
+    assert case.annotation == derived / f"sub-01_{masks[0]}.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "problem"),
+    [
+        (
+            ("ce-gd_T1w",),
+            ("label-lesion_mask", "label-lesion2_mask"),
+            r"several masks \(.*lesion2_mask.*, .*; unite them",
+        ),
+        (
+            ("run-01_ce-gd_T1w", "run-02_ce-gd_T1w"),
+            (),
+            r"post-contrast T1 \(.*run-01.*, .*run-02.*\), and no mask says which",
+        ),
+        (
+            ("run-01_ce-gd_T1w", "run-02_ce-gd_T1w"),
+            ("lesion_mask",),
+            r"run-02.*its masks \(.*lesion_mask.*\) leave open",
+        ),
+        (("ce-gd_T1w",), ("space-MNI152_label-lesion_mask",), r"mask is in another space than its image \(.*space-MNI"),
+        (
+            ("run-01_ce-gd_T1w",),
+            ("run-02_lesion_mask",),
+            r"its mask \(.*run-02.*\) has other entities than its .*run-01",
+        ),
+    ],
+)
+def test_a_bids_subject_whose_files_leave_open_what_is_meant_is_refused_alone(
+    scan: Volume, tmp_path: Path, run: Run, images: tuple[str, ...], masks: tuple[str, ...], problem: str
+) -> None:
     bids(tmp_path, scan)
-    folder = tmp_path / "derivatives" / "manual" / "sub-01" / "anat"
-    [mask] = folder.glob("*lesion_mask*")
-    for name in ("sub-01_dseg.nii.gz", "sub-01_label-Tumor_mask.nii.gz", "sub-01_desc-lesions_dseg.nii.gz"):
-        mask = mask.rename(folder / name)
-        assert [case.annotation for case in find_cases(tmp_path)] == [mask]
-    mask.unlink()
-    assert [case.annotation for case in find_cases(tmp_path)] == [None]
+    bids_names(tmp_path, images, masks, "sub-02")
+    arguments = ("dataset", "import", tmp_path, "--to", tmp_path / "to", "--reader", "r", "--key", tmp_path / "k")
+    said = run(*arguments, fails=True)
+    assert said.startswith("1 case could not be imported")
+    assert re.search(f"sub-02: .*{problem}", said), said
+    assert len(read_dataset(tmp_path / "to")) == 1
+    with pytest.raises(InputError, match=f"case sub-02 cannot be used: .*{problem}"):
+        read_dataset(tmp_path)
 
 
 def test_what_nnunet_is_to_ignore_is_not_taken_for_lesions(scan: Volume, tmp_path: Path) -> None:

@@ -70,6 +70,12 @@ def masks(node: Any, reference: Any) -> dict[str, np.ndarray]:
     }
 
 
+def test_a_case_that_its_list_cannot_tell_is_not_opened(tmp_path: Path) -> None:
+    case = CaseFiles("p", "c", {}, problem="it has several masks; unite them in one")
+    with pytest.raises(RuntimeError, match="it has several masks; unite them in one"):
+        CaseWork(case, tmp_path / "c", Scene(), Settings()).open(parameters())
+
+
 def test_a_case_is_opened_where_its_files_say(work: CaseWork, case: CaseFiles) -> None:
     chosen = parameters()
     work.open(chosen)

@@ -135,7 +135,7 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
         lesion: the label values that are lesions; all but 0 where empty.
 
     Raises:
-        InputError: nothing that is known there, no case, a case without post-contrast T1, without labels or, where others
+        InputError: nothing that is known there, no case, a case that cannot be used, without post-contrast T1, without labels or, where others
             have it, without ``trust``, labels as DICOM SEG, a label value that the dataset does not declare, or two cases
             that would have one name.
     """
@@ -167,6 +167,8 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
 
 
 def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], declared: frozenset[int]) -> Case:
+    if files.problem:
+        raise InputError(f"{source}: case {files.case} cannot be used: {files.problem}")
     if "t1c" not in files.sequences:
         wanted = image_path(files.case, "0") if declared else "its post-contrast T1"
         raise InputError(f"{source / wanted}: missing, and case {files.case} cannot be used without post-contrast T1")

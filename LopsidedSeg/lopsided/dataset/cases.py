@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from .records import DATASET, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, 
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
+_OWN_SPACE = re.compile(
+    "(orig|native|individual|subject|scanner|t1.*)?", re.IGNORECASE
+)  # BIDS' space- of the image itself
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 _YES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False, "": None}
 
@@ -26,7 +29,8 @@ _YES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": 
 @dataclass(frozen=True)
 class CaseFiles:
     """One case: ``sequences`` by name, each a file or a folder with DICOM; ``labels`` of the annotation that are
-    lesions, all where empty. ``reader`` is empty and ``whole_case`` None where the source does not say."""
+    lesions, all where empty. ``reader`` is empty and ``whole_case`` None where the source does not say.
+    ``problem``: why it cannot be used, and then it has no ``sequences``."""
 
     patient: str
     case: str
@@ -35,14 +39,15 @@ class CaseFiles:
     labels: tuple[str, ...] = ()
     reader: str = ""
     whole_case: bool | None = None
+    problem: str = ""
 
 
 def find_cases(source: Path) -> list[CaseFiles]:
     """The cases of a CSV file or of a folder, whose layout is recognised by what is in it.
 
     Raises:
-        InputError: nothing there that is known, a CSV without the columns it needs, damaged or not in UTF-8, a case twice, several
-            masks of one in BIDS, or nnU-Net's label ``ignore``.
+        InputError: nothing there that is known, a CSV without the columns it needs, damaged or not in UTF-8, a case twice, or
+            nnU-Net's label ``ignore``.
     """
     if source.is_file():
         try:
@@ -141,27 +146,81 @@ def _from_folders(folder: Path) -> Iterator[CaseFiles]:
 
 
 def _from_bids(folder: Path) -> Iterator[CaseFiles]:
-    """``sub-*[/ses-*]/anat``; post-contrast T1 has a ``ce-`` entity. Lesions: ``derivatives/**/*_mask`` or ``*_dseg``."""
+    """``sub-*[/ses-*]/anat``; post-contrast T1 has a ``ce-`` entity. Lesions: ``derivatives/**/*_mask`` or ``*_dseg`` that
+    say so behind subject and session."""
     for anat in sorted([*seen(folder, "sub-*/anat"), *seen(folder, "sub-*/ses-*/anat")]):
         entities = anat.relative_to(folder).parts[:-1]
         files: dict[str, Path] = {}
+        enhanced = []
         for path in seen(anat, "*.nii*"):
             suffix = _stem(path).rsplit("_", 1)[-1]
-            contrast = "_ce-" in path.name
-            sequence = {"T1w": "t1c" if contrast else "t1", "T2w": "t2", "FLAIR": "flair"}.get(suffix)
-            if sequence and (sequence == "t1c" or not contrast):
+            sequence = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair"}.get(suffix)
+            if sequence and "ce" not in _entities(path):
                 files.setdefault(sequence, path)
-        if "t1c" not in files:
+            elif sequence == "t1":
+                enhanced.append(path)
+        if not enhanced:
             continue
         derived = seen(folder, "/".join(("derivatives/*", *entities, "anat", "*.nii*")))
-        masks = [path for path in derived if _stem(path).endswith(("_mask", "_dseg"))]
-        lesions = [path for path in masks if "lesion" in path.name.lower() or "tumor" in path.name.lower()]
-        chosen = lesions or [path for path in masks if path.name.rsplit("_", 1)[-1].startswith("dseg")]
-        if len(chosen) > 1:
-            names = ", ".join(path.relative_to(folder).as_posix() for path in chosen)
-            raise InputError(f"{folder}: {'_'.join(entities)} has several masks ({names}); unite them in one")
-        annotation = chosen[0] if chosen else None
-        yield CaseFiles(patient=entities[0], case="_".join(entities), sequences=files, annotation=annotation)
+        lesions = [path for path in derived if _stem(path).endswith(("_mask", "_dseg")) and _of_lesions(path)]
+        try:
+            image, mask = _matched(enhanced, lesions, folder)
+            yield CaseFiles(entities[0], "_".join(entities), {"t1c": image, **files}, mask)
+        except InputError as error:
+            yield CaseFiles(entities[0], "_".join(entities), {}, problem=str(error))
+
+
+def _matched(images: list[Path], lesions: list[Path], folder: Path) -> tuple[Path, Path | None]:
+    """The post-contrast T1 of one study and the mask of its lesions; raises InputError where names leave open which."""
+
+    def named(paths: Iterable[Path]) -> str:
+        return ", ".join(printable(path.relative_to(folder).as_posix()) for path in sorted(paths))
+
+    spaces = {_entities(path).get("space") for path in images}
+    masks = [
+        path
+        for path in lesions
+        if (space := _entities(path).get("space")) in spaces or _OWN_SPACE.fullmatch(space or "")
+    ]
+    if lesions and not masks:
+        raise InputError(f"its mask is in another space than its image ({named(lesions)}); give one in the image's own")
+    pairs = [(image, mask) for mask in masks for image in _fitting(mask, images)]
+    if masks and not pairs:
+        raise InputError(
+            f"its mask ({named(masks)}) has other entities than its post-contrast T1 ({named(images)}); name it as its image"
+        )
+    found = {image for image, _ in pairs} or set(images)
+    if len(found) > 1:
+        which = f"its masks ({named({mask for _, mask in pairs})}) leave open" if pairs else "no mask says"
+        raise InputError(
+            f"it has several post-contrast T1 ({named(found)}), and {which} which is meant; take the others out, or give a CSV "
+            "that lists each as a case"
+        )
+    if len(pairs) > 1:
+        raise InputError(f"it has several masks ({named(mask for _, mask in pairs)}); unite them in one")
+    return found.pop(), pairs[0][1] if pairs else None
+
+
+def _fitting(mask: Path, images: list[Path]) -> list[Path]:
+    """The images that a mask may be of: those that have no other value of an entity, and of them those with most in
+    common, be it that all of theirs are in the mask's name."""
+    said = _entities(mask)
+    own = {path: {k: v for k, v in _entities(path).items() if k != "space"} for path in images}
+    agreeing = [path for path in images if all(said.get(k, v) == v for k, v in own[path].items())]
+    fitting = [path for path in agreeing if own[path].keys() <= said.keys()] or agreeing
+    shared = {path: len(own[path].keys() & said.keys()) for path in fitting}
+    return [path for path in fitting if shared[path] == max(shared.values())]
+
+
+def _entities(path: Path) -> dict[str, str]:
+    """BIDS' ``run-02`` and so on, of a file's name."""
+    return dict(part.split("-", 1) for part in _stem(path).split("_") if "-" in part)
+
+
+def _of_lesions(path: Path) -> bool:
+    """Whether a file's name says so behind its subject and session, who may be called anything."""
+    parts = [part for part in _stem(path).lower().split("_") if not part.startswith(("sub-", "ses-"))]
+    return any("lesion" in part or "tumor" in part for part in parts)
 
 
 def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:

@@ -118,10 +118,12 @@ def import_command(
     failed: list[tuple[CaseFiles, str]] = []
     negative: list[str] = []
     for number, case in enumerate(cases, start=1):
-        empty = not work and case.annotation is None
+        empty = not work and case.annotation is None and not case.problem
         found = ", 0 lesions (no annotation found)" if empty else ""
         console.print(f"{number}/{len(cases)} {_named(case)}{found}", end=" ", highlight=False)
         try:
+            if case.problem:
+                raise InputError(case.problem)
             study = _study(case.sequences)
             if worklist:
                 reading = reading_of_work(worklist.folder(case), reader, study.reference)
