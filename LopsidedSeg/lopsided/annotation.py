@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from .characters import plain
 from .dicomseg import is_dicom, read_dicom_seg
 from .errors import InputError
 from .reading import read_image, readable
@@ -127,7 +128,7 @@ def _segments(known: dict[tuple[int, int], Header], layers: list[np.ndarray], pa
 
 def label_names(listed: str) -> tuple[str, ...]:
     """Of names or values that are separated by commas, as people write them."""
-    return tuple(name for part in listed.split(",") if (name := part.strip()))
+    return tuple(name for part in listed.split(",") if (name := plain(part)))
 
 
 def _choose(labels: Labels, wanted: tuple[str, ...], path: Path) -> list[str]:
@@ -136,9 +137,9 @@ def _choose(labels: Labels, wanted: tuple[str, ...], path: Path) -> list[str]:
     chosen = [
         name
         for name, value in labels.values.items()
-        if name in wanted or (value in wanted and value not in labels.values)  # not another's name
+        if plain(name) in wanted or (value in wanted and value not in labels.values)  # not another's name
     ]
-    matched = set(chosen) | {labels.values[name] for name in chosen}
+    matched = set(map(plain, chosen)) | {labels.values[name] for name in chosen}
     absent = [w for w in wanted if w not in matched]
     if absent:
         listed = ", ".join(f"{name!r} ({value})" for name, value in labels.values.items()) or "none"

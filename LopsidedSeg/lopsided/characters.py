@@ -1,10 +1,11 @@
-"""Text that is not in UTF-8: what headers say is decoded, and what a path is called refused. SimpleITK gives a byte that is no
+"""Names as they are compared, and text that is not in UTF-8: what headers say is decoded, and what a path is called refused. SimpleITK gives a byte that is no
 UTF-8 as a surrogate, which no file or screen takes, and ends the process where it is given one. Plain Python."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 from .errors import InputError
 
@@ -73,6 +74,12 @@ def _decoded(raw: bytes, codec: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin_1")
+
+
+def plain(name: str) -> str:
+    """A name as it is compared: without blanks around it, and however a letter with an accent was put together, as no eye sees
+    either."""
+    return normalize("NFC", name.strip())
 
 
 def printable(name: object) -> str:

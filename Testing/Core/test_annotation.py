@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from lopsided.annotation import read_annotation
+from lopsided.annotation import label_names, read_annotation
 from lopsided.errors import InputError
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import Geometry, Volume, to_sitk
@@ -47,6 +47,18 @@ def test_a_slicer_segmentation_keeps_its_names(reference: Volume, tmp_path: Path
     sitk.WriteImage(image, str(path))
     assert read_annotation(path, reference).labels == {"Left frontal": 27.0, "Oedema": 125.0}
     assert read_annotation(path, reference, ("Left frontal",)).mask.sum() == 27
+
+
+def test_an_accent_of_a_segments_name_may_be_encoded_either_way(reference: Volume, tmp_path: Path) -> None:
+    labels = np.zeros(reference.array.shape, np.uint8)
+    labels[5:8, 5:8, 5:8] = 1
+    for name in ("Me\u0301tastase", "M\xe9tastase "):
+        sitk.WriteImage(
+            segmentation_image(labels, reference.geometry, [Segment("a", name, 1, (1, 0, 0))]),
+            str(tmp_path / "s.seg.nrrd"),
+        )
+        for asked in ("Me\u0301tastase", " M\xe9tastase"):
+            assert read_annotation(tmp_path / "s.seg.nrrd", reference, label_names(asked)).mask.sum() == 27
 
 
 def test_a_number_is_a_segment_of_that_name_or_else_a_value(reference: Volume, tmp_path: Path) -> None:

@@ -436,7 +436,10 @@ def test_a_case_that_is_not_called_in_utf8_is_named_and_the_others_go_on(
         ("case,annotation\na,b\n", "has columns case"),
         ("t1c,case\n,b\n", "line 2: no t1c"),
         ("t1c,whole_case\na,perhaps\n", "write yes or no"),
-        ("t1c,case\na,x\nb,x\n", "x x is there twice"),
+        ("t1c,case\na,x\nb,x\n", r"line 3: x x is in line 2 already; give each case a name of its own"),
+        ("t1c,patient,case,reader\na,P,1,A\nb,P ,1, A\n", "line 3: P 1 is in line 2 already"),
+        ("t1c,patient,case\na,M\xfcller,1\nb,Mu\u0308ller,1\n", "line 3: M\xfcller 1 is in line 2 already"),
+        ("t1c,case,reader\na,1,A\na,1,B\n", "1 1 is there twice; it was read by A and B: give a list for each reader"),
         ("t1c\n", "no cases here"),
         ("t1c,labels,labels\na,1,3\n", r"cases\.csv: has the column labels twice; take one of them out"),
         ("case,t1c,labels\nx,a,1\ny,b,1,3\n", r'line 3: has more cells than .* \(3\); put .* marks, as in "1,3"'),
@@ -480,6 +483,41 @@ def test_a_lists_labels_may_have_spaces_in_their_names(tmp_path: Path, written: 
     (tmp_path / "cases.csv").write_text('t1c,labels\na.nii.gz," ,"\n', encoding="utf-8")
     with pytest.raises(InputError, match=r"cases\.csv, line 2: labels ',' names none; name those that are lesions"):
         find_cases(tmp_path / "cases.csv")
+
+
+def test_blanks_around_a_cell_do_not_count_nor_how_an_accent_is_encoded(tmp_path: Path) -> None:
+    content = " t1c ; patient;annotation;labels;reader\n a.nii.gz;Mu\u0308ller ; ;\u00a0Mu\u0308de , 4; \n"
+    (tmp_path / "cases.csv").write_text(content, encoding="utf-8")
+    [case] = find_cases(tmp_path / "cases.csv")
+    assert (case.patient, case.case, case.reader, case.labels) == ("M\xfcller", "a", "", ("M\xfcde", "4"))
+    assert (case.sequences, case.annotation) == ({"t1c": tmp_path / "a.nii.gz"}, None)
+
+
+def test_a_case_may_be_listed_once_for_each_reader(scan: Volume, tmp_path: Path, run: Run) -> None:
+    table(tmp_path, scan)
+    rows = "patient,case,t1c,annotation,labels,reader\n" + "".join(
+        f"P,1,images/eins.nii.gz,labels/eins.nii.gz,{label},{reader}\n" for label, reader in (("1", "A"), ("2", ""))
+    )
+    (tmp_path / "cases.csv").write_text(rows, encoding="utf-8")
+    arguments = ("dataset", "import", tmp_path / "cases.csv", "--to", tmp_path / "to", "--key", tmp_path / "key")
+    said = run(*arguments, "--reader", " A", fails=True)
+    assert "P 1 is there twice as read by A, once as --reader; name the reader of each in the list" in said
+    assert "2 of 2 cases imported" in run(*arguments, "--reader", "B")
+    key = read_key(tmp_path / "key")
+    record = read_record(tmp_path / "to" / "reviews" / f"{key.of('C', 'P', '1')}.json", CaseRecord)
+    assert {reading.reader for reading in record.readings} == {key.of("R", "A"), key.of("R", "B")}
+    with pytest.raises(InputError, match="P 1 is there twice; it was read by A and one who is not named: give a list"):
+        read_dataset(tmp_path / "cases.csv")
+
+
+def test_a_name_of_nothing_but_blanks_is_refused(scan: Volume, tmp_path: Path, run: Run) -> None:
+    table(tmp_path, scan)
+    named = {"--patient": "P", "--reader": "R", "--case": "1"}
+    to = ("--to", tmp_path / "to", "--key", tmp_path / "key")
+    for option in named:
+        words = [word for pair in (named | {option: " "}).items() for word in pair]
+        assert f"{option} ' ': is empty" in run("export", tmp_path / "images" / "eins.nii.gz", *to, *words, fails=True)
+    assert "--reader '': is empty" in run("dataset", "import", tmp_path / "cases.csv", *to, "--reader", "", fails=True)
 
 
 def test_a_list_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

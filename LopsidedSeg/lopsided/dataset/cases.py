@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..annotation import label_names
-from ..characters import printable
+from ..characters import plain, printable
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..naming import guess_sequence
@@ -42,8 +42,12 @@ class CaseFiles:
     problem: str = ""
 
 
-def find_cases(source: Path) -> list[CaseFiles]:
+def find_cases(source: Path, *, several_readers: bool = False) -> list[CaseFiles]:
     """The cases of a CSV file or of a folder, whose layout is recognised by what is in it.
+
+    Args:
+        source: the file or folder.
+        several_readers: in a list, a case may be there once for each reader.
 
     Raises:
         InputError: nothing there that is known, a CSV without the columns it needs, damaged or not in UTF-8, a case twice, or
@@ -67,10 +71,18 @@ def find_cases(source: Path) -> list[CaseFiles]:
         )
     # their files cannot be opened, and say so; the others can
     found = [replace(case, patient=printable(case.patient), case=printable(case.case)) for case in found]
-    names = [(case.patient, case.case) for case in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise InputError(f"{source}: {twice[0]} {twice[1]} is there twice; give each case a name of its own")
+    first: dict[tuple[str, str], CaseFiles] = {}
+    for case in found:
+        other = first.setdefault((case.patient, case.case), case)
+        if other is case or (several_readers and other.reader != case.reader):
+            continue
+        mend = "give each case a name of its own"
+        if other.reader != case.reader:
+            readers = " and ".join(name or "one who is not named" for name in (other.reader, case.reader))
+            mend = (
+                f"it was read by {readers}: give a list for each reader, or what `lopsided dataset import` makes of it"
+            )
+        raise InputError(f"{source}: {case.patient} {case.case} is there twice; {mend}")
     return found
 
 
@@ -82,12 +94,12 @@ def _from_csv(path: Path) -> Iterator[CaseFiles]:
         # as spreadsheets separate columns where a comma is the decimal point
         rows = csv.DictReader(file, strict=True, delimiter=";" if ";" in titles and "," not in titles else ",")
         read = 0
+        lines: dict[tuple[str, ...], int] = {}
         try:
-            unknown = [name for name in rows.fieldnames or () if name not in COLUMNS]
-            if unknown or "t1c" not in (rows.fieldnames or ()):
-                raise InputError(
-                    f"{path}: has columns {', '.join(rows.fieldnames or ())}; known are {', '.join(COLUMNS)}"
-                )
+            rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+            unknown = [name for name in rows.fieldnames if name not in COLUMNS]
+            if unknown or "t1c" not in rows.fieldnames:
+                raise InputError(f"{path}: has columns {', '.join(rows.fieldnames)}; known are {', '.join(COLUMNS)}")
             twice = [name for name, times in Counter(rows.fieldnames).items() if times > 1]
             if twice:
                 raise InputError(f"{path}: has the column {', '.join(twice)} twice; take one of them out")
@@ -99,7 +111,14 @@ def _from_csv(path: Path) -> Iterator[CaseFiles]:
                         f"{path}, line {rows.line_num}: has more cells than there are columns ({', '.join(beyond)}); put a "
                         'cell that has a separator into quotation marks, as in "1,3"'
                     )
-                yield _of_row(row, path, rows.line_num)
+                case = _of_row({name: (cell or "").strip() for name, cell in row.items()}, path, rows.line_num)
+                first = lines.setdefault((case.patient, case.case, case.reader), rows.line_num)
+                if first != rows.line_num:
+                    raise InputError(
+                        f"{path}, line {rows.line_num}: {case.patient} {case.case} is in line {first} already; give each case a "
+                        "name of its own, or take one of the lines out"
+                    )
+                yield case
                 read = rows.line_num
         except csv.Error as error:
             raise InputError(
@@ -110,22 +129,22 @@ def _from_csv(path: Path) -> Iterator[CaseFiles]:
 def _of_row(row: dict[str, str], path: Path, line: int) -> CaseFiles:
     if not row["t1c"]:
         raise InputError(f"{path}, line {line}: no t1c; each case needs post-contrast T1")
-    whole = (row.get("whole_case") or "").strip().lower()
+    whole = row.get("whole_case", "").lower()
     if whole not in _YES:
         raise InputError(f"{path}, line {line}: whole_case is {whole!r}; write yes or no")
-    name, listed = row.get("case") or _stem(Path(row["t1c"])), (row.get("labels") or "").strip()
+    name, listed = plain(row.get("case") or _stem(Path(row["t1c"]))), plain(row.get("labels", ""))
     labels = label_names(listed) if "," in listed else tuple(listed.split())  # a name may have a space
     if listed and not labels:  # which would be all of them
         raise InputError(
             f"{path}, line {line}: labels {listed!r} names none; name those that are lesions, or leave it empty"
         )
     return CaseFiles(
-        patient=row.get("patient") or name,
+        patient=plain(row.get("patient", "")) or name,
         case=name,
         sequences={s: path.parent / row[s] for s in SEQUENCES if row.get(s)},
         annotation=path.parent / row["annotation"] if row.get("annotation") else None,
         labels=labels,
-        reader=row.get("reader") or "",
+        reader=plain(row.get("reader", "")),
         whole_case=_YES[whole],
     )
 

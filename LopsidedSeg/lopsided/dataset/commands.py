@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..annotation import label_names
+from ..characters import plain
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..reading import read_study
@@ -64,6 +65,8 @@ def export_command(
     key: _Key = DEFAULT_KEY,
 ) -> None:
     """Add one reader's work on a case to a dataset, or replace what they had exported of it."""
+    for option, name in (("--patient", patient), ("--case", case), ("--reader", reader)):
+        _refuse_blank(option, name)
     if (result is None) != (review is None):
         raise InputError("--result and --review belong together; give both or none")
     given = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
@@ -105,6 +108,7 @@ def import_command(
     key: _Key = DEFAULT_KEY,
 ) -> None:
     """Cases of others into a dataset. One that cannot be read is named, and the others go on."""
+    _refuse_blank("--reader", reader)
     if work and (labels or whole_case):
         raise InputError(
             "--labels and --whole-case are of annotations; with --work, each case says what its reader did"
@@ -112,9 +116,16 @@ def import_command(
     if not work:
         _refuse_coarse(source, whole_case)
     worklist = Worklist.of(source, reader) if work else None
-    cases = worklist.reviewed() if worklist else find_cases(source)
+    cases = worklist.reviewed() if worklist else find_cases(source, several_readers=True)
     if not cases:
         raise InputError(f"{source}: {reader} has reviewed none of its cases; write --reader as in Slicer")
+    readings = Counter((case.patient, case.case, case.reader or plain(reader)) for case in cases)
+    twice = next((reading for reading, times in readings.items() if times > 1), None)
+    if twice:
+        raise InputError(
+            f"{source}: {' '.join(twice[:2])} is there twice as read by {twice[2]}, once as --reader; name the reader of each in the "
+            "list"
+        )
     failed: list[tuple[CaseFiles, str]] = []
     negative: list[str] = []
     for number, case in enumerate(cases, start=1):
@@ -242,6 +253,11 @@ def _study(files: dict[str, Path]) -> Study:
     if "t1c" not in files:
         raise InputError(f"no {SEQUENCES['t1c']}; each case needs one")
     return read_study(files)
+
+
+def _refuse_blank(option: str, name: str) -> None:
+    if not plain(name):
+        raise InputError(f"{option} {name!r}: is empty, so cases of all such would be one; give a name")
 
 
 def _refuse_coarse(source: Path, whole_case: bool) -> None:

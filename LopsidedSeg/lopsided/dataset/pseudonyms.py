@@ -8,8 +8,8 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from unicodedata import normalize
 
+from ..characters import plain
 from ..errors import InputError
 
 _BYTES = 32
@@ -22,11 +22,9 @@ class Key:
         self._secret = secret
 
     def of(self, kind: str, *names: str) -> str:
-        """``kind`` is a letter in front, so that a reader is never taken for a patient.
-
-        Blanks around a name do not count, nor how a letter with an accent is put together, as no eye sees either.
-        """
-        text = "\x1f".join((kind, *(normalize("NFC", name.strip()) for name in names))).encode()
+        """``kind`` is a letter in front, so that a reader is never taken for a patient. Names that :func:`.characters.plain`
+        does not tell apart are one."""
+        text = "\x1f".join((kind, *map(plain, names))).encode()
         return kind + hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:12].upper()
 
 
