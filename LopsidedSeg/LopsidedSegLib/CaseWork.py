@@ -252,7 +252,8 @@ class CaseWork:
         image = Volume(slicer.util.arrayFromVolume(reference), self._scene.geometry(reference), reference.GetName())
         node = self._ours(self._scene.newAnnotation(reference))
         lattice = self._scene.lattice(reference)
-        for number, lesion in enumerate(outlined(self.case.annotation, image, self.case.labels), start=1):
+        lesions = outlined(self.case.annotation, image, self.case.labels, lacking=True)
+        for number, lesion in enumerate(lesions, start=1):
             segment = slicer.vtkSegment()
             segment.SetName(_("Lesion {number}").format(number=number))
             segment.SetColor(*_COLOUR)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,21 +36,31 @@ class Annotation:
         return Annotation(np.zeros(reference.shape, bool), {})
 
 
-def read_annotation(path: Path, reference: Volume, wanted: tuple[str, ...] = ()) -> Annotation:
+def read_annotation(
+    path: Path, reference: Volume, wanted: tuple[str, ...] = (), *, lacking: bool = False
+) -> Annotation:
     """What :func:`read_labels` reads, on the reference's grid.
 
-    Every label is a lesion, unless ``wanted`` names those that are, by segment name or else by value. A different grid is
-    resampled in physical space, such that no annotated voxel is lost.
+    Every label is a lesion, unless ``wanted`` names those that are, by segment name or else by value. ``lacking``: it may
+    lack some of those, as one of many cases may; one without any label always may. A different grid is resampled in physical
+    space, such that no annotated voxel is lost.
 
     Raises:
         InputError: unreadable, not a label map, no label of a wanted name, or none of it within the reference.
     """
-    return annotation_of(read_labels(path), path, reference, wanted)
+    return annotation_of(read_labels(path), path, reference, wanted, lacking=lacking)
 
 
-def annotation_of(labels: Labels, path: Path, reference: Volume, wanted: tuple[str, ...] = ()) -> Annotation:
+def annotation_of(
+    labels: Labels, path: Path, reference: Volume, wanted: tuple[str, ...] = (), *, lacking: bool = False
+) -> Annotation:
     """As :func:`read_annotation`, of labels that were read from ``path`` already."""
-    return united(labels, _choose(labels, wanted, path), path, reference)
+    missing = absent(labels, wanted)
+    if missing and labels.masks and not lacking:
+        raise InputError(
+            f"{path}: has no label {', '.join(map(repr, missing))}; it has {described(labels)}: give names, or the values in brackets"
+        )
+    return united(labels, _choose(labels, wanted), path, reference)
 
 
 def united(labels: Labels, chosen: Sequence[str], path: Path, reference: Volume) -> Annotation:
@@ -131,22 +141,23 @@ def label_names(listed: str) -> tuple[str, ...]:
     return tuple(name for part in listed.split(",") if (name := plain(part)))
 
 
-def _choose(labels: Labels, wanted: tuple[str, ...], path: Path) -> list[str]:
-    if not wanted:
-        return list(labels.masks)
-    chosen = [
+def absent(labels: Labels, wanted: Iterable[str]) -> list[str]:
+    """Which of ``wanted`` are neither the name nor the value of a label."""
+    return [name for name in wanted if not _choose(labels, (name,))]
+
+
+def described(labels: Labels) -> str:
+    """Each label's name, and its value in brackets."""
+    return ", ".join(f"{name!r} ({value})" for name, value in labels.values.items()) or "none"
+
+
+def _choose(labels: Labels, wanted: tuple[str, ...]) -> list[str]:
+    return [
         name
         for name, value in labels.values.items()
-        if plain(name) in wanted or (value in wanted and value not in labels.values)  # not another's name
+        # a value is no label's that is the name of another
+        if not wanted or plain(name) in wanted or (value in wanted and value not in labels.values)
     ]
-    matched = set(map(plain, chosen)) | {labels.values[name] for name in chosen}
-    absent = [w for w in wanted if w not in matched]
-    if absent:
-        listed = ", ".join(f"{name!r} ({value})" for name, value in labels.values.items()) or "none"
-        raise InputError(
-            f"{path}: has no label {', '.join(map(repr, absent))}; it has {listed}: give names, or the values in brackets"
-        )
-    return chosen
 
 
 def _onto(union: Volume, reference: Geometry) -> np.ndarray:

@@ -56,7 +56,7 @@ class SuggestRequest(BaseModel):
 
     sequences: dict[str, Path]
     annotation: Path | None = None
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # of a list of cases, of which each may lack some
     marks: list[Annotated[Mark, Field(discriminator="kind")]] = []
     model: str | None = None
     out: Path
@@ -125,7 +125,7 @@ def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) ->
         study = _study(request.sequences)
         annotation = Annotation.empty(study.reference.geometry)
         if request.annotation:
-            annotation = read_annotation(request.annotation, study.reference, request.labels)
+            annotation = read_annotation(request.annotation, study.reference, request.labels, lacking=True)
         for mark in crossed(request.marks):  # what is marked is annotated, too
             with suppress(ValueError):  # without size, or outside: nothing is marked by it
                 region = rasterise(mark, study.reference.geometry)

@@ -34,7 +34,10 @@ def test_labels_are_all_lesions_unless_some_are_named(reference: Volume, tmp_pat
     assert one.left_out == ("label 1",)
     assert one.mask.sum() == 125
     with pytest.raises(InputError, match=r"has no label '7'; it has 'label 1' \(1\), 'label 4' \(4\): give"):
-        read_annotation(path, reference, ("7",))
+        read_annotation(path, reference, ("7", "4"))
+    assert read_annotation(path, reference, ("7", "4"), lacking=True).labels == {"label 4": 125.0}
+    nothing = read_annotation(path, reference, ("7",), lacking=True)
+    assert (nothing.mask.any(), nothing.labels, nothing.left_out) == (False, {}, ("label 1", "label 4"))
 
 
 def test_a_slicer_segmentation_keeps_its_names(reference: Volume, tmp_path: Path) -> None:
@@ -115,11 +118,12 @@ def test_what_reaches_beyond_the_reference_is_kept_within_it(reference: Volume, 
 
 
 def test_an_empty_annotation_is_one(reference: Volume, tmp_path: Path) -> None:
-    got = read_annotation(
-        write(np.zeros(reference.array.shape, np.uint8), reference.geometry, tmp_path / "e.nrrd"), reference
-    )
-    assert not got.mask.any()
-    assert got.labels == {}
+    """Whichever labels are lesions."""
+    path = write(np.zeros(reference.array.shape, np.uint8), reference.geometry, tmp_path / "e.nrrd")
+    for wanted in ((), ("1",)):
+        got = read_annotation(path, reference, wanted)
+        assert not got.mask.any()
+        assert got.labels == {}
 
 
 def test_one_of_another_study_is_refused_with_both_geometries(reference: Volume, tmp_path: Path) -> None:

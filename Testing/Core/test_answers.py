@@ -14,6 +14,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from lopsided import worker
 from lopsided.marks import Point
 from lopsided.model import load_card
@@ -60,6 +61,16 @@ def test_a_model_trained_again_in_its_folder_is_used(
         answer = ask(request_of(folder, f"result{number}"))
         result = json.loads((Path(answer["done"]["out"]) / "candidates.json").read_text(encoding="utf-8"))
         assert result["model"]["digest"] == load_card(folder).digest
+
+
+def test_a_case_of_a_list_may_lack_labels_that_others_have(
+    ask: Ask, request_of: Callable[..., Any], model_folder: Path, tmp_path: Path
+) -> None:
+    request = request_of(model_folder, "result")
+    image = sitk.ReadImage(request["suggest"]["sequences"]["t1c"])
+    sitk.WriteImage(sitk.Cast(image > image[20, 20, 20], sitk.sitkUInt8), str(tmp_path / "labels.nii.gz"))
+    request["suggest"] |= {"annotation": str(tmp_path / "labels.nii.gz"), "labels": ["2", "1"]}
+    assert "done" in ask(request)
 
 
 @pytest.mark.parametrize(

@@ -369,6 +369,47 @@ def test_a_list_has_the_last_word_on_readers_labels_and_whole_cases(scan: Volume
             assert np.argwhere(there)[0][0] == first
 
 
+def test_a_case_may_lack_labels_that_others_have(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """Or all of them; a label that none has was mistyped."""
+    for name, boxes in {"both": ((4, 10, 10, 1), (20, 30, 30, 3)), "first": ((4, 10, 10, 1),), "none": ()}.items():
+        write(scan, tmp_path / "theirs" / f"{name}-t1c.nii.gz")
+        write(labels(scan, *boxes), tmp_path / "theirs" / f"{name}-seg.nii.gz")
+    common = ("dataset", "import", tmp_path / "theirs", "--reader", "r", "--key", tmp_path / "key")
+    said = run(*common, "--to", tmp_path / "to", "--labels", "1,4,3", fails=True)
+    assert "theirs: no annotation has a label '4'; the first has 'label 1' (1), 'label 3' (3): give names" in said
+    assert not (tmp_path / "to").exists()
+    assert "3 of 3 cases imported" in run(*common, "--to", tmp_path / "to", "--labels", "1,3")
+    key = read_key(tmp_path / "key")
+    for name, lesions in (("both", 2), ("first", 1), ("none", 0)):
+        [reading] = read_record(tmp_path / "to" / "reviews" / f"{key.of('C', name, name)}.json", CaseRecord).readings
+        assert len(reading.lesions) == lesions
+
+
+def test_labels_of_nnunet_are_named_in_its_dataset(scan: Volume, tmp_path: Path, run: Run) -> None:
+    nnunet(tmp_path / "theirs", scan)
+    described = json.loads((tmp_path / "theirs" / "dataset.json").read_text(encoding="utf-8"))
+    described["labels"] = {"background": 0, "tumour": [2, 3], "met": 1}
+    (tmp_path / "theirs" / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    common = (
+        "dataset",
+        "import",
+        tmp_path / "theirs",
+        "--to",
+        tmp_path / "to",
+        "--reader",
+        "r",
+        "--key",
+        tmp_path / "k",
+    )
+    said = run(*common, "--labels", "oedema", fails=True)
+    assert r"dataset.json: declares the labels background, tumour, met, not oedema; give names or values" in said
+    assert "no annotation has a label '2', '3'" in run(*common, "--labels", "tumour,met", fails=True)
+    for named in ("met", "1"):
+        assert "1 of 1 case imported" in run(*common, "--labels", named)
+    [case] = read_dataset(tmp_path / "to")
+    assert case.truth(case.study().reference).array.sum() == 64
+
+
 def test_a_case_without_an_annotation_is_said_to_be(scan: Volume, tmp_path: Path, run: Run) -> None:
     """By patient and case; and what --whole-case makes of it."""
     table(tmp_path, scan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +68,12 @@ def masks(node: Any, reference: Any) -> dict[str, np.ndarray]:
         segmentation.GetSegment(s).GetName(): slicer.util.arrayFromSegmentBinaryLabelmap(node, s, reference) > 0
         for s in segmentation.GetSegmentIDs()
     }
+
+
+def test_a_case_may_lack_labels_that_others_of_its_list_have(case: CaseFiles, tmp_path: Path) -> None:
+    chosen = parameters()
+    CaseWork(replace(case, labels=("1", "2")), tmp_path / "c", Scene(), Settings()).open(chosen)
+    assert chosen.annotation.GetSegmentation().GetNumberOfSegments() == 2
 
 
 def test_a_case_that_its_list_cannot_tell_is_not_opened(tmp_path: Path) -> None:

@@ -86,6 +86,25 @@ def find_cases(source: Path, *, several_readers: bool = False) -> list[CaseFiles
     return found
 
 
+def label_values(source: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """In nnU-Net's layout, whose label maps have no names, the values of labels that are named as its ``dataset.json`` does.
+
+    Raises:
+        InputError: a label that is declared there neither by name nor by value.
+    """
+    if not wanted or not (source / DATASET).exists():
+        return wanted
+    labels = read_record(source / DATASET, DatasetRecord).labels
+    named = {plain(name): [value] if isinstance(value, int) else value for name, value in labels.items()}
+    known = {str(value): [value] for values in named.values() for value in values} | named
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise InputError(
+            f"{source / DATASET}: declares the labels {', '.join(named)}, not {', '.join(unknown)}; give names or values of those"
+        )
+    return tuple(str(value) for name in wanted for value in known[name])
+
+
 def _from_csv(path: Path) -> Iterator[CaseFiles]:
     """Paths are relative to the CSV's own folder. Only ``t1c`` is required; a case is its own patient if none is said."""
     with readable(path), path.open(encoding="utf-8-sig", newline="") as file:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..annotation import label_names
+from ..annotation import absent, described, label_names, read_labels
 from ..characters import plain
 from ..errors import InputError
 from ..model import SEQUENCES
@@ -19,7 +19,7 @@ from ..reading import read_study
 from ..study import Study
 from ..wording import counted, place
 from ..worklist import Worklist
-from .cases import CaseFiles, find_cases
+from .cases import CaseFiles, find_cases, label_values
 from .check import check_dataset
 from .export import export_reading, remove_case
 from .inputs import read_markups, read_reading, read_reviewed
@@ -100,7 +100,10 @@ def import_command(
         bool,
         typer.Option(help="Instead of annotations, what --reader did in Slicer's worklist of it: the reviewed cases."),
     ] = False,
-    labels: Annotated[str, typer.Option(help="Labels that are lesions: 1,3. All if not given.")] = "",
+    labels: Annotated[
+        str,
+        typer.Option(help="Labels that are lesions, by value or name: 1,3. A case may lack some. All if not given."),
+    ] = "",
     whole_case: Annotated[
         bool,
         typer.Option(help="All of each case was looked at, unless a list says no: what is not labelled is negative."),
@@ -126,6 +129,9 @@ def import_command(
             f"{source}: {' '.join(twice[:2])} is there twice as read by {twice[2]}, once as --reader; name the reader of each in the "
             "list"
         )
+    wanted = label_values(source, label_names(labels))
+    if not work:
+        _refuse_unknown(source, cases, wanted)
     failed: list[tuple[CaseFiles, str]] = []
     negative: list[str] = []
     for number, case in enumerate(cases, start=1):
@@ -143,7 +149,8 @@ def import_command(
                     case.reader or reader,
                     study.reference,
                     annotation=case.annotation,
-                    labels=case.labels or label_names(labels),
+                    labels=case.labels or wanted,
+                    lacking=True,
                     whole_case=whole_case if case.whole_case is None else case.whole_case,
                 )
             name = export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
@@ -258,6 +265,28 @@ def _study(files: dict[str, Path]) -> Study:
 def _refuse_blank(option: str, name: str) -> None:
     if not plain(name):
         raise InputError(f"{option} {name!r}: is empty, so cases of all such would be one; give a name")
+
+
+def _refuse_unknown(source: Path, cases: list[CaseFiles], labels: tuple[str, ...]) -> None:
+    """Raises InputError for a label that no case has of those that are to have it, as one that was mistyped. ``labels``: where
+    a case names none."""
+    left, there = dict.fromkeys(name for case in cases for name in case.labels or labels), dict[str, None]()
+    for case in cases:
+        asked = [name for name in case.labels or labels if name in left]
+        if not asked or case.annotation is None:
+            continue
+        try:
+            drawn = read_labels(case.annotation)
+        except InputError:
+            continue  # it is said where the case is imported
+        there |= dict.fromkeys([described(drawn)] if drawn.masks else [])
+        for name in set(asked).difference(absent(drawn, asked)):
+            del left[name]
+    if left and there:
+        raise InputError(
+            f"{source}: no annotation has a label {', '.join(map(repr, left))}; the first has {next(iter(there))}: give names, or the "
+            "values in brackets"
+        )
 
 
 def _refuse_coarse(source: Path, whole_case: bool) -> None:

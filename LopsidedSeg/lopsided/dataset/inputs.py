@@ -43,17 +43,22 @@ class Reviewed(NamedTuple):
 
 
 def outlined(
-    path: Path, reference: Volume, labels: tuple[str, ...] = (), accepted_as: Mapping[str, str] = MappingProxyType({})
+    path: Path,
+    reference: Volume,
+    labels: tuple[str, ...] = (),
+    accepted_as: Mapping[str, str] = MappingProxyType({}),
+    *,
+    lacking: bool = False,
 ) -> list[Lesion]:
     """The lesions of a label map or segmentation: each connected piece (26 neighbours) of what is labelled is one.
 
     A segment that a suggestion was accepted as is one lesion, of that kind; of which candidate, its identifier says by
-    ``accepted_as``, else its tag. Raises InputError as :func:`lopsided.annotation.read_annotation`
-    and :func:`lopsided.volume.check_subject`.
+    ``accepted_as``, else its tag. ``labels`` and ``lacking`` are those of :func:`lopsided.annotation.read_annotation`.
+    Raises InputError as that and :func:`lopsided.volume.check_subject`.
     """
     drawn = read_labels(path)
     check_subject(drawn, path, reference.subject, reference.name)
-    chosen = annotation_of(drawn, path, reference, labels)
+    chosen = annotation_of(drawn, path, reference, labels, lacking=lacking)
     accepted: dict[str, str | None] = {
         name: drawn.tags[name][SUGGESTION_TAG] for name in chosen.labels if SUGGESTION_TAG in drawn.tags.get(name, ())
     }
@@ -145,6 +150,7 @@ def read_reading(
     snapped: bool = False,
     reviewed: Reviewed | None = None,
     whole_case: bool = False,
+    lacking: bool = False,
 ) -> Reading:
     """A reader's work on a case.
 
@@ -156,12 +162,13 @@ def read_reading(
         reviewed: what was decided about suggestions. An accepted one of which the annotation has no voxel is a lesion
             too.
         whole_case: the reader looked at all of it.
+        lacking: the annotation may lack some of ``labels``.
 
     Raises:
         InputError: one of them cannot be read, or is of another study.
     """
     accepted_as = reviewed.accepted_as if reviewed else {}
-    drawn = outlined(annotation, reference, labels, accepted_as) if annotation else []
+    drawn = outlined(annotation, reference, labels, accepted_as, lacking=lacking) if annotation else []
     coarse = marked(marks, reference, snapped=snapped)
     if reviewed is None:
         return Reading(reader, tuple(_once(_of_review(drawn, []), coarse)), whole_case=whole_case)
