@@ -24,11 +24,13 @@ MOST_LABELS = 200  # more values than that are an image's
 @dataclass(frozen=True)
 class Annotation:
     """``mask``: bool (k, j, i) on the reference grid. ``labels``: what was taken for a lesion, by name, with its
-    volume in mm³. ``left_out``: labels that are in the file and were not asked for."""
+    volume in mm³. ``left_out``: labels that are in the file and were not asked for. ``beyond``: how many lesions (26
+    neighbours) are not, or not wholly, within the grid."""
 
     mask: np.ndarray
     labels: dict[str, float]
     left_out: tuple[str, ...] = ()
+    beyond: int = 0
 
     @staticmethod
     def empty(reference: Geometry) -> Annotation:
@@ -83,7 +85,8 @@ def united(labels: Labels, chosen: Sequence[str], path: Path, reference: Volume)
             f"{reference.geometry.describe()}); give the annotation of this study, or an image of all that is annotated"
         )
     volumes = {name: float(labels.masks[name].sum() * geometry.voxel_volume) for name in chosen}
-    return Annotation(mask, volumes, tuple(name for name in labels.masks if name not in chosen))
+    left_out = tuple(name for name in labels.masks if name not in chosen)
+    return Annotation(mask, volumes, left_out, _beyond(annotated, reference.geometry))
 
 
 def read_labels(path: Path) -> Labels:
@@ -158,6 +161,17 @@ def _choose(labels: Labels, wanted: tuple[str, ...]) -> list[str]:
         # a value is no label's that is the name of another
         if not wanted or plain(name) in wanted or (value in wanted and value not in labels.values)
     ]
+
+
+def _beyond(union: Volume, reference: Geometry) -> int:
+    """How many connected pieces have a voxel whose centre is outside of the reference."""
+    at = np.argwhere(union.array)
+    index = np.round(reference.index(union.geometry.physical(at)))
+    outside = at[((index < 0) | (index >= reference.shape)).any(axis=1)]
+    if union.geometry.same_grid(reference) or not len(outside):
+        return 0
+    pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(union.array.astype(np.uint8)), True)
+    return len(np.unique(sitk.GetArrayViewFromImage(pieces)[tuple(outside.T)]))
 
 
 def _onto(union: Volume, reference: Geometry) -> np.ndarray:

@@ -31,7 +31,7 @@ from .resources import resource_folder
 from .results import REPORT, RESULTS, all_or_nothing, record, write_results
 from .suggest import Suggestions, suggest
 from .volume import check_subject
-from .wording import DISCLAIMER, percent, typed
+from .wording import DISCLAIMER, beyond, percent, typed
 
 app = typer.Typer(
     help=f"Suggest the lesions that an annotation missed. {DISCLAIMER}",
@@ -282,6 +282,8 @@ def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) 
         out_console.print(f"Taken as annotated lesions: {listed}", highlight=False)
     if annotation.left_out:
         out_console.print(f"Labels left out: {', '.join(annotation.left_out)}", highlight=False)
+    if annotation.beyond:
+        out_console.print(beyond(annotation.beyond).capitalize(), highlight=False)
     if suggestions.unused:
         unused = ", ".join(SEQUENCES[name] for name in suggestions.unused)
         out_console.print(f"Not used by this model: {unused}", highlight=False)

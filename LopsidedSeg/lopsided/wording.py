@@ -19,6 +19,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else several}"
 
 
+def beyond(lesions: int) -> str:
+    """Of annotated lesions that are not, or not wholly, within the image."""
+    return f"beyond the image's edge, and left out there: {counted(lesions, 'annotated lesion')}, wholly or in part"
+
+
 def place(point_lps: Sequence[float], digits: int = 0) -> str:
     """A point (LPS, mm) as people read it: ``RAS -12, 40, 7 mm``."""
     left, posterior, superior = point_lps

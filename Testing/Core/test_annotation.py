@@ -115,6 +115,17 @@ def test_what_reaches_beyond_the_reference_is_kept_within_it(reference: Volume, 
     labels[2, 40, 100] = labels[40, 3, 100] = labels[40, 40, 5] = 1
     got = read_annotation(write(labels, grid, tmp_path / "a.nrrd"), reference)
     assert np.argwhere(got.mask).tolist() == [[17, 20, 10]]
+    assert got.beyond == 3
+
+
+def test_lesions_that_the_edge_of_the_image_cuts_are_counted(reference: Volume, tmp_path: Path) -> None:
+    g = reference.geometry
+    grid = Geometry((g.size[0] + 10, *g.size[1:]), g.spacing, g.origin, g.direction)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[5:8, 5:8, 5:8], labels[15:18, 15:18, 38:42], labels[25:28, 25:28, 45:47] = 1, 2, 1
+    path = write(labels, grid, tmp_path / "a.nrrd")
+    assert [read_annotation(path, reference, wanted).beyond for wanted in ((), ("1",), ("2",))] == [2, 1, 1]
+    assert read_annotation(path, Volume(labels, grid)).beyond == 0
 
 
 def test_an_empty_annotation_is_one(reference: Volume, tmp_path: Path) -> None:

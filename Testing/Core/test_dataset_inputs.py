@@ -410,6 +410,64 @@ def test_labels_of_nnunet_are_named_in_its_dataset(scan: Volume, tmp_path: Path,
     assert case.truth(case.study().reference).array.sum() == 64
 
 
+def test_what_is_left_out_of_an_annotation_is_said(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """Of an image that shows less than was annotated."""
+    size = scan.geometry.size
+    part = Volume(scan.array[:18], replace(scan.geometry, size=(size[0], size[1], 18)), "part")
+    image = write(part, tmp_path / "P-t1c.nii.gz")
+    annotation = write(labels(scan, (4, 10, 10, 1), (16, 20, 20, 1), (20, 30, 30, 1)), tmp_path / "P-seg.nii.gz")
+    common = ("--to", tmp_path / "to", "--key", tmp_path / "key", "--reader", "R")
+    sentence = "eyond the image's edge, and left out there: 2 annotated lesions, wholly or in part"
+    assert f"P: b{sentence}" in run("dataset", "import", tmp_path, *common)
+    assert f"B{sentence}" in run("export", image, "--annotation", annotation, *common, "--patient", "P")
+
+
+def test_sequences_that_the_first_case_of_a_dataset_lacks_are_said(scan: Volume, tmp_path: Path, run: Run) -> None:
+    for n, name in enumerate("abc"):
+        write(brighter(scan, n), tmp_path / "theirs" / f"{name}-t1c.nii.gz")
+    for name in "bc":
+        write(scan, tmp_path / "theirs" / f"{name}-t2f.nii.gz")
+    common = ("--to", tmp_path / "to", "--key", tmp_path / "key", "--reader", "R")
+    said = run("dataset", "import", tmp_path / "theirs", *common)
+    assert f"FLAIR of 2 cases left out, for the first case of {tmp_path / 'to'} has none; to keep it, make" in said
+    [image, flair] = [tmp_path / "theirs" / f"b-{name}.nii.gz" for name in ("t1c", "t2f")]
+    assert "FLAIR of 1 case left out" in run("export", image, "--flair", flair, *common, "--patient", "d")
+    assert "left out" not in run("export", image, *common, "--patient", "d")
+
+
+def test_studies_that_are_no_cases_are_said(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """Of nnU-Net those without labels, of BIDS those without a ce- entity."""
+    nnunet(tmp_path / "theirs", scan)
+    for n in range(6):
+        write(scan, tmp_path / "theirs" / "imagesTr" / f"unread_{n}_0000.nii.gz")
+    common = ("--reader", "r", "--key", tmp_path / "k")
+    said = run("dataset", "import", tmp_path / "theirs", "--to", tmp_path / "ours", *common)
+    names = "unread_0, unread_1, unread_2, unread_3, unread_4, …"
+    assert f"6 studies left out, imaged without labels in labelsTr/: {names}" in said
+    bids(tmp_path / "bids", scan)
+    bids_names(tmp_path / "bids", ("acq-post_T1w",), (), "sub-02")
+    bids_names(tmp_path / "bids", ("FLAIR",), (), "sub-03")
+    said = run("dataset", "import", tmp_path / "bids", "--to", tmp_path / "other", *common)
+    assert "1 study left out, T1w without a ce- entity, which post-contrast T1 has: sub-02" in said
+    bids_names(tmp_path / "none", ("acq-post_T1w",), (), "sub-02")
+    with pytest.raises(
+        InputError, match=r"no cases here \(1 study left out, T1w without a ce- entity, .*: sub-02\); give"
+    ):
+        find_cases(tmp_path / "none")
+
+
+def test_two_channels_of_one_sequence_are_refused(scan: Volume, tmp_path: Path) -> None:
+    """Else one of them is taken, whichever it is."""
+    nnunet(tmp_path, scan)
+    described = json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))
+    described["channel_names"] = {"0": "T1Gd", "1": "T1 post contrast"}
+    (tmp_path / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"channels 0 \(T1Gd\) and 1 \(T1 post contrast\) are both post-contrast T1; rename"
+    ):
+        find_cases(tmp_path)
+
+
 def test_a_case_without_an_annotation_is_said_to_be(scan: Volume, tmp_path: Path, run: Run) -> None:
     """By patient and case; and what --whole-case makes of it."""
     table(tmp_path, scan)

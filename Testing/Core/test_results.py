@@ -152,6 +152,14 @@ def test_the_terminal_says_names_as_they_are(suggestions: Suggestions, capsys: p
         assert name in printed
 
 
+def test_lesions_beyond_the_image_are_said(suggestions: Suggestions, capsys: pytest.CaptureFixture[str]) -> None:
+    for count in (0, 1):
+        annotation = replace(suggestions.annotation, beyond=count)
+        say_found(replace(suggestions, annotation=annotation), Path("out"), 1.0, "cpu")
+        said = "Beyond the image's edge, and left out there: 1 annotated lesion, wholly or in part"
+        assert (said in " ".join(capsys.readouterr().out.split())) is bool(count)
+
+
 def test_sequences_that_the_model_does_not_look_at_are_said(
     suggestions: Suggestions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

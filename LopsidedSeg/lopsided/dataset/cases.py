@@ -15,13 +15,15 @@ from ..errors import InputError
 from ..model import SEQUENCES
 from ..naming import guess_sequence
 from ..reading import readable
-from .records import DATASET, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, read_record, seen
+from ..wording import counted
+from .records import DATASET, IMAGES, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, names_in, read_record, seen
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
 _OWN_SPACE = re.compile(
     "(orig|native|individual|subject|scanner|t1.*)?", re.IGNORECASE
 )  # BIDS' space- of the image itself
+_FIRST = 5  # names in a sentence
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 _YES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False, "": None}
 
@@ -65,8 +67,9 @@ def find_cases(source: Path, *, several_readers: bool = False) -> list[CaseFiles
     else:
         found = list(_from_folders(source))
     if not found:
+        passed = "".join(f" ({sentence})" for sentence in passed_over(source))
         raise InputError(
-            f"{source}: no cases here; give a CSV with the columns {', '.join(COLUMNS)}, or a folder of case folders "
+            f"{source}: no cases here{passed}; give a CSV with the columns {', '.join(COLUMNS)}, or a folder of case folders "
             "with *-t1c.nii.gz, of BIDS subjects (sub-*), or in nnU-Net's raw layout (dataset.json)"
         )
     # their files cannot be opened, and say so; the others can
@@ -84,6 +87,21 @@ def find_cases(source: Path, *, several_readers: bool = False) -> list[CaseFiles
             )
         raise InputError(f"{source}: {case.patient} {case.case} is there twice; {mend}")
     return found
+
+
+def passed_over(source: Path) -> list[str]:
+    """Sentences on what in a folder is no case, though its images are there."""
+    if (source / DATASET).exists():
+        images = {name[:-5] for name in names_in(source / IMAGES) if re.search(r"_\d{4}$", name)}
+        images -= names_in(source / LABELS)
+        why = f"imaged without labels in {LABELS}/"
+    else:
+        images = {
+            "_".join(entities) for entities, files, enhanced in _studies(source) if "t1" in files and not enhanced
+        }
+        why = "T1w without a ce- entity, which post-contrast T1 has"
+    first = [*sorted(images)[:_FIRST], *(["…"] if len(images) > _FIRST else [])]
+    return [f"{counted(len(images), 'study')} left out, {why}: {', '.join(map(printable, first))}"] if images else []
 
 
 def label_values(source: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -186,17 +204,7 @@ def _from_folders(folder: Path) -> Iterator[CaseFiles]:
 def _from_bids(folder: Path) -> Iterator[CaseFiles]:
     """``sub-*[/ses-*]/anat``; post-contrast T1 has a ``ce-`` entity. Lesions: ``derivatives/**/*_mask`` or ``*_dseg`` that
     say so behind subject and session."""
-    for anat in sorted([*seen(folder, "sub-*/anat"), *seen(folder, "sub-*/ses-*/anat")]):
-        entities = anat.relative_to(folder).parts[:-1]
-        files: dict[str, Path] = {}
-        enhanced = []
-        for path in seen(anat, "*.nii*"):
-            suffix = _stem(path).rsplit("_", 1)[-1]
-            sequence = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair"}.get(suffix)
-            if sequence and "ce" not in _entities(path):
-                files.setdefault(sequence, path)
-            elif sequence == "t1":
-                enhanced.append(path)
+    for entities, files, enhanced in _studies(folder):
         if not enhanced:
             continue
         derived = seen(folder, "/".join(("derivatives/*", *entities, "anat", "*.nii*")))
@@ -206,6 +214,21 @@ def _from_bids(folder: Path) -> Iterator[CaseFiles]:
             yield CaseFiles(entities[0], "_".join(entities), {"t1c": image, **files}, mask)
         except InputError as error:
             yield CaseFiles(entities[0], "_".join(entities), {}, problem=str(error))
+
+
+def _studies(folder: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Path], list[Path]]]:
+    """Subject and session of each study of BIDS, its other sequences, and its post-contrast T1s."""
+    for anat in sorted([*seen(folder, "sub-*/anat"), *seen(folder, "sub-*/ses-*/anat")]):
+        files: dict[str, Path] = {}
+        enhanced = []
+        for path in seen(anat, "*.nii*"):
+            suffix = _stem(path).rsplit("_", 1)[-1]
+            sequence = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair"}.get(suffix)
+            if sequence and "ce" not in _entities(path):
+                files.setdefault(sequence, path)
+            elif sequence == "t1":
+                enhanced.append(path)
+        yield anat.relative_to(folder).parts[:-1], files, enhanced
 
 
 def _matched(images: list[Path], lesions: list[Path], folder: Path) -> tuple[Path, Path | None]:
@@ -273,6 +296,12 @@ def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
     if "t1c" not in sequences.values():
         named = ", ".join(channels.values())
         raise InputError(f"{folder / DATASET}: none of its channels ({named}) is named as post-contrast T1; rename it")
+    for sequence in SEQUENCES:
+        same = [f"{number} ({channels[number]})" for number, name in sequences.items() if name == sequence]
+        if len(same) > 1:
+            raise InputError(
+                f"{folder / DATASET}: its channels {' and '.join(same)} are both {SEQUENCES[sequence]}; rename those that are not meant"
+            )
     for label in seen(folder / LABELS, f"*{SUFFIX}"):
         name = label.name.removesuffix(SUFFIX)
         files = {s: folder / image_path(name, n) for n, s in sequences.items() if s}

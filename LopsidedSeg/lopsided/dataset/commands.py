@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +20,12 @@ from ..reading import read_study
 from ..study import Study
 from ..wording import counted, place
 from ..worklist import Worklist
-from .cases import CaseFiles, find_cases, label_values
+from .cases import CaseFiles, find_cases, label_values, passed_over
 from .check import check_dataset
 from .export import export_reading, remove_case
 from .inputs import read_markups, read_reading, read_reviewed
 from .pseudonyms import read_key
-from .records import DATASET, REVIEWS, TRUST, names_in
+from .records import DATASET, REVIEWS, TRUST, DatasetRecord, names_in, read_record
 from .stats import SIZES_MM, Missed, Stats, dataset_stats, size_name
 from .work import reading_of_work
 
@@ -80,6 +81,7 @@ def export_command(
         snapped=snap,
         reviewed=read_reviewed(result, review, study.reference) if result and review else None,
         whole_case=whole_case,
+        say=lambda sentence: console.print(sentence.capitalize(), highlight=False),
     )
     name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)
     found = Counter(lesion.kind for lesion in reading.lesions)
@@ -87,6 +89,7 @@ def export_command(
     lesions = counted(found.total(), "lesion") + (f" ({kinds})" if kinds else "")
     decided = f"{counted(len(reading.decisions), 'suggestion')} with what was decided"
     console.print(f"{name}: {lesions}, {decided}", highlight=False)
+    _say_dropped(to, [study.others])
 
 
 @dataset.command("import")
@@ -132,12 +135,15 @@ def import_command(
     wanted = label_values(source, label_names(labels))
     if not work:
         _refuse_unknown(source, cases, wanted)
+    imported: list[CaseFiles] = []
     failed: list[tuple[CaseFiles, str]] = []
     negative: list[str] = []
+    notices = [] if worklist else passed_over(source)
     for number, case in enumerate(cases, start=1):
         empty = not work and case.annotation is None and not case.problem
         found = ", 0 lesions (no annotation found)" if empty else ""
         console.print(f"{number}/{len(cases)} {_named(case)}{found}", end=" ", highlight=False)
+        said: list[str] = []
         try:
             if case.problem:
                 raise InputError(case.problem)
@@ -151,15 +157,21 @@ def import_command(
                     annotation=case.annotation,
                     labels=case.labels or wanted,
                     lacking=True,
+                    say=said.append,
                     whole_case=whole_case if case.whole_case is None else case.whole_case,
                 )
             name = export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
             console.print(f"→ {name}", highlight=False)
+            imported.append(case)
+            notices += [f"{_named(case)}: {sentence}" for sentence in said]
             negative += [_named(case)] if empty and reading.whole_case else []
         except InputError as error:
             console.print("not imported", highlight=False)
             failed.append((case, str(error)))
-    console.print(f"{len(cases) - len(failed)} of {counted(len(cases), 'case')} imported into {to}", highlight=False)
+    console.print(f"{len(imported)} of {counted(len(cases), 'case')} imported into {to}", highlight=False)
+    for notice in notices:
+        console.print(notice, highlight=False)
+    _say_dropped(to, [case.sequences for case in imported])
     if negative:
         console.print(
             f"{', '.join(negative)}: no annotation found, so all of it is negative; if that is wrong, name the file as "
@@ -260,6 +272,21 @@ def _study(files: dict[str, Path]) -> Study:
     if "t1c" not in files:
         raise InputError(f"no {SEQUENCES['t1c']}; each case needs one")
     return read_study(files)
+
+
+def _say_dropped(dataset: Path, exported: list[Collection[str]]) -> None:
+    """Sequences that cases have and the dataset has not, for its first case had none."""
+    if not exported:
+        return
+    channels = read_record(dataset / DATASET, DatasetRecord).channel_names.values()
+    for sequence in SEQUENCES:
+        having = sum(sequence in sequences for sequences in exported)
+        if having and sequence not in channels:
+            console.print(
+                f"{SEQUENCES[sequence]} of {counted(having, 'case')} left out, for the first case of {dataset} has none; to keep "
+                "it, make a new dataset of the cases that have it",
+                highlight=False,
+            )
 
 
 def _refuse_blank(option: str, name: str) -> None:

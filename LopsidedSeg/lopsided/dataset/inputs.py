@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from ..results import SuggestionsRecord
 from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, about, read_log, segment_id
 from ..segmentation import headers
 from ..volume import Volume, check_subject, geometry_of
-from ..wording import counted
+from ..wording import beyond, counted
 from .export import Decision, Lesion, Reading
 from .records import briefly
 
@@ -49,16 +49,20 @@ def outlined(
     accepted_as: Mapping[str, str] = MappingProxyType({}),
     *,
     lacking: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> list[Lesion]:
     """The lesions of a label map or segmentation: each connected piece (26 neighbours) of what is labelled is one.
 
     A segment that a suggestion was accepted as is one lesion, of that kind; of which candidate, its identifier says by
-    ``accepted_as``, else its tag. ``labels`` and ``lacking`` are those of :func:`lopsided.annotation.read_annotation`.
-    Raises InputError as that and :func:`lopsided.volume.check_subject`.
+    ``accepted_as``, else its tag. ``labels`` and ``lacking`` are those of :func:`lopsided.annotation.read_annotation`; ``say``
+    gets a sentence on lesions beyond the reference, where there are any. Raises InputError as that and
+    :func:`lopsided.volume.check_subject`.
     """
     drawn = read_labels(path)
     check_subject(drawn, path, reference.subject, reference.name)
     chosen = annotation_of(drawn, path, reference, labels, lacking=lacking)
+    if chosen.beyond:
+        say(beyond(chosen.beyond))
     accepted: dict[str, str | None] = {
         name: drawn.tags[name][SUGGESTION_TAG] for name in chosen.labels if SUGGESTION_TAG in drawn.tags.get(name, ())
     }
@@ -151,6 +155,7 @@ def read_reading(
     reviewed: Reviewed | None = None,
     whole_case: bool = False,
     lacking: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Reading:
     """A reader's work on a case.
 
@@ -163,12 +168,13 @@ def read_reading(
             too.
         whole_case: the reader looked at all of it.
         lacking: the annotation may lack some of ``labels``.
+        say: gets a sentence on what of the annotation is left out, as :func:`outlined`.
 
     Raises:
         InputError: one of them cannot be read, or is of another study.
     """
     accepted_as = reviewed.accepted_as if reviewed else {}
-    drawn = outlined(annotation, reference, labels, accepted_as, lacking=lacking) if annotation else []
+    drawn = outlined(annotation, reference, labels, accepted_as, lacking=lacking, say=say) if annotation else []
     coarse = marked(marks, reference, snapped=snapped)
     if reviewed is None:
         return Reading(reader, tuple(_once(_of_review(drawn, []), coarse)), whole_case=whole_case)
