@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -719,6 +720,19 @@ def test_a_bids_subject_whose_files_leave_open_what_is_meant_is_refused_alone(
     assert len(read_dataset(tmp_path / "to")) == 1
     with pytest.raises(InputError, match=f"case sub-02 cannot be used: .*{problem}"):
         read_dataset(tmp_path)
+
+
+def test_time_points_of_brats_are_of_one_patient_in_either_layout(scan: Volume, tmp_path: Path) -> None:
+    """Else one patient would be on both sides of a split."""
+    brats(tmp_path / "brats", scan)
+    nnunet(tmp_path / "nnunet", scan)
+    for path in list((tmp_path / "nnunet").rglob("*.nii.gz")):
+        for name in ("BraTS-MET-00001-000", "BraTS-MET-00001-001"):
+            shutil.copy(path, path.with_name(path.name.replace("met_001", name)))
+        path.unlink()
+    for source in (tmp_path / "brats", tmp_path / "nnunet"):
+        for cases in (find_cases(source), read_dataset(source)):
+            assert [case.patient for case in cases] == ["BraTS-MET-00001"] * 2
 
 
 def test_what_nnunet_is_to_ignore_is_not_taken_for_lesions(scan: Volume, tmp_path: Path) -> None:

@@ -187,14 +187,14 @@ def _of_row(row: dict[str, str], path: Path, line: int) -> CaseFiles:
 
 
 def _from_folders(folder: Path) -> Iterator[CaseFiles]:
-    """``NAME-t1c.nii.gz`` and so on, as in BraTS; ``NAME-002`` is a time point of patient ``NAME``."""
+    """``NAME-t1c.nii.gz`` and so on, as in BraTS."""
     for path in seen(folder, "**/*t1c.nii.gz"):
         start = path.name.removesuffix("t1c.nii.gz")
         files = {sequence: path.with_name(f"{start}{ending}.nii.gz") for ending, sequence in _BRATS.items()}
         name = start.rstrip("-_") or path.parent.name
         annotation = path.with_name(f"{start}seg.nii.gz")
         yield CaseFiles(
-            patient=re.sub(r"-\d{3}$", "", name),
+            patient=_patient(name),
             case=name,
             sequences={sequence: file for sequence, file in files.items() if file.exists()},
             annotation=annotation if annotation.exists() else None,
@@ -305,7 +305,12 @@ def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
     for label in seen(folder / LABELS, f"*{SUFFIX}"):
         name = label.name.removesuffix(SUFFIX)
         files = {s: folder / image_path(name, n) for n, s in sequences.items() if s}
-        yield CaseFiles(name, name, {s: path for s, path in files.items() if path.exists()}, label)
+        yield CaseFiles(_patient(name), name, {s: path for s, path in files.items() if path.exists()}, label)
+
+
+def _patient(case: str) -> str:
+    """``NAME-002`` is a time point of patient ``NAME``, as in BraTS."""
+    return re.sub(r"-\d{3}$", "", case)
 
 
 def _stem(path: Path) -> str:
