@@ -18,6 +18,7 @@ _POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "
 _CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), up to its length
 _VALUES = "PixelValueTransformationSequence"
 UNEVEN = 0.1  # slice distances may differ by this part of their median, places in the slice by this part of a pixel
+_LAST = 12  # digits of a UID, which tell series of one study apart
 _TURNED = 1e-3  # of a cosine: half a pixel across a head
 _OTHER_PIXELS = 1e-4  # of their spacing: a twentieth of a pixel across a head
 
@@ -76,8 +77,10 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
     series = {uid: files for uid, files in series.items() if headers[uid]["modality"] != "SEG"}
     if not series:
         raise InputError(f"{folder}: no DICOM image in this folder; give the folder that holds the files themselves")
+    called = {u: f"{headers[u]['number']} {headers[u]['description']!r}" for u in series}
     names = {
-        u: f"{headers[u]['number']} {headers[u]['description']!r} ({counted(len(series[u]), 'file')})" for u in series
+        u: f"{name} ({counted(len(series[u]), 'file')}{f', UID …{u[-_LAST:]}' if list(called.values()).count(name) > 1 else ''})"
+        for u, name in called.items()
     }
     chosen = list(series)
     if wanted is not None:
@@ -88,8 +91,8 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
         listed = "; ".join(names.values())
         problem = "holds several series" if wanted is None else f"{len(chosen)} series match {wanted!r}"
         raise InputError(
-            f"{folder}: {problem}; choose one with --series, by number or description, or put it into a folder of its own: "
-            f"{listed}"
+            f"{folder}: {problem}; put one into a folder of its own, or, for a command with --series, choose by number, "
+            f"description or a part of the UID: {listed}"
         )
     files = series[chosen[0]]
     _check_others(folder, read, files)

@@ -21,6 +21,7 @@ from lopsided.reading import read_array, read_volume
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided.writing import write_image
 from numpy.testing import assert_allclose, assert_array_equal
+from pydicom import dcmread
 
 WriteSeries = Callable[..., None]
 
@@ -73,6 +74,20 @@ def test_several_series_are_named_and_one_can_be_chosen(
         assert read_volume(tmp_path / "dicom", name).array.shape == volume.array.shape
     with pytest.raises(InputError, match="0 series match '9'"):
         read_volume(tmp_path / "dicom", "9")
+
+
+def test_series_that_are_called_alike_are_told_apart(volume: Volume, tmp_path: Path, write_series: WriteSeries) -> None:
+    for number in (3, 5):
+        write_series(volume, tmp_path / "dicom", number)
+    for path in (tmp_path / "dicom").glob("5_*"):
+        header = dcmread(path)
+        header.SeriesNumber = 3
+        header.save_as(path)
+    with pytest.raises(InputError, match=r"3 'T1 post' \(30 files, UID …[\d.]+\); 3 'T1 post' \(30 files, UID") as said:
+        read_volume(tmp_path / "dicom")
+    uids = re.findall(r"UID …([\d.]+)", str(said.value))
+    assert len({read_volume(tmp_path / "dicom", uid).array.tobytes() for uid in uids}) == 1
+    assert len(set(uids)) == 2
 
 
 def test_a_missing_slice_is_located(volume: Volume, tmp_path: Path, write_series: WriteSeries) -> None:
