@@ -457,6 +457,30 @@ def test_studies_that_are_no_cases_are_said(scan: Volume, tmp_path: Path, run: R
         find_cases(tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        (
+            {"modality": {"0": "T1Gd"}, "labels": {"0": "background", "1": "met"}},
+            "is of nnU-Net v1, and v2's is read; convert",
+        ),
+        (
+            {"channel_names": {"0": "T1Gd"}, "file_ending": ".nrrd"},
+            r"its files end in \.nrrd, and in this .* CSV that lists",
+        ),
+    ],
+)
+def test_what_of_nnunet_is_not_read_is_not_called_broken(
+    tmp_path: Path, header: dict[str, object], sentence: str
+) -> None:
+    (tmp_path / "labelsTr").mkdir()
+    (tmp_path / "labelsTr" / "a.nii.gz").touch()
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {}, "numTraining": 1} | header), encoding="utf-8")
+    for read in (find_cases, read_dataset):
+        with pytest.raises(InputError, match=f"dataset.json: {sentence}"):
+            read(tmp_path)
+
+
 def test_two_channels_of_one_sequence_are_refused(scan: Volume, tmp_path: Path) -> None:
     """Else one of them is taken, whichever it is."""
     nnunet(tmp_path, scan)

@@ -27,8 +27,8 @@ from lopsided.dataset.records import (
     SUFFIX,
     TRUST,
     CaseRecord,
-    DatasetRecord,
     image_path,
+    read_layout,
     read_record,
 )
 from lopsided.dicomseg import is_dicom_seg
@@ -144,7 +144,7 @@ def read_dataset(source: Path, lesion: tuple[int, ...] = ()) -> list[Case]:
         store.recover(source)
         if not any((source / LABELS).glob(f"*{SUFFIX}")):
             raise InputError(f"{source / LABELS}: no labels (*{SUFFIX}) here; give a dataset that has them")
-        for value in read_record(source / DATASET, DatasetRecord).labels.values():
+        for value in read_layout(source).labels.values():
             declared |= set(value) if isinstance(value, list) else {value}
         unknown = [value for value in lesion if value not in declared]
         if unknown:

@@ -16,7 +16,7 @@ from ..model import SEQUENCES
 from ..naming import guess_sequence
 from ..reading import readable
 from ..wording import counted
-from .records import DATASET, IMAGES, LABELS, SUFFIX, TRUST, DatasetRecord, image_path, names_in, read_record, seen
+from .records import DATASET, IMAGES, LABELS, SUFFIX, TRUST, image_path, names_in, read_layout, seen
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
@@ -112,7 +112,7 @@ def label_values(source: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """
     if not wanted or not (source / DATASET).exists():
         return wanted
-    labels = read_record(source / DATASET, DatasetRecord).labels
+    labels = read_layout(source).labels
     named = {plain(name): [value] if isinstance(value, int) else value for name, value in labels.items()}
     known = {str(value): [value] for values in named.values() for value in values} | named
     unknown = [name for name in wanted if name not in known]
@@ -285,7 +285,7 @@ def _of_lesions(path: Path) -> bool:
 
 
 def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
-    record = read_record(folder / DATASET, DatasetRecord)
+    record = read_layout(folder)
     channels = record.channel_names
     if "ignore" in record.labels:  # nnU-Net's word for what is neither lesion nor background
         raise InputError(

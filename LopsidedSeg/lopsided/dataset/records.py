@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -125,6 +126,31 @@ def read_record(path: Path, kind: type[_T]) -> _T:
             return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not what it should be ({briefly(error)}); restore it from a copy") from None
+
+
+def read_layout(folder: Path) -> DatasetRecord:
+    """``dataset.json`` of a folder in nnU-Net's layout, of whomever.
+
+    Raises:
+        InputError: as :func:`read_record`; nnU-Net v1's; images of another file ending.
+    """
+    path = folder / DATASET
+    with readable(path):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            content = None  # it is said below
+    if isinstance(content, dict) and "modality" in content and "channel_names" not in content:
+        raise InputError(
+            f"{path}: is of nnU-Net v1, and v2's is read; convert the dataset with nnUNetv2_convert_old_nnUNet_dataset, or give a "
+            "CSV that lists its files"
+        )
+    if isinstance(content, dict) and (ending := content.get("file_ending", SUFFIX)) != SUFFIX:
+        raise InputError(
+            f"{path}: its files end in {ending}, and in this layout {SUFFIX} alone is read; convert images and labels and say so in "
+            "file_ending, or give a CSV that lists them"
+        )
+    return read_record(path, DatasetRecord)
 
 
 def briefly(error: Exception) -> str:
