@@ -751,12 +751,12 @@ def test_time_points_of_brats_are_of_one_patient_in_either_layout(scan: Volume, 
     brats(tmp_path / "brats", scan)
     nnunet(tmp_path / "nnunet", scan)
     for path in list((tmp_path / "nnunet").rglob("*.nii.gz")):
-        for name in ("BraTS-MET-00001-000", "BraTS-MET-00001-001"):
+        for name in ("BraTS-MET-00001-000", "BraTS-MET-00001-001", "case-001"):
             shutil.copy(path, path.with_name(path.name.replace("met_001", name)))
         path.unlink()
-    for source in (tmp_path / "brats", tmp_path / "nnunet"):
+    for source, others in ((tmp_path / "brats", []), (tmp_path / "nnunet", ["case-001"])):
         for cases in (find_cases(source), read_dataset(source)):
-            assert [case.patient for case in cases] == ["BraTS-MET-00001"] * 2
+            assert [case.patient for case in cases] == [*["BraTS-MET-00001"] * 2, *others]
 
 
 def test_what_nnunet_is_to_ignore_is_not_taken_for_lesions(scan: Volume, tmp_path: Path) -> None:

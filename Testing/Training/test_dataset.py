@@ -70,10 +70,10 @@ def test_folders_and_lists_are_datasets_too(copy: Path, tmp_path: Path) -> None:
     described["channel_names"] = {"0": "T1-Gd", "1": "T1", "2": "T2", "3": "FLAIR"}
     (copy / "dataset.json").write_text(json.dumps(described))
     assert set(read_dataset(copy)[0].images) == set(case.images)
-    brats = tmp_path / "brats" / "P-001"
+    brats = tmp_path / "brats" / "P1-001"
     brats.mkdir(parents=True)
-    shutil.copy(case.images["t1c"], brats / "P-001-t1c.nii.gz")
-    shutil.copy(case.label, brats / "P-001-seg.nii.gz")
+    shutil.copy(case.images["t1c"], brats / "P1-001-t1c.nii.gz")
+    shutil.copy(case.label, brats / "P1-001-seg.nii.gz")
     bids = tmp_path / "bids"
     (bids / "sub-1" / "anat").mkdir(parents=True)
     (bids / "derivatives" / "reader" / "sub-1" / "anat").mkdir(parents=True)
@@ -84,8 +84,8 @@ def test_folders_and_lists_are_datasets_too(copy: Path, tmp_path: Path) -> None:
         csv.writer(file).writerows(rows)
     for source in (tmp_path / "brats", bids, tmp_path / "list.csv"):
         assert np.array_equal(lesions_of(source), lesions), source
-    assert read_dataset(tmp_path / "brats")[0].patient == "P"
-    change(brats / "P-001-seg.nii.gz", lambda array: array.astype(np.float32) * 0.5)
+    assert read_dataset(tmp_path / "brats")[0].patient == "P1"
+    change(brats / "P1-001-seg.nii.gz", lambda array: array.astype(np.float32) * 0.5)
     with pytest.raises(InputError, match=r"has label values 0, 0\.5; the dataset must have whole numbers"):
         lesions_of(tmp_path / "brats")
 

@@ -309,8 +309,8 @@ def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
 
 
 def _patient(case: str) -> str:
-    """``NAME-002`` is a time point of patient ``NAME``, as in BraTS."""
-    return re.sub(r"-\d{3}$", "", case)
+    """``MET-00005-002`` is a time point of patient ``MET-00005``, as in BraTS; ``case-002`` is a patient."""
+    return re.sub(r"(?<=\d)-\d{3}$", "", case)
 
 
 def _stem(path: Path) -> str:
