@@ -167,9 +167,9 @@ class CaseWork:
         return self.folder.with_name(self.folder.name + ending)
 
     def _isKept(self) -> bool:
-        from lopsided.dataset.work import WORK_FILE
+        from lopsided.dataset.work import ANNOTATION, WORK_FILE
 
-        return (self.folder / WORK_FILE).exists()
+        return any((self.folder / name).exists() for name in (WORK_FILE, ANNOTATION, SEGMENTS))
 
     def _images(self) -> dict[str, Any]:
         """A new node for each sequence."""
@@ -274,12 +274,12 @@ class CaseWork:
         into = suggestions and suggestions.GetNodeReference(ANNOTATION_REFERENCE)
         acceptedInto = next((name for name, node in apart.items() if node is into), "" if into is annotation else None)
         try:
+            for name, node in apart.items():
+                (partial / name).mkdir()
+                writeWork(partial / name, self._scene, **{"suggestions" if decidedOf(node) else "annotation": node})
             writeWork(partial, self._scene, annotation, suggestions, marks, snapped, wholeCase, acceptedInto)
         finally:
             marks.close()
-        for name, node in apart.items():
-            (partial / name).mkdir()
-            writeWork(partial / name, self._scene, **{"suggestions" if decidedOf(node) else "annotation": node})
         if self.folder.exists():  # else what is there is from a save that failed at its end, and all that there is
             shutil.rmtree(before, ignore_errors=True)
             self.folder.rename(before)

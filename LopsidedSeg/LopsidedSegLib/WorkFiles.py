@@ -53,7 +53,8 @@ def writeWork(
     wholeCase: bool = False,
     acceptedInto: str | None = "",
 ) -> None:
-    """A reader's work on a case into a folder that is there, as :mod:`lopsided.dataset.work` reads it.
+    """A reader's work on a case into a folder that is there, as :mod:`lopsided.dataset.work` reads it. Whatever else is to be
+    kept in that folder is in it already.
 
     ``acceptedInto``: the folder in it of the segmentation that suggestions were accepted into, where that is not
     ``annotation``; None where it is in none.
@@ -75,6 +76,7 @@ def writeWork(
     if marks:
         content["marks"] = [(asdict(item.mark), marks.time(item)) for item in marks.items()]
         content["place"] = _place(marks.reference)
+    content["files"] = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     write_whole(folder / WORK_FILE, WorkRecord.model_validate(content).model_dump_json(indent=1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -107,6 +108,18 @@ def test_all_that_is_kept_is_read(scan: Volume, tmp_path: Path) -> None:
     }
     assert (reading.reader, reading.whole_case, reading.model) == ("Dr. Ray", True, "f" * 64)
     assert [d.model for d in reading.decisions] == [None, "e" * 64]
+
+
+@pytest.mark.parametrize("missing", ["annotation.seg.nrrd", "suggestions.seg.nrrd", "work.json"])
+def test_a_folder_that_was_copied_by_half_is_not_one_without_lesions(
+    scan: Volume, tmp_path: Path, missing: str
+) -> None:
+    files = ["annotation.seg.nrrd", "suggestions.seg.nrrd"]
+    folder = keep(tmp_path / "case", scan.geometry, [], whole_case=True, files=files)
+    assert len(reading_of_work(folder, "Dr. Ray", scan).lesions) == 2
+    (folder / missing).unlink()
+    with pytest.raises(InputError, match=f"case: {missing} is missing; restore it from a copy"):
+        reading_of_work(folder, "Dr. Ray", scan)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +296,7 @@ def test_suggestions_of_which_nothing_was_decided_are_no_review(scan: Volume, tm
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda f: (f / "work.json").unlink(), "no work is kept here; open the case in Slicer's worklist first"),
+        (shutil.rmtree, "no work is kept here; open the case in Slicer's worklist first"),
         (lambda f: (f / "work.json").write_text("{"), r"work\.json: is not what it should be .* restore it"),
         (
             lambda f: (f / "work.json").write_text('{"suggestions": {"LopsidedSeg.Review": "{}"}}'),

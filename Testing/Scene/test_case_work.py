@@ -447,6 +447,29 @@ def test_a_save_that_fails_leaves_the_one_before(work: CaseWork, monkeypatch: py
     assert json.loads((work.folder / "work.json").read_text())["annotation"] == chosen.annotation.GetName()
 
 
+@pytest.mark.parametrize("missing", ["annotation.seg.nrrd", "apart-0/suggestions.seg.nrrd", "work.json"])
+def test_work_that_was_copied_by_half_is_refused_and_stays_as_it_is(
+    work: CaseWork, case: CaseFiles, tmp_path: Path, missing: str
+) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    chosen.suggestions = add_suggestions(chosen.flair, tmp_path)
+    Review(chosen.suggestions, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    (tmp_path / "second").mkdir()
+    work.goOn(add_suggestions(chosen.reference, tmp_path / "second"))
+    work.save(wholeCase=True)
+    work.close()
+    (work.folder / missing).rename(tmp_path / "left behind")
+    there = sorted(work.folder.rglob("*"))
+    with pytest.raises(InputError, match=f"{missing} is missing; restore it from a copy"):
+        CaseWork(case, work.folder, Scene(), Settings()).open(parameters())
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    assert sorted(work.folder.rglob("*")) == there
+    (tmp_path / "left behind").rename(work.folder / missing)
+    CaseWork(case, work.folder, Scene(), Settings()).open(chosen)
+    assert len(masks(chosen.annotation, chosen.reference)) == 2
+
+
 def test_a_case_opens_again_whose_suggestions_were_all_removed(work: CaseWork, case: CaseFiles, tmp_path: Path) -> None:
     chosen, again = parameters(), parameters()
     work.open(chosen)

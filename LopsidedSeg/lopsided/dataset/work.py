@@ -22,7 +22,7 @@ ANNOTATION = "annotation.seg.nrrd"
 
 
 class WorkRecord(BaseModel):
-    """``work.json``. Segments are in ``annotation.seg.nrrd`` and ``suggestions.seg.nrrd``, where there are any."""
+    """``work.json``, written last. Segments are in ``annotation.seg.nrrd`` and ``suggestions.seg.nrrd``, where there are any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,17 +42,26 @@ class WorkRecord(BaseModel):
         default=None,
         description="points all over the volume, where they were in the world (LPS, mm); null if not known",
     )
+    files: list[str] | None = Field(
+        default=None, description="all others in this folder, which were whole when this was written; null if not known"
+    )
 
 
 def read_work(folder: Path) -> WorkRecord:
     """What is kept in a folder.
 
     Raises:
-        InputError: nothing is, or it cannot be read.
+        InputError: nothing is, or it cannot be read, or a file of it is missing: no file may not be taken for no lesion.
     """
+    if not (folder / WORK_FILE).exists() and any((folder / name).exists() for name in (ANNOTATION, SEGMENTS)):
+        raise InputError(f"{folder}: {WORK_FILE} is missing; restore it from a copy")
     if not (folder / WORK_FILE).exists():
         raise InputError(f"{folder}: no work is kept here; open the case in Slicer's worklist first")
-    return read_record(folder / WORK_FILE, WorkRecord)
+    work = read_record(folder / WORK_FILE, WorkRecord)
+    missing = [name for name in work.files or () if not (folder / name).exists()]
+    if missing:
+        raise InputError(f"{folder}: {', '.join(missing)} is missing; restore it from a copy")
+    return work
 
 
 def reading_of_work(folder: Path, reader: str, reference: Volume) -> Reading:
