@@ -18,7 +18,7 @@ from .Labelmaps import drawnOn, imageOfRegion, labelmapName, transformBetween
 from .Review import ANNOTATION_REFERENCE, renewed
 from .Scene import Scene, ijkToRasOf, removeNode
 from .Settings import Settings
-from .WorkFiles import AHEAD, isSearchedAhead, writeWork
+from .WorkFiles import AHEAD, besideOf, heal, isSearchedAhead, writeWork
 
 APART = "apart-"  # folders of segmentations that are the case's, but not chosen
 CASE_ATTRIBUTE = "LopsidedSeg.Case"  # of a volume that a worklist put into the scene
@@ -60,9 +60,8 @@ class CaseWork:
         """
         self._parameters = parameterNode
         self._ownedByUser = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")}
-        if self._beside(".before").exists() and not self.folder.exists():
-            self._beside(".before").rename(self.folder)  # the last save was interrupted at its very end
         try:
+            heal(self.folder)
             images = self._images()
             for sequence, parameter in _PARAMETERS.items():
                 setattr(parameterNode, parameter, images.get(sequence))
@@ -163,9 +162,6 @@ class CaseWork:
                 removeNode(node)
         self._made = []
 
-    def _beside(self, ending: str) -> Path:
-        return self.folder.with_name(self.folder.name + ending)
-
     def _isKept(self) -> bool:
         from lopsided.dataset.work import ANNOTATION, WORK_FILE
 
@@ -264,9 +260,11 @@ class CaseWork:
 
     def _keep(self, annotation: Any, suggestions: Any, marked: Any, snapped: bool, wholeCase: bool) -> None:
         """``marked``: the volume that the marks are on."""
+        from lopsided.dataset.work import WORK_FILE
+
         from .Marks import Marks
 
-        partial, before = self._beside(".partial"), self._beside(".before")
+        partial, before = self.folder.with_name(self.folder.name + ".partial"), besideOf(self.folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         marks = Marks(marked, self._scene, self._settings)
@@ -280,10 +278,16 @@ class CaseWork:
             writeWork(partial, self._scene, annotation, suggestions, marks, snapped, wholeCase, acceptedInto)
         finally:
             marks.close()
-        if self.folder.exists():  # else what is there is from a save that failed at its end, and all that there is
+        if (self.folder / WORK_FILE).exists():  # else what is beside it is all that there is
             shutil.rmtree(before, ignore_errors=True)
             self.folder.rename(before)
-        partial.rename(self.folder)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)  # a search ahead, which is in the scene
+        try:
+            partial.rename(self.folder)
+        except OSError:
+            heal(self.folder)
+            raise
         shutil.rmtree(before, ignore_errors=True)
 
     def _restore(self, asCopy: bool = False) -> None:

@@ -27,7 +27,7 @@ from .Scene import Scene, rasOf
 from .SceneCases import SceneCase, sceneCases
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
-from .WorkFiles import AHEAD, isSearchedAhead
+from .WorkFiles import AHEAD, besideOf, isSearchedAhead
 
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
@@ -239,7 +239,8 @@ class Logic(ScriptedLoadableModuleLogic):
         from lopsided.dataset.work import WORK_FILE
 
         out = folder / AHEAD
-        if self._worker.busy or (folder / WORK_FILE).exists() or not Dependencies.installed():
+        isKept = any((place / WORK_FILE).exists() for place in (folder, besideOf(folder)))
+        if self._worker.busy or isKept or not Dependencies.installed():
             return
         if isSearchedAhead(folder, self.settings):
             return

@@ -24,6 +24,23 @@ AHEAD = "ahead"  # a search that was made before the case was opened
 _SAME_MM = 0.01
 
 
+def besideOf(folder: Path) -> Path:
+    """Where a reader's work on a case is while a newer save of it takes its place in ``folder``."""
+    return folder.with_name(folder.name + ".before")
+
+
+def heal(folder: Path) -> None:
+    """Put it back where that was interrupted. Raises OSError where that cannot be."""
+    from lopsided.dataset.work import WORK_FILE
+
+    before = besideOf(folder)
+    if (before / WORK_FILE).exists() and not (folder / WORK_FILE).exists():
+        shutil.rmtree(folder / AHEAD, ignore_errors=True)
+        if folder.exists():
+            folder.rmdir()
+        before.rename(folder)
+
+
 def checkPlace(folder: Path, volume: Any) -> None:
     """Work is kept by places in the world: raises RuntimeError, one sentence, where the volume is at another by now."""
     from lopsided.dataset.work import read_work

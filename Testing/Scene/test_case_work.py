@@ -338,6 +338,40 @@ def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork, monkey
     assert len(Marks.nodesOf(again.reference)) == 1
 
 
+@pytest.mark.parametrize("meanwhile", [None, "ahead"])
+def test_a_save_that_was_interrupted_at_its_end_is_put_back(work: CaseWork, meanwhile: str | None) -> None:
+    """Killed between its two steps; also where the case was searched ahead after that."""
+    chosen = parameters()
+    work.open(chosen)
+    chosen.annotation.GetSegmentation().RemoveSegment("Lesion_1")
+    work.save()
+    work.close()
+    work.folder.rename(work.folder.with_name("c.before"))
+    if meanwhile:
+        (work.folder / meanwhile).mkdir(parents=True)
+    work.open(chosen)
+    assert len(masks(chosen.annotation, chosen.reference)) == 1
+    work.save()
+    assert [path.name for path in work.folder.parent.iterdir()] == ["c"]
+
+
+def test_a_save_that_fails_at_its_end_puts_the_one_before_back(work: CaseWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    work.open(parameters())
+    work.save()
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise PermissionError("held")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        work.save()
+    assert (work.folder / "work.json").exists()
+    assert not work.folder.with_name("c.before").exists()
+
+
 def test_a_case_that_was_moved_is_kept_and_put_back(work: CaseWork) -> None:
     """Work is kept by places, which are those of the file; whoever drew meanwhile is told."""
     chosen = parameters()

@@ -154,6 +154,20 @@ def test_the_next_case_is_searched_while_one_reviews(
     until(lambda: not logic._worker.busy)
 
 
+def test_work_whose_save_was_interrupted_is_not_searched_ahead(
+    opened: Any, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worklist = Worklist.of(source, "Dr. Ray")
+    folder = worklist.folder(worklist.cases[1])
+    before = folder.with_name(folder.name + ".before")
+    before.mkdir(parents=True)
+    (before / "work.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(Dependencies, "installed", lambda: True)
+    opened.worklistPanel.goTo(opened.worklistPanel.worklist.cases[0])
+    assert not opened.logic._worker.busy
+    assert not folder.exists()
+
+
 def test_a_broken_case_is_said_and_the_list_goes_on(opened: Any, source: Path) -> None:
     (source.parent / "1.nii.gz").write_bytes(b"no image")
     click(opened.ui.nextCaseButton)
