@@ -238,18 +238,16 @@ class Logic(ScriptedLoadableModuleLogic):
         """Search a case of a worklist before it is opened; what goes wrong is said when it is."""
         from lopsided.dataset.work import WORK_FILE
 
-        out = folder / AHEAD
-        isKept = any((place / WORK_FILE).exists() for place in (folder, besideOf(folder)))
-        if self._worker.busy or isKept or not Dependencies.installed():
+        if self._worker.busy or not Dependencies.installed():
             return
-        if isSearchedAhead(folder, self.settings):
-            return
-        self._aheadFolder = _temporaryFolder()
-        write = partial(
-            self._writeSearch, sequences=case.sequences, annotation=case.annotation, labels=case.labels, out=out
-        )
         try:
-            request, _names = write(Path(self._aheadFolder.name))
+            isKept = any((place / WORK_FILE).exists() for place in (folder, besideOf(folder)))
+            if isKept or isSearchedAhead(folder, self.settings):
+                return
+            self._aheadFolder = _temporaryFolder()
+            request, _names = self._writeSearch(
+                Path(self._aheadFolder.name), case.sequences, case.annotation, labels=case.labels, out=folder / AHEAD
+            )
         except (RuntimeError, OSError):
             self._endAhead()
             return

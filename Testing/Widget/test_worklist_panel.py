@@ -168,6 +168,22 @@ def test_work_whose_save_was_interrupted_is_not_searched_ahead(
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("place", ["temporary", "of the next case"])
+def test_a_folder_that_cannot_be_reached_for_the_search_ahead_leaves_the_case_open(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The search is not made, and that is all."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setattr(Dependencies, "installed", lambda: True)
+    if place == "temporary":
+        monkeypatch.setattr(slicer.app, "temporaryPath", str(tmp_path / "file" / "no"))
+    else:
+        monkeypatch.setattr("LopsidedSegLib.Logic.besideOf", lambda _: (_ for _ in ()).throw(OSError(5, "gone")))
+    opened.worklistPanel.goTo(opened.worklistPanel.worklist.cases[0])
+    assert opened.ui.statusLabel.text == "Opened eins."
+    assert not opened.logic._worker.busy
+
+
 def test_a_broken_case_is_said_and_the_list_goes_on(opened: Any, source: Path) -> None:
     (source.parent / "1.nii.gz").write_bytes(b"no image")
     click(opened.ui.nextCaseButton)
