@@ -253,8 +253,8 @@ class WorklistPanel:
             getattr(self.ui, widget).enabled = not exporting
         for widget in ("casesTable", "caseFilter", "previousCaseButton", "nextCaseButton"):
             getattr(self.ui, widget).enabled = worklist is not None and not exporting
-        for widget in ("reviewedButton", "flagButton"):
-            getattr(self.ui, widget).enabled = self._case is not None
+        self.ui.reviewedButton.enabled = self._work is not None
+        self.ui.flagButton.enabled = self._case is not None  # one that cannot be opened too
         cases = worklist.cases if worklist else []
         self._rows = [case for case in cases if self._wanted is None or worklist.status(case) in self._wanted]
         table.setRowCount(len(self._rows))

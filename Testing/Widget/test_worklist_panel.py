@@ -189,9 +189,13 @@ def test_a_broken_case_is_said_and_the_list_goes_on(opened: Any, source: Path) -
     click(opened.ui.nextCaseButton)
     assert opened.ui.statusLabel.text.startswith("zwei cannot be opened: ")
     assert volumes() == []
+    assert not opened.ui.reviewedButton.enabled, "nobody can have looked at it"
+    click(opened.ui.flagButton)
+    assert rows(opened)[1] == ["zwei", "flagged"]
+    click(opened.ui.flagButton)
+    assert rows(opened)[1] == ["zwei", "in progress"]
     click(opened.ui.nextCaseButton)
     assert volumes() == ["drei t1c"]
-    assert rows(opened)[1] == ["zwei", "not started"]
 
 
 def test_work_that_cannot_be_kept_stays_open(opened: Any, source: Path) -> None:
