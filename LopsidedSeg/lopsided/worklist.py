@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from datetime import UTC, datetime
@@ -11,7 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
 from .dataset.cases import CaseFiles, find_cases
+from .dataset.records import briefly
 from .errors import InputError
 
 WORK_FOLDER = "lopsided-work"  # beside the cases
@@ -25,6 +27,16 @@ class CaseStatus(StrEnum):
     IN_PROGRESS = "in progress"
     REVIEWED = "reviewed"
     FLAGGED = "flagged"
+
+
+class _State(BaseModel):
+    """Of one case, since ``time``: ISO 8601, UTC."""
+
+    status: CaseStatus
+    time: str
+
+
+_STATES = TypeAdapter(dict[str, _State])  # by what names the case
 
 
 class Case(Protocol):
@@ -82,7 +94,8 @@ class Worklist(Generic[_C]):
 
     def status(self, case: _C) -> CaseStatus:
         """As it was set last."""
-        return CaseStatus(self._status.get(_key(case), {}).get("status", CaseStatus.NOT_STARTED))
+        state = self._status.get(_key(case))
+        return state.status if state else CaseStatus.NOT_STARTED
 
     def set_status(self, case: _C, status: CaseStatus) -> None:
         """Through to the disk, whole or not at all; and take over what another window of this reader has set.
@@ -92,19 +105,18 @@ class Worklist(Generic[_C]):
             OSError: it could not be written; the status is as it was.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        changed = {**self._read(), _key(case): {"status": CaseStatus(status).value, "time": time}}
-        write_whole(self._folder / STATUS, json.dumps(changed, indent=1, ensure_ascii=False) + "\n")
+        changed = {**self._read(), _key(case): _State(status=status, time=time)}
+        write_whole(self._folder / STATUS, _STATES.dump_json(changed, indent=1).decode() + "\n")
         self._status = changed
 
-    def _read(self) -> dict[str, dict[str, str]]:
+    def _read(self) -> dict[str, _State]:
         path = self._folder / STATUS
         if not path.exists():
             return {}
         try:
-            found: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path}: is damaged ({error}); restore it from a copy, or remove it") from None
-        return found
+            return _STATES.validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise InputError(f"{path}: is damaged ({briefly(error)}); restore it from a copy, or remove it") from None
 
     def label(self, case: _C) -> str:
         """What a case is called in this list: with the patient, where another patient's is called the same."""

@@ -93,13 +93,20 @@ def test_no_list_is_an_error(tmp_path: Path) -> None:
         Worklist.of(tmp_path, "a")
 
 
-def test_a_damaged_state_is_said_on_one_line(source: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ['{"p1/1": {"status"', "null", "[]", '{"p1/1": "reviewed"}', '{"p1/1": {"status": "done", "time": "x"}}', "\xff"],
+)
+def test_a_damaged_state_is_said_on_one_line(source: Path, content: str) -> None:
     worklist = Worklist.of(source, "a")
     worklist.set_status(worklist.cases[0], DONE)
-    status = worklist.logs.with_name("status.json")
-    status.write_text(status.read_text()[:20])
-    with pytest.raises(InputError, match=r"status\.json: is damaged .* restore it from a copy, or remove it"):
+    worklist.logs.with_name("status.json").write_text(content, encoding="latin-1")
+    sentence = r"status\.json: is damaged .* restore it from a copy, or remove it"
+    with pytest.raises(InputError, match=sentence) as raised:
         Worklist.of(source, "a")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(InputError, match=sentence):
+        worklist.set_status(worklist.cases[0], DONE)
 
 
 def test_two_windows_of_one_reader_keep_each_others_status(source: Path) -> None:
