@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -308,18 +308,27 @@ def recover(session: ReviewSession, folder: Path) -> ReviewSession:
 
 
 def read_log(path: Path) -> ReviewSession:
-    """The session that a log holds, up to the last line that was written whole.
+    """The session that a log holds, up to the first line that was not written whole.
 
     Raises:
         ValueError: it is not a log.
         OSError: it cannot be read.
     """
     lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut off
-    try:
-        header, *events = (json.loads(line) for line in lines)
-    except ValueError as error:
-        raise ValueError(f"{path}: not a review log ({error})") from None
+    whole = list(takewhile(bool, map(_object, filter(bytes.strip, lines))))
+    if not whole:
+        raise ValueError(f"{path}: not a review log (its first line cannot be read)")
+    header, *events = whole
     return ReviewSession.from_json({"header": header, "events": events})
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """Of a line of a log; empty for one that a crash or a disk has spoilt."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _now() -> str:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,39 @@ def test_each_decision_is_in_the_file_at_once_and_a_cut_at_any_byte_loses_the_la
         cut.write_bytes(content[:end])
         whole = content[header:end].count(b"\n")
         assert read_log(cut).events == session.events[:whole]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "left"),
+    [
+        (lambda lines: [*lines, b""], 3),
+        (lambda lines: [*lines[:2], b"\r", *lines[2:]], 3),
+        (lambda lines: [*lines[:3], b"\0" * len(lines[3])], 2),
+        (lambda lines: [*lines[:3], lines[3][:20]], 2),
+        (lambda lines: [*lines[:2], b"null", lines[3]], 1),
+        (lambda lines: [*lines[:3], b"[" * 200_000], 2),
+    ],
+    ids=["empty line at the end", "empty line", "zeros", "torn", "no object", "deep"],
+)
+def test_a_spoilt_line_loses_none_before_it(
+    tmp_path: Path, spoilt: Callable[[list[bytes]], list[bytes]], left: int
+) -> None:
+    session = new_session()
+    log = ReviewLog(tmp_path, "T1c", session)
+    begun = ReviewSession.from_json(session.to_json())
+    for candidate in CANDIDATES:
+        session.decide(candidate, Status.REJECTED, threshold=0.31)
+    log.write()
+    lines = log.path.read_bytes().splitlines()
+    log.path.write_bytes(b"".join(line + b"\n" for line in spoilt(lines)))
+    assert recover(begun, tmp_path).events == session.events[:left]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\0\0\0\n", b"[]\n", b'{"header": 1}\n'])
+def test_what_has_no_header_is_no_log(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(ValueError, match="not a review"):
+        read_log(tmp_path / "a")
 
 
 def test_what_the_disk_refused_is_written_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
