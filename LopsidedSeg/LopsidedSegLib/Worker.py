@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 
 MODULE_FOLDER = Path(__file__).parents[1]
 SILENCE_S = 60.0  # it says every two seconds that it is alive
+_SAID = 200  # bytes of what is not understood, in the log
 
 
 class Callbacks(NamedTuple):
@@ -111,12 +112,11 @@ class Worker:
         self._unread += self._process.readAllStandardOutput().data()
         while b"\n" in self._unread:  # not kept here: a callback may start another process
             line, self._unread = self._unread.split(b"\n", 1)
-            try:
-                [(kind, content)] = json.loads(line).items()
-            except (ValueError, AttributeError):
-                logging.warning(f"LopsidedSeg: not understood from the worker: {line!r}")
-                continue
-            self._onMessage(kind, content)
+            message = _understood(line)
+            if message:
+                self._onMessage(*message)
+            else:
+                logging.warning(f"LopsidedSeg: not understood from the worker: {line[:_SAID]!r}")
 
     def _onMessage(self, kind: str, content: Any) -> None:
         self._heard = time.monotonic()
@@ -180,3 +180,18 @@ class Worker:
         callbacks, self._callbacks = self._callbacks, None
         self._watch.stop()
         getattr(callbacks, how)(content)
+
+
+def _understood(line: bytes) -> tuple[str, Any] | None:
+    """What the process says, and of what; None where that is no message, or not of the shape that it has."""
+    try:
+        [(kind, content)] = json.loads(line).items()
+        if kind == "ready":
+            isRight = isinstance(content["version"], str) and isinstance(content["pid"], int)
+        elif kind == "progress":
+            isRight = isinstance(content["what"], str) and 0 <= content["part"] <= 1
+        else:
+            isRight = kind != "error" or isinstance(content, str)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return (kind, content) if isRight else None

@@ -121,6 +121,33 @@ def test_a_callback_that_fails_loses_no_answer(worker: Any, monkeypatch: pytest.
     assert heard.done == ["first"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"ready": null}',
+        '{"ready": {}}',
+        '{"ready": {"version": 1, "pid": 2}}',
+        '{"progress": null}',
+        '{"progress": {"what": 1, "part": 0}}',
+        '{"progress": {"what": "", "part": NaN}}',
+        '{"error": 5}',
+        '{"one": 1, "two": 2}',
+        "[]",
+        "null",
+        "[" * 50_000,
+    ],
+    ids=lambda line: line[:40],
+)
+def test_what_is_no_message_is_passed_over(worker: Any, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    raised: list[Any] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: raised.append(error))
+    worker.command = _process(f"os.write(1, b{line!r} + b'\\n'); say({{'done': n}})")
+    heard = Heard()
+    worker.send("first", heard.callbacks)
+    until(lambda: not worker.busy)
+    assert (heard.done, heard.progress, heard.errors, raised) == (["first"], [], [], [])
+
+
 def test_the_last_words_are_of_this_request(worker: Any) -> None:
     """Another's may be of another patient."""
     worker.command = _process(
