@@ -123,7 +123,7 @@ class Settings:
 
 def _user() -> str:
     try:
-        return getpass.getuser()
+        return getpass.getuser().encode(errors="replace").decode()  # it need not be text, which logs are
     except (KeyError, OSError, ImportError):  # by version and system: this user has no name
         return "reader"
 

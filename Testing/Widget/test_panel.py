@@ -394,6 +394,18 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
     assert _statuses(panel) == ["", "uncertain"]
 
 
+def test_a_login_name_that_is_no_text_ends_no_decision(found: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    from lopsided.review import read_log
+
+    monkeypatch.setattr(Settings.getpass, "getuser", lambda: "J\udcf6rg")
+    found.logic.settings.folder = tmp_path
+    found.reviewPanel.onCellClicked(0, 0)
+    click(found.ui.rejectButton)
+    assert (_statuses(found)[0], found.ui.statusLabel.text) == ("rejected", "")
+    [log] = tmp_path.glob("*.jsonl")
+    assert [event.reader for event in read_log(log).events] == ["J?rg"]
+
+
 def test_without_a_folder_the_log_is_beside_the_scene_once_it_is_saved(found: Any, tmp_path: Path) -> None:
     ui = found.ui
     found.reviewPanel.onCellClicked(0, 0)
