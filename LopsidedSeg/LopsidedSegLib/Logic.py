@@ -27,7 +27,7 @@ from .Scene import Scene, rasOf
 from .SceneCases import SceneCase, sceneCases
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
-from .WorkFiles import AHEAD, besideOf, isSearchedAhead
+from .WorkFiles import AHEAD, besideOf, isSearchedAhead, unwritten
 
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
@@ -205,7 +205,7 @@ class Logic(ScriptedLoadableModuleLogic):
         except Exception as error:  # whatever it is, the user hears of it, and no image is left in that folder
             logging.exception("LopsidedSeg: it could not be started")
             self._end()
-            callbacks.error(str(error))
+            callbacks.error(unwritten(error, Path(slicer.app.temporaryPath)))
             return
 
         def done(reply: dict[str, Any]) -> None:

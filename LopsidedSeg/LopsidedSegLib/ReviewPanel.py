@@ -14,6 +14,7 @@ from .Parameters import Parameters
 from .Review import Review, whyNotOn
 from .Scene import whereNow
 from .Widgets import setCell, setQuietly
+from .WorkFiles import unwritten
 
 DECISIONS = (
     ("acceptButton", "A", Status.ACCEPTED),
@@ -189,7 +190,8 @@ class ReviewPanel:
         except RuntimeError as error:
             sentence, done = str(error), False
         except OSError as error:
-            sentence = _("Kept in the scene, but not yet in the log: {error}").format(error=error)
+            sentence = _("Kept in the scene, but not yet in the log: {error}")
+            sentence = sentence.format(error=unwritten(error, self.logic.settings.logFolder))
         self._say(sentence, True)
         return done
 

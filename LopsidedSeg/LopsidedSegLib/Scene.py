@@ -56,7 +56,7 @@ class Scene:
         storage = slicer.vtkMRMLSegmentationStorageNode()
         storage.SetFileName(str(path))
         if not (storage.WriteData(copy) and self._isWhole(path)):  # before it takes the place of an earlier one
-            raise RuntimeError(_("{name} could not be written.").format(name=node.GetName()))
+            raise RuntimeError(_unwritten(node, path))
         return True
 
     def writeAnnotation(self, node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:
@@ -234,8 +234,13 @@ class Scene:
             sitk.WriteImage(picture, str(path))
         except RuntimeError:
             logging.exception("LopsidedSeg: %s", path)
-            sentence = _("{name} could not be written; is there room in {folder}?")
-            raise RuntimeError(sentence.format(name=node.GetName(), folder=path.parent.parent)) from None
+            raise RuntimeError(_unwritten(node, path)) from None
+
+
+def _unwritten(node: Any, path: Path) -> str:
+    """The folder that is said is that of ours, which goes again."""
+    sentence = _("{name} could not be written; is there room in {folder}?")
+    return sentence.format(name=node.GetName(), folder=path.parent.parent)
 
 
 def _checkIsThere(node: Any) -> None:

@@ -24,6 +24,14 @@ AHEAD = "ahead"  # a search that was made before the case was opened
 _SAME_MM = 0.01
 
 
+def unwritten(error: Exception, folder: Path) -> str:
+    """What is said of an error in writing to ``folder``: of what the system refused, why and what to do."""
+    if not isinstance(error, OSError):
+        return str(error)
+    sentence = _("nothing can be written in {folder} ({why}); make room there, or choose another folder")
+    return sentence.format(folder=folder, why=error.strerror or error)
+
+
 def besideOf(folder: Path) -> Path:
     """Where a reader's work on a case is while a newer save of it takes its place in ``folder``."""
     return folder.with_name(folder.name + ".before")

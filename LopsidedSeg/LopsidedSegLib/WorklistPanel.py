@@ -13,6 +13,7 @@ from .CaseWork import CaseWork
 from .Logic import Logic
 from .SceneCases import SceneCase
 from .Widgets import setCell
+from .WorkFiles import unwritten
 
 
 class WorklistPanel:
@@ -169,8 +170,8 @@ class WorklistPanel:
             self._keep(work)
             work.hold()
         except (RuntimeError, OSError) as error:
+            sentence = self._unkept(error, work)
             work = None  # what is drawn stays in the scene, without the volume
-            sentence = _("The work on this case could not be kept: {error}").format(error=error)
 
         self._tell()
 
@@ -198,11 +199,16 @@ class WorklistPanel:
         try:
             moved = self._keep(self._work) if self._work else ""
         except (RuntimeError, OSError) as error:
-            self._say(_("The work on this case could not be kept: {error}").format(error=error), True)
+            self._say(self._unkept(error, self._work), True)
             return False
         if moved:
             self._say(moved, True)
         return not moved
+
+    @staticmethod
+    def _unkept(error: Exception, work: CaseWork) -> str:
+        sentence = _("The work on this case could not be kept: {error}")
+        return sentence.format(error=unwritten(error, work.folder.parent))
 
     def _keep(self, work: CaseWork) -> str:
         return work.save(bool(self.ui.snapCheckBox.checked), bool(self.ui.wholeCaseCheckBox.checked))
@@ -235,7 +241,9 @@ class WorklistPanel:
         try:
             self._worklist.set_status(self._case, status)
         except (OSError, ValueError) as error:
-            self._say(str(error), True)
+            sentence = _("The status of this case could not be kept: {error}")
+            folder = self._worklist.folder(self._case).parent
+            self._say(sentence.format(error=unwritten(error, folder)), True)
             return False
         return True
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from .dataset.cases import CaseFiles, find_cases
 from .dataset.records import briefly
 from .errors import InputError
+from .reading import readable
 
 WORK_FOLDER = "lopsided-work"  # beside the cases
 STATUS = "status.json"
@@ -69,8 +70,7 @@ class Worklist(Generic[_C]):
         """``work`` is the folder of all readers' work; there need not be one.
 
         Raises:
-            InputError: this reader's state is damaged.
-            OSError: it cannot be read.
+            InputError: this reader's state is damaged, or cannot be read.
         """
         self.cases, self.reader = cases, reader
         self._folder = work / _safe(reader)
@@ -101,7 +101,7 @@ class Worklist(Generic[_C]):
         """Through to the disk, whole or not at all; and take over what another window of this reader has set.
 
         Raises:
-            InputError: the state is damaged.
+            InputError: the state is damaged, or cannot be read.
             OSError: it could not be written; the status is as it was.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
@@ -111,10 +111,9 @@ class Worklist(Generic[_C]):
 
     def _read(self) -> dict[str, _State]:
         path = self._folder / STATUS
-        if not path.exists():
-            return {}
         try:
-            return _STATES.validate_json(path.read_bytes())
+            with readable(path):
+                return _STATES.validate_json(path.read_bytes()) if path.exists() else {}
         except ValidationError as error:
             raise InputError(f"{path}: is damaged ({briefly(error)}); restore it from a copy, or remove it") from None
 

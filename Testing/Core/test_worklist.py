@@ -109,6 +109,13 @@ def test_a_damaged_state_is_said_on_one_line(source: Path, content: str) -> None
         worklist.set_status(worklist.cases[0], DONE)
 
 
+def test_a_state_that_cannot_be_read_is_named(source: Path) -> None:
+    status = Worklist.of(source, "a").logs.with_name("status.json")
+    status.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"status\.json: cannot be read \("):
+        Worklist.of(source, "a")
+
+
 def test_two_windows_of_one_reader_keep_each_others_status(source: Path) -> None:
     one, other = Worklist.of(source, "a"), Worklist.of(source, "a")
     one.set_status(one.cases[0], DONE)

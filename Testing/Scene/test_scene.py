@@ -229,7 +229,7 @@ def test_segments_that_cannot_be_read_back_are_an_error(
             return True
 
     monkeypatch.setattr(slicer, "vtkMRMLSegmentationStorageNode", Full)
-    with pytest.raises(RuntimeError, match="Annotation could not be written"):
+    with pytest.raises(RuntimeError, match="Annotation could not be written; is there room in"):
         scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 import types
@@ -58,6 +59,16 @@ def test_after_a_failure_the_scene_is_as_before_and_a_search_works(
     worker.stop()
     worker.command = fake("done")
     assert logic.suggest(reference).GetSegmentation().GetNumberOfSegments() == 2
+
+
+def test_a_temporary_folder_without_room_is_named(logic: Any, volume: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    sentence = f"nothing can be written in {slicer.app.temporaryPath} (No space left on device); make room there, or"
+    with pytest.raises(RuntimeError, match=re.escape(sentence)):
+        logic.suggest(volume("T1c"))
 
 
 def test_what_cannot_be_searched_is_said_before_a_process_starts(logic: Any, worker: Any, volume: Any) -> None:

@@ -356,7 +356,10 @@ def test_a_log_that_cannot_be_written_is_said_and_the_decision_stays(panel: Any,
     panel.reviewPanel.onCellClicked(0, 0)
     click(panel.ui.rejectButton)
     assert _statuses(panel)[0] == "rejected"
-    assert panel.ui.statusLabel.text.startswith("Kept in the scene, but not yet in the log:")
+    assert panel.ui.statusLabel.text == (
+        f"Kept in the scene, but not yet in the log: nothing can be written in {tmp_path / 'file'} (File exists); "
+        "make room there, or choose another folder"
+    )
 
 
 def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -377,7 +377,8 @@ def test_that_work_could_not_be_kept_is_not_said_over(
     monkeypatch.setattr(CaseWork, "save", full)
     click(opened.ui.suggestButton if act == "search" else opened.ui.nextCaseButton)
     until(lambda: not logic.busy)
-    assert "could not be kept: No space left" in opened.ui.statusLabel.text
+    assert "could not be kept: nothing can be written in" in opened.ui.statusLabel.text
+    assert opened.ui.statusLabel.text.endswith("(No space left on device); make room there, or choose another folder")
 
 
 def test_a_case_whose_status_cannot_be_written_is_open_all_the_same(
@@ -390,7 +391,10 @@ def test_a_case_whose_status_cannot_be_written_is_open_all_the_same(
 
     monkeypatch.setattr(opened.worklistPanel.worklist, "set_status", full)
     click(opened.ui.nextCaseButton)
-    assert "No space left" in opened.ui.statusLabel.text
+    assert opened.ui.statusLabel.text == (
+        f"The status of this case could not be kept: nothing can be written in {Worklist.of(source, 'Dr. Ray').logs.parent} "
+        "(No space left on device); make room there, or choose another folder"
+    )
     assert (opened.ui.patientEdit.text, opened.ui.caseEdit.text) == ("p1", "zwei")
     opened.marksPanel.marks.add(Point((4, 15, 8), 12))
     assert opened.worklistPanel.leave()
