@@ -138,6 +138,34 @@ def test_slicers_markups_are_read_in_either_system(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ({}, (1, 2, 3)),
+        ({"coordinateSystem": "1"}, (1, 2, 3)),
+        ({"coordinateSystem": "0"}, (-1, -2, 3)),
+        ({"coordinateUnits": "mm"}, (1, 2, 3)),
+        ({"coordinateUnits": ["mm", "UCUM", "millimeter"]}, (1, 2, 3)),
+        ({"coordinateSystem": "ras"}, "in 'ras'; save the markups from Slicer, in LPS or RAS"),
+        ({"coordinateSystem": "IJK"}, "in 'IJK'; save the markups from Slicer, in LPS or RAS"),
+        ({"coordinateSystem": None}, "in None; save the markups from Slicer, in LPS or RAS"),
+        ({"coordinateUnits": "cm"}, "in units of 'cm'; give them in mm"),
+        ({"coordinateUnits": ["cm", "UCUM", "centimeter"]}, r"in units of \['cm', .*; give them in mm"),
+        ({"coordinateUnits": 1}, "is no Slicer markups file"),
+    ],
+)
+def test_a_point_is_where_its_coordinates_say_or_nowhere(
+    tmp_path: Path, written: dict[str, object], found: tuple[float, float, float] | str
+) -> None:
+    point = {"type": "Fiducial", "controlPoints": [control(1, 2, 3, description="6.5")], **written}
+    (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [point]}), encoding="utf-8")
+    if isinstance(found, tuple):
+        assert read_markups(tmp_path / "a.mrk.json") == [Point(found, 6.5)]
+    else:
+        with pytest.raises(InputError, match=rf"a\.mrk\.json: .*{found}"):
+            read_markups(tmp_path / "a.mrk.json")
+
+
 def test_two_crossed_lines_are_one_lesion_and_a_third_apart_is_another(tmp_path: Path) -> None:
     def line(*ends: tuple[float, float, float]) -> dict[str, object]:
         return {"type": "Line", "controlPoints": [control(*end) for end in ends]}

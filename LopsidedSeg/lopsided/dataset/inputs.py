@@ -27,6 +27,7 @@ from ..wording import beyond, counted
 from .export import Decision, Lesion, Reading
 from .records import briefly
 
+_TO_LPS = {"LPS": (1, 1, 1), "RAS": (-1, -1, 1), "1": (1, 1, 1), "0": (-1, -1, 1)}  # numbers, as Slicer had them first
 _MOST = 0.5  # of the smaller of two: more is the same lesion
 
 
@@ -105,7 +106,7 @@ def read_markups(*paths: Path) -> list[Mark]:
     diameter (mm) is its description, as is that an ROI is an ``ellipsoid``.
 
     Raises:
-        InputError: not markups, or of a kind that is no mark.
+        InputError: not markups, of a kind that is no mark, or in coordinates that Slicer does not write.
     """
     return crossed(mark for path in paths for mark in _read_markups(path))
 
@@ -115,7 +116,7 @@ def _read_markups(path: Path) -> Iterable[Mark]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))["markups"]
         for markup in content:
-            flip = np.array([1, 1, 1] if markup.get("coordinateSystem", "LPS") == "LPS" else [-1, -1, 1])
+            flip = _flip(path, markup)
             points = [np.array(p["position"]) * flip for p in markup.get("controlPoints", []) if _placed(p)]
             if markup["type"] == "Fiducial":
                 described = [p.get("description", "") for p in markup["controlPoints"] if _placed(p)]
@@ -135,6 +136,16 @@ def _read_markups(path: Path) -> Iterable[Mark]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is no Slicer markups file (.mrk.json); save the markups from Slicer again") from None
+
+
+def _flip(path: Path, markup: dict[str, Any]) -> np.ndarray:
+    """What takes its coordinates to LPS."""
+    system, units = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
+    if system not in _TO_LPS:
+        raise InputError(f"{path}: has its coordinates in {system!r}; save the markups from Slicer, in LPS or RAS")
+    if units != "mm" and units[:2] != ["mm", "UCUM"]:
+        raise InputError(f"{path}: has its coordinates in units of {units!r}; give them in mm")
+    return np.array(_TO_LPS[system])
 
 
 def _diameter(path: Path, description: str) -> float:
