@@ -129,6 +129,14 @@ class Review:
         """How many candidates have a status."""
         return self._session.count(status)
 
+    @property
+    def absent(self) -> list[str]:
+        """IDs of the candidates that were accepted and have no segment in the annotation any more: it was removed in another
+        module, or the annotation's file is older than the scene's."""
+        there = set(self.annotation.GetSegmentation().GetSegmentIDs()) if self.annotation else set()
+        accepted = [c for c in self.candidates if self.opinion(c).status is Status.ACCEPTED]
+        return [c for c in accepted if there.isdisjoint(self._accepted.get(c, {}).values())]
+
     def shown(self) -> list[str]:
         """IDs of the candidates of at least the threshold, and of the decided, best first."""
         return [

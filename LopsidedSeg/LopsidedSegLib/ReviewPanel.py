@@ -249,8 +249,24 @@ class ReviewPanel:
         self.ui.undoButton.enabled = bool(review) and review.canUndo
         self.ui.redoButton.enabled = bool(review) and review.canRedo
         self.ui.expectedLabel.text = self._expected()
-        self.ui.summaryLabel.text = self._summary()
+        self.ui.summaryLabel.text = "\n".join(filter(None, (self._summary(), self._absent())))
         self.ui.folderLabel.text = self._whereLogged()  # saving the scene, of which nobody is told, changes it
+
+    def _absent(self) -> str:
+        """A sentence where the annotation has not all that was accepted."""
+        absent = self._review.absent if self._review else []
+        if not absent:
+            return ""
+        sentence = _(
+            "{count} accepted, but not in the annotation any more (at {places}): "
+            "reject and accept again what belongs there, or undo and redo."
+        )
+        places = "; ".join(self._place(name) for name in absent)
+        return sentence.format(count=len(absent), places=places)
+
+    def _place(self, name: str) -> str:
+        now = whereNow(self._review.candidates[name], self._review.node, name)
+        return ", ".join(f"{x:.0f}" for x in now["centroid_ras"])
 
     def _fillRow(self, row: int, name: str) -> None:
         candidate = self._review.candidates[name]
@@ -260,7 +276,7 @@ class ReviewPanel:
             percent(candidate["confidence"]),
             f"{candidate['longest_diameter_mm']:.1f}",
             f"{candidate['volume_mm3']:.0f}",
-            ", ".join(f"{x:.0f}" for x in whereNow(candidate, self._review.node, name)["centroid_ras"]),
+            self._place(name),
             "–" if nearest is None else f"{nearest:.0f}",
             {
                 Status.PENDING: "",

@@ -575,6 +575,19 @@ def test_what_the_user_removed_or_renamed_is_no_error(review: Review, suggestion
     assert segments(annotation) == ["Mine"]
 
 
+def test_what_was_accepted_and_is_in_no_segment_any_more_is_known(
+    review: Review, suggestions: Any, annotation: Any
+) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    review.decide(TWO, Status.ACCEPTED, annotation, "Mine")
+    review.decide(THREE, Status.REJECTED)
+    assert review.absent == []
+    annotation.GetSegmentation().RemoveSegment("Mine")
+    assert Review(suggestions, Scene(), Settings("ab")).absent == [TWO]
+    slicer.mrmlScene.RemoveNode(annotation)
+    assert review.absent == [ONE, TWO]
+
+
 def test_what_was_edited_after_accepting_is_there_again_after_undo_and_redo(
     review: Review, annotation: Any, reference: Any
 ) -> None:

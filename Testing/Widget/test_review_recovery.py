@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -79,4 +80,31 @@ def test_a_lesion_that_was_taken_out_since_the_case_was_kept_is_in_no_annotation
         click(again.ui.undoButton)
         assert lesions() == [*there[1:], 1], "once"
     again.cleanup()
+    panel.cleanup()
+
+
+@pytest.mark.parametrize("back", [("undoButton", "redoButton"), ("rejectButton", "acceptButton")])
+def test_an_accepted_lesion_that_the_annotations_file_has_not_is_said_and_comes_back_when_asked_for(
+    panel: Any, back: tuple[str, str]
+) -> None:
+    """As where the scene was saved and the annotation was not, for want of room."""
+    ui, case = panel.ui, panel.worklistPanel.worklist.cases[0]
+    panel.worklistPanel.leave()
+    logs = panel.worklistPanel.worklist.logs
+    [file] = logs.parent.glob("*/annotation.seg.nrrd")
+    work = file.with_name("work.json")
+    file.unlink()
+    work.write_text(json.dumps({**json.loads(work.read_text(encoding="utf-8")), "files": None}), encoding="utf-8")
+    panel.worklistPanel.goTo(case)
+    assert ui.suggestionsTable.item(0, 5).text() == "accepted"
+    assert panel.logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments() == 0
+    place = ui.suggestionsTable.item(0, 3).text()
+    sentence = f"1 accepted, but not in the annotation any more (at {place}): reject and accept again"
+    assert sentence in ui.summaryLabel.text
+    for button in back:
+        panel.reviewPanel.onCellClicked(0, 0)
+        click(getattr(ui, button))
+    assert panel.logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments() == 1
+    assert ui.suggestionsTable.item(0, 5).text() == "accepted"
+    assert "any more" not in ui.summaryLabel.text
     panel.cleanup()
