@@ -219,7 +219,7 @@ def _run(
         from .report import write_report
 
         predictor = Predictor(loaded, device)
-        with _Bar(check) as progress:
+        with _bar(check) as progress:
             suggestions = suggest(predictor, study, annotated, threshold=threshold, margin_mm=margin, progress=progress)
         write_results(suggestions, folder)
         write_report(suggestions, folder)
@@ -252,26 +252,18 @@ def _interrupts() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
 
 
-class _Bar:
+@contextmanager
+def _bar(check: Callable[[], None]) -> Iterator[Callable[[str, float], None]]:
     """A progress bar on stderr. ``check`` is called at every step."""
-
-    def __init__(self, check: Callable[[], None]) -> None:
-        self.check = check
-
-    def __enter__(self) -> Callable[[str, float], None]:
-        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-        self.bar = Progress(*columns, console=errors, transient=True)
-        self.bar.start()
-        task = self.bar.add_task("Preparing", total=1.0)
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("Preparing", total=1.0)
 
         def progress(what: str, part: float) -> None:
-            self.check()
-            self.bar.update(task, description=what, completed=part)
+            check()
+            bar.update(task, description=what, completed=part)
 
-        return progress
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        yield progress
 
 
 def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) -> None:
