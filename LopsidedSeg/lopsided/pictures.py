@@ -116,8 +116,7 @@ def _plane(
 
 def _whole_axial(reference: Geometry, axes: np.ndarray, centre: np.ndarray) -> Geometry:
     """The whole slice through ``centre``."""
-    corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(reference.shape) - 1)
-    along = reference.physical(corners) @ axes
+    along = reference.corners() @ axes
     low, high = along.min(axis=0), along.max(axis=0)
     middle = axes @ np.array([*((low + high) / 2)[:2], (centre @ axes)[2]])
     size = np.ceil((high - low) / _WHOLE_PIXEL_MM).astype(int)

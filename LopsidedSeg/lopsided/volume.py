@@ -65,10 +65,10 @@ class Geometry:
         """Whether voxels coincide to ``tolerance`` of the smallest voxel's edge."""
         if self.size != other.size:
             return False
-        gap = np.abs(self._corners() - other._corners()).max()
+        gap = np.abs(self.corners() - other.corners()).max()
         return bool(gap <= tolerance * min(self.spacing))
 
-    def _corners(self) -> np.ndarray:
+    def corners(self) -> np.ndarray:
         """The centres of the outermost voxels, (8, 3), LPS, mm."""
         return self.physical(np.array(list(product((0, 1), repeat=3))) * (np.array(self.shape) - 1))
 
@@ -84,7 +84,7 @@ class Geometry:
 
     def describe(self) -> str:
         """One line for messages: size, spacing, and the extent in LPS."""
-        corners = self._corners()
+        corners = self.corners()
         low, high = corners.min(axis=0), corners.max(axis=0)
         size = "×".join(map(str, self.size))
         spacing = "×".join(f"{s:.3g}" for s in self.spacing)
@@ -102,7 +102,7 @@ class Geometry:
         )
         if mine != theirs:
             return f"{both}, but with axes along {mine} against {theirs}"
-        apart = np.linalg.norm(self._corners() - other._corners(), axis=-1).max()
+        apart = np.linalg.norm(self.corners() - other.corners(), axis=-1).max()
         return f"{both}, but up to {apart:.2g} mm apart"
 
     def covering(self, spacing: Vector, low: np.ndarray, high: np.ndarray, multiple: int) -> Geometry:
@@ -202,8 +202,8 @@ def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 
 def part_around(volume: Volume, target: Geometry, margin_mm: float) -> Volume:
     """The part of ``volume`` that ``target`` covers, and ``margin_mm`` around it; a view, of at least one voxel."""
-    g, far = volume.geometry, np.array(target.shape) - 1
-    corners = g.index(target.physical(np.array(list(product((0, 1), repeat=3))) * far))
+    g = volume.geometry
+    corners = g.index(target.corners())
     margin, last = margin_mm / np.array(g.spacing[::-1]), np.array(g.shape) - 1
     low = np.clip(np.floor(corners.min(0) - margin), 0, last).astype(int)
     high = np.clip(np.ceil(corners.max(0) + margin), 0, last).astype(int)
