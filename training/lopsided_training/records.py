@@ -134,10 +134,12 @@ def sample(
     drawn = bool(rng.random() < 0.5)
     lesions = _lesions(anatomy, rng, mean_lesions, more_small)
     sequences = SEQUENCES if anatomy.image is None else SEQUENCES[:1]
+    labels, first = np.unique(anatomy.labels, return_index=True)
+    tissues = dict(zip(labels.tolist(), anatomy.tissue.flat[first].tolist(), strict=True))
     bright_blood = bool(rng.random() < 0.75) or one_protocol
-    acquisitions = {name: _acquisition(anatomy, rng, name, bright_blood) for name in sequences}
+    acquisitions = {name: _acquisition(tissues, rng, name, bright_blood) for name in sequences}
     if one_protocol:
-        acquisitions = {name: _applied(_usual(how, anatomy, rng, name), anatomy) for name, how in acquisitions.items()}
+        acquisitions = {name: _applied(_usual(how, tissues, rng, name), anatomy) for name, how in acquisitions.items()}
         lesions = tuple(_as_seen(lesion, acquisitions["t1c"], 1.0) for lesion in lesions)
     record = StudyRecord(
         anatomy=anatomy.name,
@@ -214,20 +216,20 @@ def _jagged(lesion: Lesion, rng: np.random.Generator) -> Lesion:
     )
 
 
-def _acquisition(anatomy: Anatomy, rng: np.random.Generator, name: str, bright_blood: bool) -> Acquisition:
+def _acquisition(tissues: dict[int, int], rng: np.random.Generator, name: str, bright_blood: bool) -> Acquisition:
+    """``tissues``: by label."""
     typical = TISSUE_SIGNAL[name]
     spread = rng.uniform(0.3, 1.5)  # how far apart the tissues are, beside their mean
     signal = {0: float(max(rng.normal(0.03, 0.02), 0.0))}
     shared = {t: typical[t] * rng.normal(1, 0.08) for t in typical}
-    for label in np.unique(anatomy.labels):
-        tissue = int(anatomy.tissue.flat[int(np.argmax(anatomy.labels == label))])
+    for label, tissue in tissues.items():
         if tissue in (WHITE, GREY, CSF):
             value = shared[WHITE] + spread * (shared[tissue] - shared[WHITE])
-            signal[int(label)] = float(max(value * rng.normal(1, 0.04), 0.02))
+            signal[label] = float(max(value * rng.normal(1, 0.04), 0.02))
         elif tissue == PLEXUS:
-            signal[int(label)] = float(shared[PLEXUS] * rng.uniform(0.5, 1.5))
+            signal[label] = float(shared[PLEXUS] * rng.uniform(0.5, 1.5))
         elif label != 0:
-            signal[int(label)] = float(rng.uniform(0.02, 2.2))
+            signal[label] = float(rng.uniform(0.02, 2.2))
     if name == "t1c":
         vessel = rng.uniform(1.2, 3.2) if bright_blood else rng.uniform(0.1, 1.1)
         dura = rng.uniform(0.5, 2.0)
@@ -250,13 +252,9 @@ def _acquisition(anatomy: Anatomy, rng: np.random.Generator, name: str, bright_b
     )
 
 
-def _usual(how: Acquisition, anatomy: Anatomy, rng: np.random.Generator, name: str) -> Acquisition:
+def _usual(how: Acquisition, tissues: dict[int, int], rng: np.random.Generator, name: str) -> Acquisition:
     """The same sequence from a scanner that always does the same: 1 mm, little noise, tissues as typical."""
     typical = {tissue: value * rng.normal(1, 0.02) for tissue, value in TISSUE_SIGNAL[name].items()}
-    tissues = {
-        int(label): int(anatomy.tissue.flat[i])
-        for label, i in zip(*np.unique(anatomy.labels, return_index=True), strict=True)
-    }
     return replace(
         how,
         signal={label: float(typical.get(tissues[label], value)) for label, value in how.signal.items()},

@@ -237,9 +237,8 @@ def _plexus(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
 def _stamp(points: np.ndarray, radii: np.ndarray, shine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Balls of ``radii`` (mm) and ``shine`` (0 to 1) at ``points`` (k, j, i): the largest of each voxel, 0 to 1."""
     out = np.zeros(shape, np.float32)
-    for reach in (2, 3, 5, 7):  # few sizes of stamp, so that thin vessels stay cheap
-        lower = {2: 0.0, 3: 1.4, 5: 2.4, 7: 4.4}[reach]
-        upper = {2: 1.4, 3: 2.4, 5: 4.4, 7: 99.0}[reach]
+    # few sizes of stamp, so that thin vessels stay cheap
+    for reach, lower, upper in ((2, 0.0, 1.4), (3, 1.4, 2.4), (5, 2.4, 4.4), (7, 4.4, 99.0)):
         chosen = (radii >= lower) & (radii < upper)
         offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
         offsets = offsets[np.linalg.norm(offsets, axis=1) <= reach + 0.5]
