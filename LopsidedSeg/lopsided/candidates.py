@@ -6,7 +6,7 @@ shown does: moving the threshold is :func:`above`, a filter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -93,7 +93,7 @@ def find_candidates(
         else:
             missed.append(candidate)
     missed.sort(key=lambda c: (-logit(c.peak_probability), -c.volume_mm3, c.peak_kji))
-    ranked = tuple(_ranked(c, n) for n, c in enumerate(missed, start=1))
+    ranked = tuple(replace(c, rank=n) for n, c in enumerate(missed, start=1))
     return Found(ranked, tuple(sorted(annotated_too, reverse=True)))
 
 
@@ -117,10 +117,6 @@ def confidence(peak_probability: float, geometry: Geometry, calibration: Calibra
 def log_slice_mm(geometry: Geometry) -> float:
     """The logarithm of a slice's thickness, mm: of a voxel's longest side."""
     return float(np.log(max(geometry.spacing)))
-
-
-def _ranked(candidate: Candidate, rank: int) -> Candidate:
-    return Candidate(**{**candidate.__dict__, "rank": rank})
 
 
 def _regions(probability: np.ndarray, floor: float) -> list[tuple[Box, np.ndarray]]:
