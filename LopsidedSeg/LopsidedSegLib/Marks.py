@@ -18,7 +18,6 @@ from lopsided.marks import (
     diameter_of,
     rasterise,
     snap,
-    timed,
 )
 from lopsided.regions import Region
 from lopsided.volume import Volume
@@ -119,10 +118,6 @@ class Marks:
         for item in self.items():
             if item.point:
                 diameter_of(item.node.GetNthControlPointDescription(item.node.GetNthControlPointIndexByID(item.point)))
-
-    def timed(self) -> list[tuple[Mark, str | None]]:
-        """Each lesion with the time that it was marked: of crossed lines, the longer one's."""
-        return timed((item.mark, self.time(item)) for item in self.items())
 
     def time(self, item: Item) -> str | None:
         """When it was made, ISO 8601, UTC."""

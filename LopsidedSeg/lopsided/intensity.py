@@ -20,6 +20,7 @@ COARSE_MM = 3.0  # the patient's outline is found on a grid of about this spacin
 # of the way from the 2nd to the 98th percentile, as BET (Smith, Human Brain Mapping 2002); Otsu's threshold would
 # leave the brain to the air wherever the scalp is much brighter
 AIR = 0.1
+MARGIN_MM = 6.0  # around a patient in whom no brain was found
 GAP_MM = 9.0  # of skull, sinus or cerebrospinal fluid, closed between scalp and brain
 DEEP = 0.4  # "deep": at least this part of the greatest depth below the surface
 # Of the way from fluid to tissue: about the robust standard deviation of tissue in real post-contrast T1. Measured in the
@@ -53,8 +54,8 @@ class Foreground:
     dark: float
 
 
-def find_foreground(volume: Volume, brain: Volume | None = None, margin_mm: float = 6.0) -> Foreground:
-    """The bounding box of ``brain`` (a mask on a grid of its own), else that of the patient widened by ``margin_mm``; and the
+def find_foreground(volume: Volume, brain: Volume | None = None) -> Foreground:
+    """The bounding box of ``brain`` (a mask on a grid of its own), else that of the patient and a little more; and the
     intensities of tissue deep in it."""
     array, spacing = volume.array, np.asarray(volume.geometry.spacing)[::-1]
     step = np.maximum(1, _rounded(COARSE_MM / spacing))
@@ -72,7 +73,7 @@ def find_foreground(volume: Volume, brain: Volume | None = None, margin_mm: floa
     if scale <= 0:
         scale = float(deep.std()) or float(coarse.std()) or 1.0
     low, end = np.array([(s.start, s.stop) for s in region_of(mask).box]).T
-    reach = np.ceil((0 if brain else margin_mm) / spacing - 1e-3).astype(int)
+    reach = np.ceil((0 if brain else MARGIN_MM) / spacing - 1e-3).astype(int)
     low_corner = np.maximum((low - 1) * step - reach, 0)
     high_corner = np.minimum(end * step + reach, np.array(array.shape) - 1)
     dark = float(np.percentile(coarse[mask], 0.5))

@@ -38,10 +38,6 @@ _OF_CHANNELS = 5  # and for each channel at full resolution; in float32 twice as
 _WARM_UP = Geometry((80, 80, 80), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
 
-class Cancelled(Exception):
-    """Raised by a progress callback to stop a prediction."""
-
-
 class Predictor:
     """A model on a device: load it once, then ask it for many maps.
 
@@ -117,7 +113,7 @@ class Predictor:
 
         Raises:
             InputError: the study has not what the model needs, or the network gives no numbers.
-            Exception: whatever ``progress`` raises, :class:`Cancelled` for one.
+            Exception: whatever ``progress`` raises.
         """
         self._try_device(progress)
         progress("Preparing the images", 0.0)

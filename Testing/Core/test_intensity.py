@@ -77,7 +77,7 @@ def test_the_box_holds_the_patient_and_little_else(stripped: Volume) -> None:
     where = np.argwhere(room > 0)
     brain = Volume((room > 0).astype(np.uint8), grid)
     for values, known, most in ((room, None, 9), (room - 40, None, 9), (room, brain, 5)):
-        found = find_foreground(Volume(values, grid), known, margin_mm=6)
+        found = find_foreground(Volume(values, grid), known)
         assert (found.low <= where.min(0)).all()
         assert (found.high >= where.max(0)).all()
         assert (found.low >= where.min(0) - most).all()

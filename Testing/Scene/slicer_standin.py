@@ -6,7 +6,6 @@ MRML, segmentations, transforms, storage and ``slicer.util`` are Slicer's own. W
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 import tempfile
 import types
@@ -176,5 +175,4 @@ class ScriptedLoadableModuleWidget:
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
-    def delayDisplay(self, message: str) -> None:
-        logging.info(message)
+    pass

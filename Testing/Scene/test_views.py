@@ -16,7 +16,6 @@ from suggestions import ONE, TWO, Settings, add_reference, add_suggestions
 from views import SliceView, ThreeDView
 
 SIZE = 300
-COLOUR = np.array([255, 128, 0])  # of the suggestions; the volume is grey
 
 
 def coloured(pixels: np.ndarray) -> np.ndarray:
