@@ -12,15 +12,15 @@ from .errors import NO_MEMORY
 _ROUNDING = 1e-3  # of a cosine, or mm: as :data:`lopsided.reading.SKEW`
 
 
-def write_image(image: sitk.Image, path: Path) -> None:
-    """Write, compressed, and read back: a full disk can truncate a file without an error.
+def write_image(image: sitk.Image, path: Path, level: int = 4) -> None:
+    """Write, compressed so far (0 to 9), and read back: a full disk can truncate a file without an error.
 
     Raises:
         OSError: it could not be written whole, or not where it is: NIfTI squares sheared axes.
         MemoryError: there is none to read it back.
     """
     try:
-        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=4)
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=level)
         again = sitk.ReadImage(str(path))
         same = np.array_equal(_bytes(again), _bytes(image))  # a hash takes as long as writing
     except RuntimeError as error:

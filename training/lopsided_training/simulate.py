@@ -11,12 +11,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from lopsided.characters import check_name
 from lopsided.dataset.records import ANNOTATED, DATASET, IMAGES, LABELS, NEGATIVE, SUFFIX, TRUST, image_path
 from lopsided.errors import InputError
 from lopsided.reading import read_array
-from lopsided.volume import Geometry, to_sitk
+from lopsided.volume import to_sitk
+from lopsided.writing import write_image
 
 from . import anatomy as anatomies
 from .processes import end_with_parent
@@ -26,6 +26,7 @@ from .writing import writable
 
 MNI152 = "mni152"
 _RECORDS = "records"
+_LEVEL = 1  # of compression: there are many, and noise does not compress
 _CEREBRUM = (2, 41, 3, 42)  # FreeSurfer's white matter and cortex, left and right: most of a brain
 
 
@@ -154,20 +155,9 @@ def _write_study(
         for number, sequence in enumerate(sequences):
             path = out / image_path(case, str(number))
             if sequence in rendered.images:
-                _save(rendered.images[sequence], rendered.geometry, path)
+                write_image(to_sitk(rendered.images[sequence], rendered.geometry), path, _LEVEL)
             else:
                 path.unlink(missing_ok=True)  # of another head, that was simulated here before
-        _save(lesion, rendered.geometry, out / LABELS / f"{case}{SUFFIX}")
-        _save(trust, rendered.geometry, out / TRUST / f"{case}{SUFFIX}")
+        for folder, labels in ((LABELS, lesion), (TRUST, trust)):
+            write_image(to_sitk(labels, rendered.geometry), out / folder / f"{case}{SUFFIX}", _LEVEL)
         (out / _RECORDS / f"{case}.json").write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
-
-
-def _save(array: np.ndarray, geometry: Geometry, path: Path) -> None:
-    """Write, and read back: a full disk can truncate a file without an error."""
-    try:
-        sitk.WriteImage(to_sitk(array, geometry), str(path), useCompression=True, compressionLevel=1)
-        whole = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), array)
-    except RuntimeError:
-        whole = False
-    if not whole:
-        raise OSError(f"{path.name} could not be written whole")
