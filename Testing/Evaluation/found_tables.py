@@ -202,4 +202,4 @@ def searched_in_order(searched: Sequence[Searched]) -> list[Searched]:
 
 def row(estimates: Sequence[Estimate]) -> str:
     """The cells of a row of Markdown, each with its interval."""
-    return " | ".join(f"{e.text()} ({e.bounds()})" if e.bounds() else e.text() for e in estimates)
+    return " | ".join(e.words() for e in estimates)

@@ -55,6 +55,10 @@ class Estimate(_Record):
             return ""
         return f"{self.low:.{digits}f}–{self.high:.{digits}f}"
 
+    def words(self) -> str:
+        """Both, as ``0.52 (0.41–0.62)``."""
+        return f"{self.text()} ({self.bounds()})" if self.bounds() else self.text()
+
     def difference(self, digits: int = 3) -> tuple[str, str]:
         """Value and interval with their signs, as ``-0.031`` and ``-0.080 to +0.011``."""
         value = "–" if self.value is None else f"{self.value:+.{digits}f}"

@@ -13,7 +13,7 @@ from lopsided.model import INTEGER_GRAPH, INTEGER_WEIGHTS, Calibration, ModelCar
 from lopsided.results import all_or_nothing
 from lopsided.wording import counted, typed
 
-from .evaluation import EVALUATION, FOLDER, Estimate, Evaluation, read_evaluation
+from .evaluation import EVALUATION, FOLDER, Evaluation, read_evaluation
 from .runs import WEIGHTS, read_run
 
 NO_LICENCE = "licence not stated"
@@ -112,28 +112,22 @@ def _readme(card: ModelCard, evaluation: Evaluation) -> Iterable[str]:
         "a candidate overlaps it dilated by one voxel). In brackets: 95 % intervals over patients.\n"
     )
     yield (
-        f"Mean sensitivity at ⅛ to 8 false positives a scan: {_words(evaluation.overlap.froc_mean)}. At the default "
-        f"threshold: lesion-wise Dice as in BraTS-METS 2023 {_words(evaluation.extents.lesion_wise_dice)}, voxel Dice "
-        f"{_words(evaluation.extents.voxel_dice)}.\n"
+        f"Mean sensitivity at ⅛ to 8 false positives a scan: {evaluation.overlap.froc_mean.words()}. At the default "
+        f"threshold: lesion-wise Dice as in BraTS-METS 2023 {evaluation.extents.lesion_wise_dice.words()}, voxel Dice "
+        f"{evaluation.extents.voxel_dice.words()}.\n"
     )
     yield "| confidence at least | false positives a scan | sensitivity |"
     yield "| ---: | ---: | ---: |"
     for p in evaluation.operating_points:
         mark = " (default)" if p.default else ""
-        yield f"| {typed(p.threshold)}{mark} | {_words(p.false_positives)} | {_words(p.sensitivity)} |"
+        yield f"| {typed(p.threshold)}{mark} | {p.false_positives.words()} | {p.sensitivity.words()} |"
     yield "\nAt the default threshold, by the lesion's diameter:\n"
     yield "| diameter | lesions | sensitivity |"
     yield "| --- | ---: | ---: |"
     for size in evaluation.overlap.by_size:
-        yield f"| {size.words} | {size.lesions} | {_words(size.sensitivity)} |"
+        yield f"| {size.words} | {size.lesions} | {size.sensitivity.words()} |"
     yield (
         f"\nConfidence is calibrated on {counted(calibration.studies, 'further study')}; on the measured ones its Brier score is "
         f"{calibration.brier:.3f}, its expected calibration error {calibration.calibration_error:.3f}.\n"
     )
     yield f"**Limitations:** {made.limitations}\n"
-
-
-def _words(estimate: Estimate) -> str:
-    """As ``0.52 (0.41–0.62)``."""
-    between = estimate.bounds()
-    return f"{estimate.text()} ({between})" if between else estimate.text()
