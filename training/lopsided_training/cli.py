@@ -370,7 +370,3 @@ def sample(
 def main() -> None:
     """Run the command."""
     run_app(app)
-
-
-if __name__ == "__main__":
-    main()
