@@ -182,7 +182,9 @@ def load_card(folder: Path) -> ModelCard:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{folder}: no model.json here; give a model folder or a name from `lopsided models list`")
+        raise InputError(
+            f"{folder}: no model.json here; give a model folder or a name from `lopsided models list`"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); install the model again") from None
     version = content.get("format_version") if isinstance(content, dict) else None

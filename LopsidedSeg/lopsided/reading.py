@@ -125,7 +125,9 @@ def _read(file: Path, path: Path) -> sitk.Image:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise InputError(f"{path}: not an image that can be read ({_reason(error)}); give NIfTI-1, NRRD, MHA or DICOM")
+        raise InputError(
+            f"{path}: not an image that can be read ({_reason(error)}); give NIfTI-1, NRRD, MHA or DICOM"
+        ) from None
     size = reader.GetSize()
     if len(size) > 3 and max(size[3:]) > 1:
         raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give one 3D volume of it")

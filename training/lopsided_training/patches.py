@@ -192,7 +192,7 @@ def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> in
             np.save(unfinished, array)
             unfinished.replace(folder / f"{name}.npy")
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); free some space, or give --cache")
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); free some space, or give --cache") from None
     return sum(array.nbytes for array in arrays.values())
 
 
