@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from .errors import InputError
+
 # by what a search's result and the review of it are known: files, attributes of nodes in Slicer, and the tag of a segment that a
 # suggestion was accepted as
 CANDIDATES, SEGMENTS = "candidates.json", "suggestions.seg.nrrd"
@@ -297,7 +299,7 @@ def recover(session: ReviewSession, folder: Path) -> ReviewSession:
     best = session
     for path in sorted(folder.glob(f"*{LOG}")):
         try:
-            found = read_log(path)
+            found = read_log(path, spoilt=True)
         except (ValueError, OSError):
             continue  # another's file, which is not ours to judge
         same = found.identifier == session.identifier and found.events[: len(session.events)] == session.events
@@ -307,17 +309,25 @@ def recover(session: ReviewSession, folder: Path) -> ReviewSession:
     return best
 
 
-def read_log(path: Path) -> ReviewSession:
-    """The session that a log holds, up to the first line that was not written whole.
+def read_log(path: Path, *, spoilt: bool = False) -> ReviewSession:
+    """The session that a log holds, without a last line that was not written whole.
+
+    ``spoilt``: another line may be, too; what follows it is left out, for it cannot be understood without.
 
     Raises:
+        InputError: a line is spoilt that others follow.
         ValueError: it is not a log.
         OSError: it cannot be read.
     """
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut off
-    whole = list(takewhile(bool, map(_object, filter(bytes.strip, lines))))
+    parts = path.read_bytes().split(b"\n")
+    lines = {number: line for number, line in enumerate(parts, 1) if line.strip()}
+    # what follows the last newline was cut off
+    whole = list(takewhile(bool, (_object(line) for number, line in lines.items() if number < len(parts))))
     if not whole:
         raise ValueError(f"{path}: not a review log (its first line cannot be read)")
+    left = list(lines)[len(whole) :]
+    if len(left) > 1 and not spoilt:
+        raise InputError(f"{path}: line {left[0]} is spoilt; restore it from a copy")
     header, *events = whole
     return ReviewSession.from_json({"header": header, "events": events})
 

@@ -295,6 +295,10 @@ def test_a_case_from_the_command_line(scan: Volume, tmp_path: Path, run: Run) ->
         assert f"searched in another image than {other.name}, in t1c.nii.gz; give that one" in said
     (result / CANDIDATES).write_text(json.dumps(record | {"created": "later, or of another patient"}), encoding="utf-8")
     assert "is the review of another search" in run("export", image, *reviewed, *common, fails=True)
+    header, _first, second = log.path.read_bytes().splitlines()
+    log.path.write_bytes(b"\n".join([header, b"\0" * 40, second, b""]))
+    said = run("export", image, *reviewed, *common, fails=True)
+    assert said == f"{log.path}: line 2 is spoilt; restore it from a copy"
 
 
 def test_what_the_command_is_told_of_a_case(scan: Volume, tmp_path: Path, run: Run) -> None:

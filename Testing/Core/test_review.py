@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lopsided.errors import InputError
 from lopsided.review import LOG, Opinion, ReviewLog, ReviewSession, Status, read_log, recover
 
 CANDIDATES = ("Suggestion_1", "Suggestion_2", "Suggestion_3")
@@ -157,6 +158,20 @@ def test_a_spoilt_line_loses_none_before_it(
     lines = log.path.read_bytes().splitlines()
     log.path.write_bytes(b"".join(line + b"\n" for line in spoilt(lines)))
     assert recover(begun, tmp_path).events == session.events[:left]
+
+
+@pytest.mark.parametrize("last", [b"", b"\n"], ids=["cut off", "whole"])
+def test_decisions_behind_a_spoilt_line_are_not_left_out_without_a_word(tmp_path: Path, last: bytes) -> None:
+    """Else a lesion that was rejected behind it would be exported as it was accepted before."""
+    session = new_session()
+    log = ReviewLog(tmp_path, "T1c", session)
+    for candidate in CANDIDATES:
+        session.decide(candidate, Status.REJECTED, threshold=0.31)
+    log.write()
+    lines = log.path.read_bytes().splitlines()
+    log.path.write_bytes(b"\n".join([lines[0], b"", b"\0" * 40, lines[2]]) + last)
+    with pytest.raises(InputError, match=r"review\.jsonl: line 3 is spoilt; restore it from a copy"):
+        read_log(log.path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\0\0\0\n", b"[]\n", b'{"header": 1}\n'])

@@ -222,12 +222,14 @@ def read_reviewed(result: Path, review: Path, reference: Volume) -> Reviewed:
     """The folder of a search in ``reference``, and the log of what was decided about it.
 
     Raises:
-        InputError: one of them cannot be read, or they do not belong together.
+        InputError: one of them cannot be read, or a line of the log is spoilt, or they do not belong together.
     """
     try:
         content = json.loads((result / CANDIDATES).read_text(encoding="utf-8"))
         record = SuggestionsRecord.model_validate(content)
         session = read_log(review)
+    except InputError:
+        raise
     except (OSError, ValidationError, ValueError) as error:
         raise InputError(
             f"{result} and {review}: are no result and its review ({briefly(error)}); give those of this study"
