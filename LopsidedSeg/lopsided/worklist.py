@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from .annotation import absent, described, read_labels
 from .dataset.cases import CaseFiles, find_cases
 from .dataset.records import briefly
 from .errors import InputError
@@ -79,9 +80,14 @@ class Worklist(Generic[_C]):
 
     @staticmethod
     def of(source: Path, reader: str) -> Worklist[CaseFiles]:
-        """The cases of a folder or CSV, with the work beside them; raises as
-        :func:`lopsided.dataset.cases.find_cases` and the constructor."""
-        return Worklist(find_cases(source), (source if source.is_dir() else source.parent) / WORK_FOLDER, reader)
+        """The cases of a folder or CSV, with the work beside them.
+
+        Raises:
+            InputError: as :func:`lopsided.dataset.cases.find_cases` and the constructor; labels that no annotation has.
+        """
+        cases = find_cases(source)
+        _refuse_unknown(source, cases)
+        return Worklist(cases, (source if source.is_dir() else source.parent) / WORK_FOLDER, reader)
 
     @property
     def logs(self) -> Path:
@@ -159,6 +165,29 @@ def write_whole(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _refuse_unknown(source: Path, cases: list[CaseFiles]) -> None:
+    """Raises InputError for labels of which no case has one that is to have them, as where they were mistyped: what is known of it
+    would be opened as nothing. One that has none of them, beside another that has, is a negative."""
+    for wanted in dict.fromkeys(case.labels for case in cases if case.labels and case.annotation):
+        there: list[str] = []
+        for case in cases:
+            if case.labels != wanted or case.annotation is None:
+                continue
+            try:
+                drawn = read_labels(case.annotation)
+            except InputError:
+                continue  # it is said where the case is opened
+            if len(absent(drawn, wanted)) < len(wanted):
+                break
+            there += [described(drawn)] if drawn.masks else []
+        else:
+            if there:
+                raise InputError(
+                    f"{source}: no annotation has a label {' or '.join(map(repr, wanted))} where that is to be a lesion; the first has "
+                    f"{there[0]}: give names, or the values in brackets"
+                )
 
 
 def _key(case: Case) -> str:

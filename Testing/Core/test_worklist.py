@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from lopsided.errors import InputError
 from lopsided.worklist import WORK_FOLDER, CaseStatus, Worklist
 
@@ -129,3 +131,32 @@ def test_studies_that_are_called_the_same_are_told_apart(tmp_path: Path) -> None
     )
     worklist = Worklist.of(tmp_path / "cases.csv", "a")
     assert [worklist.label(case) for case in worklist.cases] == ["A, 1", "B, 1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "opens"),
+    [
+        (("1", "1", "1"), True),  # the second is a negative, and the third an empty map
+        (("1 2", "9", "1"), True),
+        (("11", "11", "11"), False),
+        (("1", "1", "lesions"), True),  # of an empty map, nothing is lost
+        (("11", "1", "1"), False),
+    ],
+)
+def test_a_list_whose_labels_no_annotation_has_is_not_opened(
+    tmp_path: Path, cells: tuple[str, ...], opens: bool
+) -> None:
+    """Else a mistyped one would open its cases without what is known of them, and be trusted background once a reader says that
+    they looked at all."""
+    for n, value in enumerate((1, 9, 0)):
+        labels = np.zeros((4, 4, 4), np.uint8)
+        labels[1, 1, 1] = value
+        sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / f"{n}.nii.gz"))
+    rows = "".join(f"c{n},t1c.nii.gz,{n}.nii.gz,{cell}\n" for n, cell in enumerate(cells))
+    (tmp_path / "cases.csv").write_text("case,t1c,annotation,labels\n" + rows, encoding="utf-8")
+    if opens:
+        Worklist.of(tmp_path / "cases.csv", "a")
+        return
+    sentence = r"cases\.csv: no annotation has a label '11' where .*; the first has 'label 1' \(1\): give names, or the"
+    with pytest.raises(InputError, match=sentence):
+        Worklist.of(tmp_path / "cases.csv", "a")
