@@ -87,6 +87,7 @@ def writeWork(
     Raises:
         OSError, RuntimeError: it could not be written.
     """
+    from lopsided.dataset.records import seen
     from lopsided.dataset.work import ANNOTATION, WORK_FILE, WorkRecord
     from lopsided.worklist import write_whole
 
@@ -101,7 +102,7 @@ def writeWork(
     if marks:
         content["marks"] = [(asdict(item.mark), marks.time(item)) for item in marks.items()]
         content["place"] = _place(marks.reference)
-    content["files"] = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    content["files"] = [path.relative_to(folder).as_posix() for path in seen(folder, "**/*") if path.is_file()]
     write_whole(folder / WORK_FILE, WorkRecord.model_validate(content).model_dump_json(indent=1))
 
 

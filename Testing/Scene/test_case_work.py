@@ -504,6 +504,26 @@ def test_work_that_was_copied_by_half_is_refused_and_stays_as_it_is(
     assert len(masks(chosen.annotation, chosen.reference)) == 2
 
 
+def test_work_is_whole_without_what_the_system_hid_beside_it(
+    work: CaseWork, case: CaseFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As macOS leaves it beside each file on a drive of others, and takes it away with a copy."""
+    write = Scene.writeSegments
+
+    def withAnother(self: Scene, node: Any, path: Path) -> bool:
+        path.with_name(f"._{path.name}").write_bytes(b"x")
+        return write(self, node, path)
+
+    monkeypatch.setattr(Scene, "writeSegments", withAnother)
+    chosen = parameters()
+    work.open(chosen)
+    work.save()
+    work.close()
+    (work.folder / "._annotation.seg.nrrd").unlink()
+    CaseWork(case, work.folder, Scene(), Settings()).open(chosen)
+    assert len(masks(chosen.annotation, chosen.reference)) == 2
+
+
 def test_a_case_opens_again_whose_suggestions_were_all_removed(work: CaseWork, case: CaseFiles, tmp_path: Path) -> None:
     chosen, again = parameters(), parameters()
     work.open(chosen)

@@ -43,7 +43,8 @@ class WorkRecord(BaseModel):
         description="points all over the volume, where they were in the world (LPS, mm); null if not known",
     )
     files: list[str] | None = Field(
-        default=None, description="all others in this folder, which were whole when this was written; null if not known"
+        default=None,
+        description="all others in this folder that are not hidden, which were whole when this was written; null if not known",
     )
 
 
