@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from lopsided.review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS
+from lopsided.review import AHEAD, RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS
 from slicer.i18n import tr as _
 
 from .Annotation import whyNotAnnotation
@@ -18,7 +18,7 @@ from .Labelmaps import drawnOn, imageOfRegion, labelmapName, transformBetween
 from .Review import ANNOTATION_REFERENCE, renewed
 from .Scene import Scene, ijkToRasOf, removeNode
 from .Settings import Settings
-from .WorkFiles import AHEAD, besideOf, heal, isSearchedAhead, writeWork
+from .WorkFiles import besideOf, heal, isSearchedAhead, makeWay, writeWork
 
 APART = "apart-"  # folders of segmentations that are the case's, but not chosen
 CASE_ATTRIBUTE = "LopsidedSeg.Case"  # of a volume that a worklist put into the scene
@@ -58,6 +58,8 @@ class CaseWork:
                 the scene.
             RuntimeError, OSError, ValueError: as that.
         """
+        from lopsided.dataset.work import is_kept
+
         self._parameters = parameterNode
         self._ownedByUser = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")}
         try:
@@ -71,7 +73,7 @@ class CaseWork:
                     self._places[node] = self._scene.geometry(node)
             self._toWorld = {parent: transformBetween(node, None) for node, parent in _moving(self._reference)}
             self._scene.show(self._reference)
-            if self._isKept():
+            if is_kept(self.folder):
                 self._restore()
             else:
                 self._begin()
@@ -161,11 +163,6 @@ class CaseWork:
             if slicer.mrmlScene.IsNodePresent(node):
                 removeNode(node)
         self._made = []
-
-    def _isKept(self) -> bool:
-        from lopsided.dataset.work import ANNOTATION, WORK_FILE
-
-        return any((self.folder / name).exists() for name in (WORK_FILE, ANNOTATION, SEGMENTS))
 
     def _images(self) -> dict[str, Any]:
         """A new node for each sequence."""
@@ -282,7 +279,7 @@ class CaseWork:
             shutil.rmtree(before, ignore_errors=True)
             self.folder.rename(before)
         else:
-            shutil.rmtree(self.folder, ignore_errors=True)  # a search ahead, which is in the scene
+            makeWay(self.folder, partial)  # of a search ahead, which is in the scene
         try:
             partial.rename(self.folder)
         except OSError:

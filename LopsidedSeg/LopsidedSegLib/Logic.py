@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 from lopsided.naming import guess_sequences
+from lopsided.review import AHEAD
 from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
@@ -27,7 +28,7 @@ from .Scene import Scene, rasOf
 from .SceneCases import SceneCase, sceneCases
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
-from .WorkFiles import AHEAD, besideOf, isSearchedAhead, unwritten
+from .WorkFiles import besideOf, isSearchedAhead, unwritten
 
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import vtk
-from lopsided.review import CANDIDATES, SEGMENTS
+from lopsided.review import AHEAD, CANDIDATES, SEGMENTS
 from slicer.i18n import tr as _
 
 from .Labelmaps import transformBetween
@@ -20,7 +20,6 @@ from .Settings import Settings
 if TYPE_CHECKING:
     from .Marks import Marks  # which needs SimpleITK, and that takes its time to import
 
-AHEAD = "ahead"  # a search that was made before the case was opened
 _SAME_MM = 0.01
 
 
@@ -38,15 +37,27 @@ def besideOf(folder: Path) -> Path:
 
 
 def heal(folder: Path) -> None:
-    """Put it back where that was interrupted. Raises OSError where that cannot be."""
+    """Put it back where that was interrupted. Raises OSError, or as :func:`makeWay`, where that cannot be."""
     from lopsided.dataset.work import WORK_FILE
 
     before = besideOf(folder)
     if (before / WORK_FILE).exists() and not (folder / WORK_FILE).exists():
-        shutil.rmtree(folder / AHEAD, ignore_errors=True)
-        if folder.exists():
-            folder.rmdir()
+        makeWay(folder, before)
         before.rename(folder)
+
+
+def makeWay(folder: Path, work: Path) -> None:
+    """Remove what is in the place of a reader's work, which is in the folder ``work``: a search ahead, and what systems put there.
+
+    Raises RuntimeError, one sentence, where there is more, and OSError.
+    """
+    from lopsided.dataset.work import is_kept
+
+    if is_kept(folder):
+        sentence = _("{folder} is in the way of your work on this case, which is in {work}; move it away.")
+        raise RuntimeError(sentence.format(folder=folder, work=work))
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def checkPlace(folder: Path, volume: Any) -> None:

@@ -22,6 +22,7 @@ from .errors import InputError
 # by what a search's result and the review of it are known: files, attributes of nodes in Slicer, and the tag of a segment that a
 # suggestion was accepted as
 CANDIDATES, SEGMENTS = "candidates.json", "suggestions.seg.nrrd"
+AHEAD = "ahead"  # the folder, in that of a reader's work on a case, of a search that was made before it was opened
 RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE = "LopsidedSeg.Result", "LopsidedSeg.Review"
 THRESHOLD_ATTRIBUTE = "LopsidedSeg.Threshold"
 SUGGESTION_TAG = "LopsidedSeg.Suggestion"

@@ -285,6 +285,17 @@ def test_a_decision_has_the_time_that_it_was_made_at(scan: Volume, tmp_path: Pat
     assert (lesion.mark is not None, lesion.time) == (True, "2026-02-03T10:00:00+00:00")
 
 
+def only(*names: str) -> Callable[[Path], None]:
+    """Leaves of a folder of work what is called so."""
+
+    def leave(folder: Path) -> None:
+        shutil.rmtree(folder)
+        for name in names:
+            (folder / name).mkdir(parents=True)
+
+    return leave
+
+
 def test_suggestions_of_which_nothing_was_decided_are_no_review(scan: Volume, tmp_path: Path) -> None:
     folder = keep(tmp_path / "case", scan.geometry, [])
     content = json.loads((folder / "work.json").read_text())
@@ -297,6 +308,8 @@ def test_suggestions_of_which_nothing_was_decided_are_no_review(scan: Volume, tm
     ("spoil", "sentence"),
     [
         (shutil.rmtree, "no work is kept here; open the case in Slicer's worklist first"),
+        (only("ahead", ".DS_Store", "Thumbs.db"), "no work is kept here; open the case in Slicer's worklist first"),
+        (only("apart-0"), r"case: work\.json is missing; restore it from a copy"),
         (lambda f: (f / "work.json").write_text("{"), r"work\.json: is not what it should be .* restore it"),
         (
             lambda f: (f / "work.json").write_text('{"suggestions": {"LopsidedSeg.Review": "{}"}}'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -338,21 +339,59 @@ def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork, monkey
     assert len(Marks.nodesOf(again.reference)) == 1
 
 
-@pytest.mark.parametrize("meanwhile", [None, "ahead"])
-def test_a_save_that_was_interrupted_at_its_end_is_put_back(work: CaseWork, meanwhile: str | None) -> None:
-    """Killed between its two steps; also where the case was searched ahead after that."""
+@pytest.mark.parametrize("meanwhile", [(), ("ahead",), ("ahead", ".DS_Store", "Thumbs.db")])
+def test_a_save_that_was_interrupted_at_its_end_is_put_back(work: CaseWork, meanwhile: tuple[str, ...]) -> None:
+    """Killed between its two steps; also where the case was searched ahead after that, or its folder looked at."""
     chosen = parameters()
     work.open(chosen)
     chosen.annotation.GetSegmentation().RemoveSegment("Lesion_1")
     work.save()
     work.close()
     work.folder.rename(work.folder.with_name("c.before"))
-    if meanwhile:
-        (work.folder / meanwhile).mkdir(parents=True)
+    for name in meanwhile:
+        (work.folder / name).mkdir(parents=True)
     work.open(chosen)
     assert len(masks(chosen.annotation, chosen.reference)) == 1
     work.save()
     assert [path.name for path in work.folder.parent.iterdir()] == ["c"]
+
+
+def test_what_is_in_the_place_of_a_save_is_named_and_stays(work: CaseWork) -> None:
+    work.open(parameters())
+    work.save()
+    work.close()
+    before = work.folder.rename(work.folder.with_name("c.before"))
+    work.folder.mkdir()
+    (work.folder / "notes.txt").write_text("mine", encoding="utf-8")
+    sentence = f"{work.folder} is in the way of your work on this case, which is in {before}; move it away."
+    with pytest.raises(RuntimeError, match=re.escape(sentence)):
+        work.open(parameters())
+    assert (work.folder / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_work_of_which_a_copy_left_only_what_is_apart_is_not_begun_anew(
+    work: CaseWork, case: CaseFiles, tmp_path: Path
+) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    chosen.annotation = None
+    work.save()
+    work.close()
+    (work.folder / "work.json").rename(tmp_path / "left behind")
+    with pytest.raises(InputError, match=r"work\.json is missing; restore it from a copy"):
+        CaseWork(case, work.folder, Scene(), Settings()).open(parameters())
+    assert [path.name for path in work.folder.iterdir()] == ["apart-0"]
+
+
+def test_a_save_removes_nothing_but_the_search_ahead_from_where_no_work_is(work: CaseWork) -> None:
+    work.open(parameters())
+    work.folder.mkdir(parents=True)
+    (work.folder / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(RuntimeError, match="is in the way of your work on this case"):
+        work.save()
+    (work.folder / "notes.txt").unlink()
+    work.save()
+    assert (work.folder / "work.json").exists()
 
 
 def test_a_save_that_fails_at_its_end_puts_the_one_before_back(work: CaseWork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import InputError
 from ..marks import Mark, timed
 from ..results import SuggestionsRecord
-from ..review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, THRESHOLD_ATTRIBUTE, ReviewSession
+from ..review import AHEAD, RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, THRESHOLD_ATTRIBUTE, ReviewSession
 from ..volume import Vector, Volume
 from .export import Reading
 from .inputs import Reviewed, read_reading
-from .records import briefly, read_record
+from .records import briefly, read_record, seen
 
 WORK_FILE = "work.json"
 ANNOTATION = "annotation.seg.nrrd"
+_SYSTEMS_OWN = ("Thumbs.db", "desktop.ini")  # which are hidden, but not by their names
 
 
 class WorkRecord(BaseModel):
@@ -48,13 +49,18 @@ class WorkRecord(BaseModel):
     )
 
 
+def is_kept(folder: Path) -> bool:
+    """Whether work is in a folder, or what a copy by half has left of it: all but a search ahead, and what systems put anywhere."""
+    return any(path.name not in (AHEAD, *_SYSTEMS_OWN) for path in seen(folder, "*"))
+
+
 def read_work(folder: Path) -> WorkRecord:
     """What is kept in a folder.
 
     Raises:
         InputError: nothing is, or it cannot be read, or a file of it is missing: no file may not be taken for no lesion.
     """
-    if not (folder / WORK_FILE).exists() and any((folder / name).exists() for name in (ANNOTATION, SEGMENTS)):
+    if not (folder / WORK_FILE).exists() and is_kept(folder):
         raise InputError(f"{folder}: {WORK_FILE} is missing; restore it from a copy")
     if not (folder / WORK_FILE).exists():
         raise InputError(f"{folder}: no work is kept here; open the case in Slicer's worklist first")
