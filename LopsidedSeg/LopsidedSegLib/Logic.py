@@ -206,7 +206,7 @@ class Logic(ScriptedLoadableModuleLogic):
         except Exception as error:  # whatever it is, the user hears of it, and no image is left in that folder
             logging.exception("LopsidedSeg: it could not be started")
             self._end()
-            callbacks.error(unwritten(error, Path(slicer.app.temporaryPath)))
+            callbacks.error(unwritten(error, Path(slicer.app.temporaryPath), orAnother=True))
             return
 
         def done(reply: dict[str, Any]) -> None:

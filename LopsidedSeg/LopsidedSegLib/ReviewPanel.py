@@ -191,7 +191,7 @@ class ReviewPanel:
             sentence, done = str(error), False
         except OSError as error:
             sentence = _("Kept in the scene, but not yet in the log: {error}")
-            sentence = sentence.format(error=unwritten(error, self.logic.settings.logFolder))
+            sentence = sentence.format(error=unwritten(error, self.logic.settings.logFolder, orAnother=True))
         self._say(sentence, True)
         return done
 

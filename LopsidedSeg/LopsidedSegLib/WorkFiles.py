@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 _SAME_MM = 0.01
 
 
-def unwritten(error: Exception, folder: Path) -> str:
-    """What is said of an error in writing to ``folder``: of what the system refused, why and what to do."""
+def unwritten(error: Exception, folder: Path, orAnother: bool = False) -> str:
+    """What is said of an error in writing to ``folder``: of what the system refused, why and what to do. ``orAnother``: the user
+    may choose another folder."""
     if not isinstance(error, OSError):
         return str(error)
-    sentence = _("nothing can be written in {folder} ({why}); make room there, or choose another folder")
+    sentence = _("nothing can be written in {folder} ({why}); see that there is room and that you may write there")
+    if orAnother:
+        sentence = _("{unwritten}, or choose another folder").format(unwritten=sentence)
     return sentence.format(folder=folder, why=error.strerror or error)
 
 

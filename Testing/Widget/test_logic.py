@@ -66,7 +66,10 @@ def test_a_temporary_folder_without_room_is_named(logic: Any, volume: Any, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tempfile.TemporaryDirectory", full)
-    sentence = f"nothing can be written in {slicer.app.temporaryPath} (No space left on device); make room there, or"
+    sentence = (
+        f"nothing can be written in {slicer.app.temporaryPath} (No space left on device); see that there is room "
+        "and that you may write there, or choose another folder"
+    )
     with pytest.raises(RuntimeError, match=re.escape(sentence)):
         logic.suggest(volume("T1c"))
 

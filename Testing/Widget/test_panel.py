@@ -358,7 +358,7 @@ def test_a_log_that_cannot_be_written_is_said_and_the_decision_stays(panel: Any,
     assert _statuses(panel)[0] == "rejected"
     assert panel.ui.statusLabel.text == (
         f"Kept in the scene, but not yet in the log: nothing can be written in {tmp_path / 'file'} (File exists); "
-        "make room there, or choose another folder"
+        "see that there is room and that you may write there, or choose another folder"
     )
 
 

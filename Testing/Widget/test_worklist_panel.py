@@ -378,7 +378,9 @@ def test_that_work_could_not_be_kept_is_not_said_over(
     click(opened.ui.suggestButton if act == "search" else opened.ui.nextCaseButton)
     until(lambda: not logic.busy)
     assert "could not be kept: nothing can be written in" in opened.ui.statusLabel.text
-    assert opened.ui.statusLabel.text.endswith("(No space left on device); make room there, or choose another folder")
+    assert opened.ui.statusLabel.text.endswith(
+        "(No space left on device); see that there is room and that you may write there"
+    )
 
 
 def test_a_case_whose_status_cannot_be_written_is_open_all_the_same(
@@ -393,7 +395,7 @@ def test_a_case_whose_status_cannot_be_written_is_open_all_the_same(
     click(opened.ui.nextCaseButton)
     assert opened.ui.statusLabel.text == (
         f"The status of this case could not be kept: nothing can be written in {Worklist.of(source, 'Dr. Ray').logs.parent} "
-        "(No space left on device); make room there, or choose another folder"
+        "(No space left on device); see that there is room and that you may write there"
     )
     assert (opened.ui.patientEdit.text, opened.ui.caseEdit.text) == ("p1", "zwei")
     opened.marksPanel.marks.add(Point((4, 15, 8), 12))
