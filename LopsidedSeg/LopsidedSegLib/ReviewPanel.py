@@ -265,7 +265,7 @@ class ReviewPanel:
         return sentence.format(count=len(absent), places=places)
 
     def _place(self, name: str) -> str:
-        now = whereNow(self._review.candidates[name], self._review.node, name)
+        now = whereNow(self._review.candidates[name], self._review.node, name, atOnce=True)
         return ", ".join(f"{x:.0f}" for x in now["centroid_ras"])
 
     def _fillRow(self, row: int, name: str) -> None:

@@ -256,15 +256,15 @@ def removeNode(node: Any) -> None:
             slicer.mrmlScene.RemoveNode(each)
 
 
-def whereNow(candidate: dict[str, Any], node: Any, segmentId: str) -> dict[str, Any]:
+def whereNow(candidate: dict[str, Any], node: Any, segmentId: str, atOnce: bool = False) -> dict[str, Any]:
     """A candidate of :meth:`Scene.result`, where a transform has put it since; in the middle of its segment where a hardened one
-    has."""
-    middle, toWorld = middleOf(node, segmentId), transformBetween(node, None)
-    if middle is None:
+    has. ``atOnce``: as for a list of many, where the middle is looked at only if it is known from a surface."""
+    middle, toWorld = middleOf(node, segmentId, atOnce), transformBetween(node, None)
+    if middle is None and not (atOnce and node.GetSegmentation().GetSegment(segmentId)):
         return candidate
-    ras, middle = toWorld.TransformPoint(rasOf(candidate["centroid_lps"])), toWorld.TransformPoint(middle)
-    if dist(ras, middle) > candidate["longest_diameter_mm"]:
-        ras = middle
+    ras = toWorld.TransformPoint(rasOf(candidate["centroid_lps"]))
+    if middle is not None and dist(ras, toWorld.TransformPoint(middle)) > candidate["longest_diameter_mm"]:
+        ras = toWorld.TransformPoint(middle)
     return {**candidate, "centroid_lps": lpsOf(ras), "centroid_ras": ras}
 
 

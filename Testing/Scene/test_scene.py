@@ -6,6 +6,7 @@ import json
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -313,6 +314,24 @@ def test_a_suggestion_is_looked_at_where_it_is_now(scene: Any, tmp_path: Path) -
     assert whereNow(candidate, node, "Suggestion_1") == candidate
     node.GetSegmentation().AddEmptySegment("Suggestion_1")
     assert whereNow(candidate, node, "Suggestion_1") == candidate
+
+
+def test_a_list_of_places_does_not_wait_for_the_middles_of_label_maps(scene: Any, tmp_path: Path) -> None:
+    """As after Show 3D is off, which takes the surfaces away: Slicer looks at the whole volume for each."""
+    from LopsidedSegLib.Scene import whereNow
+
+    volume, found = _volume(GRIDS["oblique"])
+    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    [candidate] = _result(tmp_path / "result", tmp_path / "t1c.nrrd")["candidates"]
+    node = scene.loadSuggestions(tmp_path / "result", volume)
+    node.RemoveClosedSurfaceRepresentation()
+    asked = Mock(GetSegmentCenter=Mock(side_effect=AssertionError("it takes long")))
+    asked.GetSegmentation, asked.GetParentTransformNode = node.GetSegmentation, node.GetParentTransformNode
+    place = whereNow(candidate, asked, "Suggestion_1", atOnce=True)["centroid_ras"]
+    np.testing.assert_allclose(place, found, atol=HALF_A_VOXEL)
+    moved = _placed(node, slicer.util.arrayFromVTKMatrix(_ijkToRas(volume)), _nested(False))
+    place = whereNow(candidate, asked, "Suggestion_1", atOnce=True)["centroid_ras"]
+    np.testing.assert_allclose(place, moved, atol=HALF_A_VOXEL)
 
 
 def test_nothing_is_an_error_of_mrml(scene: Any, tmp_path: Path) -> None:
