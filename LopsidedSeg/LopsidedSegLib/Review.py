@@ -26,6 +26,7 @@ from slicer.i18n import tr as _
 
 from .Annotation import Annotation, whyNotAnnotation
 from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
+from .Presence import Presence
 from .Scene import Scene, whereNow
 from .Settings import Settings, terminologyName
 
@@ -74,6 +75,7 @@ class Review:
         }
         self._taken: dict[str, _Taken] = kept.get("taken", {})  # by the number of the event that took it out
         self._selectedOnly: str | None = None
+        self._presence = Presence(node)
         self._log: ReviewLog | None = None
         self._logOf: tuple[Path, str] | None = None
         if self._recover(settings.logFolder, annotation):
@@ -131,11 +133,14 @@ class Review:
 
     @property
     def absent(self) -> list[str]:
-        """IDs of the candidates that were accepted and have no segment in the annotation any more: it was removed in another
-        module, or the annotation's file is older than the scene's."""
-        there = set(self.annotation.GetSegmentation().GetSegmentIDs()) if self.annotation else set()
+        """IDs of the candidates that were accepted and of which the annotation has no voxel any more, nor those of their own
+        segment elsewhere: it was erased in another module, or the annotation's file is older than the scene's."""
         accepted = [c for c in self.candidates if self.opinion(c).status is Status.ACCEPTED]
-        return [c for c in accepted if there.isdisjoint(self._accepted.get(c, {}).values())]
+        if not self.annotation:
+            return accepted
+        return self._presence.absent(
+            self.annotation, {c: self._accepted.get(c, {}).get("segment", "") for c in accepted}
+        )
 
     def shown(self) -> list[str]:
         """IDs of the candidates of at least the threshold, and of the decided, best first."""

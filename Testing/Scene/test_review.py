@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -599,6 +600,53 @@ def test_what_was_accepted_and_is_in_no_segment_any_more_is_known(
     assert Review(suggestions, Scene(), Settings("ab")).absent == [TWO]
     slicer.mrmlScene.RemoveNode(annotation)
     assert review.absent == [ONE, TWO]
+
+
+@pytest.mark.parametrize(
+    ("change", "added"),
+    [*product(("merged", "emptied", "cut", "split"), (False, True)), ("moved", False)],
+)
+def test_what_was_accepted_is_known_by_its_voxels(
+    review: Review, annotation: Any, reference: Any, change: str, added: bool
+) -> None:
+    """The user may have done anything with its segment."""
+    review.decide(ONE, Status.ACCEPTED, annotation, "Mine" if added else None)
+    segment = review.place(ONE)[1]
+    assert review.absent == []
+    mask = voxels(annotation, segment, reference).copy()
+    if change == "merged":
+        other = annotation.GetSegmentation().AddEmptySegment("Other")
+        mask |= voxels(annotation, "Mine", reference)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), annotation, other, reference)
+        annotation.GetSegmentation().RemoveSegment(segment)
+    elif change == "emptied":
+        mask[:8] = False  # where the first suggestion lies
+    elif change == "cut":
+        mask[:5] = False
+    elif change == "moved":
+        mask = np.roll(mask, 8, axis=0)
+    elif change == "split":
+        piece = annotation.GetSegmentation().AddEmptySegment("Piece")
+        part = mask.copy()
+        part[5:] = False
+        slicer.util.updateSegmentBinaryLabelmapFromArray(part.astype(np.uint8), annotation, piece, reference)
+        mask &= ~part
+        mask[:8] = False
+    if change != "merged":
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), annotation, segment, reference)
+    assert review.absent == ([ONE] if change == "emptied" else [])
+
+
+def test_what_was_accepted_is_looked_for_where_a_transform_has_put_it(
+    review: Review, suggestions: Any, annotation: Any
+) -> None:
+    review.decide(ONE, Status.ACCEPTED, annotation, "Mine")
+    annotation.SetAndObserveTransformNodeID(turned().GetID())
+    assert review.absent == [ONE]
+    suggestions.SetAndObserveTransformNodeID(annotation.GetTransformNodeID())
+    assert review.absent == []
+    annotation.HardenTransform()
+    assert review.absent == []
 
 
 def test_what_was_edited_after_accepting_is_there_again_after_undo_and_redo(
