@@ -418,6 +418,37 @@ def test_a_case_may_lack_labels_that_others_have(scan: Volume, tmp_path: Path, r
         assert len(reading.lesions) == lesions
 
 
+def test_a_case_that_is_labelled_and_has_none_of_the_labels_is_said(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """Its lesions may have other values than those of the other cases have."""
+    for n, (name, boxes) in enumerate({"one": ((4, 10, 10, 4),), "other": ((4, 10, 10, 1),), "none": ()}.items()):
+        write(brighter(scan, n), tmp_path / "theirs" / f"{name}-t1c.nii.gz")
+        write(labels(scan, *boxes), tmp_path / "theirs" / f"{name}-seg.nii.gz")
+    rows = "t1c,annotation,labels\n" + "".join(f"{n}-t1c.nii.gz,{n}-seg.nii.gz,4\n" for n in ("one", "other", "none"))
+    (tmp_path / "theirs" / "cases.csv").write_text(rows, encoding="utf-8")
+    sentence = ": its annotation has none of the labels '4', but 'label 1' (1), so it has no lesion"
+    for source, *asked in ((tmp_path / "theirs", "--labels", "4"), (tmp_path / "theirs" / "cases.csv",)):
+        common = (
+            "dataset",
+            "import",
+            source,
+            *asked,
+            "--reader",
+            "r",
+            "--key",
+            tmp_path / "key",
+            "--to",
+            tmp_path / "to",
+        )
+        said = run(*common)
+        assert f"other{sentence}" in said.replace("other-t1c", "other")
+        assert said.count(sentence) == 1
+        assert "negative" not in said
+        said = run(*common, "--whole-case").replace("other-t1c", "other")
+        assert (
+            "other: none of the labels, so all of it is negative; if that is wrong, name those that it has too" in said
+        )
+
+
 def test_labels_of_nnunet_are_named_in_its_dataset(scan: Volume, tmp_path: Path, run: Run) -> None:
     nnunet(tmp_path / "theirs", scan)
     described = json.loads((tmp_path / "theirs" / "dataset.json").read_text(encoding="utf-8"))

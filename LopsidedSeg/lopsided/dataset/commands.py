@@ -138,6 +138,7 @@ def import_command(
     imported: list[CaseFiles] = []
     failed: list[tuple[CaseFiles, str]] = []
     negative: list[str] = []
+    unlabelled: list[str] = []
     notices = [] if worklist else passed_over(source)
     for number, case in enumerate(cases, start=1):
         empty = not work and case.annotation is None and not case.problem
@@ -164,7 +165,8 @@ def import_command(
             console.print(f"→ {name}", highlight=False)
             imported.append(case)
             notices += [f"{_named(case)}: {sentence}" for sentence in said]
-            negative += [_named(case)] if empty and reading.whole_case else []
+            if reading.whole_case and not reading.lesions and (empty or said):
+                (negative if empty else unlabelled).append(_named(case))
         except InputError as error:
             console.print("not imported", highlight=False)
             failed.append((case, str(error)))
@@ -177,6 +179,12 @@ def import_command(
             f"{', '.join(negative)}: no annotation found, so all of it is negative; if that is wrong, name the file as "
             "NAME-seg.nii.gz beside NAME-t1c.nii.gz (in BIDS as *lesion*_mask.nii.gz in derivatives/), or give a CSV that "
             "lists it, and import again",
+            highlight=False,
+        )
+    if unlabelled:
+        console.print(
+            f"{', '.join(unlabelled)}: none of the labels, so all of it is negative; if that is wrong, name those that it has too, in "
+            "--labels or in the list, and import again",
             highlight=False,
         )
     if failed:

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from pydantic import ValidationError
 
-from ..annotation import annotation_of, read_labels, united
+from ..annotation import annotation_of, described, read_labels, united
 from ..errors import InputError
 from ..marks import ELLIPSOID, BoxMark, Ellipsoid, Line, Mark, Point, crossed, diameter_of, rasterise, snap
 from ..reading import read_image
@@ -56,14 +56,17 @@ def outlined(
 
     A segment that a suggestion was accepted as is one lesion, of that kind; of which candidate, its identifier says by
     ``accepted_as``, else its tag. ``labels`` and ``lacking`` are those of :func:`lopsided.annotation.read_annotation`; ``say``
-    gets a sentence on lesions beyond the reference, where there are any. Raises InputError as that and
-    :func:`lopsided.volume.check_subject`.
+    gets a sentence on lesions beyond the reference, where there are any, or on that it lacks all of ``labels``. Raises InputError
+    as that and :func:`lopsided.volume.check_subject`.
     """
     drawn = read_labels(path)
     check_subject(drawn, path, reference.subject, reference.name)
     chosen = annotation_of(drawn, path, reference, labels, lacking=lacking)
     if chosen.beyond:
         say(beyond(chosen.beyond))
+    if drawn.masks and not chosen.labels:
+        named = ", ".join(map(repr, labels))
+        say(f"its annotation has none of the labels {named}, but {described(drawn)}, so it has no lesion")
     accepted: dict[str, str | None] = {
         name: drawn.tags[name][SUGGESTION_TAG] for name in chosen.labels if SUGGESTION_TAG in drawn.tags.get(name, ())
     }
