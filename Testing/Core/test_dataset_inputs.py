@@ -418,6 +418,19 @@ def test_a_case_may_lack_labels_that_others_have(scan: Volume, tmp_path: Path, r
         assert len(reading.lesions) == lesions
 
 
+def test_a_label_that_a_damaged_annotation_may_have_is_not_refused(scan: Volume, tmp_path: Path, run: Run) -> None:
+    for n, name in enumerate(("damaged", "whole")):
+        write(brighter(scan, n), tmp_path / "theirs" / f"{name}-t1c.nii.gz")
+        path = write(labels(scan, (4, 10, 10, 1)), tmp_path / "theirs" / f"{name}-seg.nii.gz")
+        if name == "damaged":
+            path.write_bytes(path.read_bytes()[:-100])
+    common = ("--to", tmp_path / "to", "--reader", "r", "--key", tmp_path / "key")
+    said = run("dataset", "import", tmp_path / "theirs", *common, "--labels", "1,4", fails=True)
+    assert said.startswith("1 case could not be imported"), said
+    assert "damaged-seg.nii.gz: is damaged" in said
+    assert len(read_dataset(tmp_path / "to")) == 1
+
+
 def test_a_case_that_is_labelled_and_has_none_of_the_labels_is_said(scan: Volume, tmp_path: Path, run: Run) -> None:
     """Its lesions may have other values than those of the other cases have."""
     for n, (name, boxes) in enumerate({"one": ((4, 10, 10, 4),), "other": ((4, 10, 10, 1),), "none": ()}.items()):

@@ -304,7 +304,7 @@ def _refuse_blank(option: str, name: str) -> None:
 
 def _refuse_unknown(source: Path, cases: list[CaseFiles], labels: tuple[str, ...]) -> None:
     """Raises InputError for a label that no case has of those that are to have it, as one that was mistyped. ``labels``: where
-    a case names none."""
+    a case names none. One that cannot be read might have it, and is named where the case is imported."""
     left, there = dict.fromkeys(name for case in cases for name in case.labels or labels), dict[str, None]()
     for case in cases:
         asked = [name for name in case.labels or labels if name in left]
@@ -313,7 +313,7 @@ def _refuse_unknown(source: Path, cases: list[CaseFiles], labels: tuple[str, ...
         try:
             drawn = read_labels(case.annotation)
         except InputError:
-            continue  # it is said where the case is imported
+            return
         there |= dict.fromkeys([described(drawn)] if drawn.masks else [])
         for name in set(asked).difference(absent(drawn, asked)):
             del left[name]
