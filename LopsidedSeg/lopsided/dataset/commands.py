@@ -133,7 +133,7 @@ def import_command(
             "list"
         )
     wanted = label_values(source, label_names(labels))
-    if not work:
+    if not work and not (source / DATASET).exists():  # which declares labels, be it that none of its cases has one
         _refuse_unknown(source, cases, wanted)
     imported: list[CaseFiles] = []
     failed: list[tuple[CaseFiles, str]] = []
