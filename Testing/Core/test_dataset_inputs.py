@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from lopsided.dataset.cases import find_cases
+from lopsided.dataset.cases import find_cases, passed_over
 from lopsided.dataset.commands import DEFAULT_KEY
 from lopsided.dataset.inputs import marked, outlined, read_markups
 from lopsided.dataset.pseudonyms import read_key
@@ -514,7 +514,7 @@ def test_sequences_that_the_first_case_of_a_dataset_lacks_are_said(scan: Volume,
 
 
 def test_studies_that_are_no_cases_are_said(scan: Volume, tmp_path: Path, run: Run) -> None:
-    """Of nnU-Net those without labels, of BIDS those without a ce- entity."""
+    """Of nnU-Net those without labels, of BIDS those without a ce- entity, and masks where none is of lesions."""
     nnunet(tmp_path / "theirs", scan)
     for n in range(6):
         write(scan, tmp_path / "theirs" / "imagesTr" / f"unread_{n}_0000.nii.gz")
@@ -527,6 +527,14 @@ def test_studies_that_are_no_cases_are_said(scan: Volume, tmp_path: Path, run: R
     bids_names(tmp_path / "bids", ("FLAIR",), (), "sub-03")
     said = run("dataset", "import", tmp_path / "bids", "--to", tmp_path / "other", *common)
     assert "1 study left out, T1w without a ce- entity, which post-contrast T1 has: sub-02" in said
+    assert "mask left out" not in said
+    derived = bids_names(tmp_path / "unknown", ("ce-gd_T1w",), ("label-enhancing_mask",))
+    (derived.parent / "sub-01_label-lesion_mask.nii.gz").touch()
+    [sentence] = passed_over(tmp_path / "unknown")
+    assert sentence == (
+        "2 masks left out, not in anat/, or without lesion, tumor, tumour, metast in its name: "
+        "derivatives/manual/sub-01/anat/sub-01_label-enhancing_mask.nii.gz, derivatives/manual/sub-01/sub-01_label-lesion_mask.nii.gz"
+    )
     bids_names(tmp_path / "none", ("acq-post_T1w",), (), "sub-02")
     with pytest.raises(
         InputError, match=r"no cases here \(1 study left out, T1w without a ce- entity, .*: sub-02\); give"
@@ -757,7 +765,14 @@ def test_a_bids_annotation_is_known_by_its_name_and_tissues_and_brains_are_none(
         folder = bids_names(tmp_path / subject, ("ce-gd_T1w",), ("desc-brain_mask", "dseg"), subject)
         [case] = find_cases(tmp_path / subject)
         assert (case.annotation, case.problem) == (None, "")
-        for name in ("label-Tumor_mask", "desc-lesions_dseg", "space-T1w_label-lesion_mask", "space-orig_lesion_mask"):
+        for name in (
+            "label-Tumor_mask",
+            "label-tumour_mask",
+            "label-metastases_dseg",
+            "desc-lesions_dseg",
+            "space-T1w_label-lesion_mask",
+            "space-orig_lesion_mask",
+        ):
             mask = folder / f"{subject}_{name}.nii.gz"
             mask.touch()
             assert [case.annotation for case in find_cases(tmp_path / subject)] == [mask]

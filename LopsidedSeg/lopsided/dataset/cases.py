@@ -23,6 +23,7 @@ _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
 _OWN_SPACE = re.compile(
     "(orig|native|individual|subject|scanner|t1.*)?", re.IGNORECASE
 )  # BIDS' space- of the image itself
+_LESIONS = "lesion", "tumor", "tumour", "metast"  # one of which is in the name of BIDS' mask of them
 _FIRST = 5  # names in a sentence
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 _YES = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False, "": None}
@@ -94,14 +95,24 @@ def passed_over(source: Path) -> list[str]:
     if (source / DATASET).exists():
         images = {name[:-5] for name in names_in(source / IMAGES) if re.search(r"_\d{4}$", name)}
         images -= names_in(source / LABELS)
-        why = f"imaged without labels in {LABELS}/"
-    else:
-        images = {
-            "_".join(entities) for entities, files, enhanced in _studies(source) if "t1" in files and not enhanced
-        }
-        why = "T1w without a ce- entity, which post-contrast T1 has"
-    first = [*sorted(images)[:_FIRST], *(["…"] if len(images) > _FIRST else [])]
-    return [f"{counted(len(images), 'study')} left out, {why}: {', '.join(map(printable, first))}"] if images else []
+        return _left_out(images, "study", f"imaged without labels in {LABELS}/")
+    images, masks = set[str](), set[str]()
+    for entities, files, enhanced in _studies(source):
+        if enhanced:
+            found = _masks(source, entities)
+            if not any(path.parent.name == "anat" and _of_lesions(path) for path in found):
+                masks |= {path.relative_to(source).as_posix() for path in found}
+        elif "t1" in files:
+            images.add("_".join(entities))
+    return [
+        *_left_out(images, "study", "T1w without a ce- entity, which post-contrast T1 has"),
+        *_left_out(masks, "mask", f"not in anat/, or without {', '.join(_LESIONS)} in its name"),
+    ]
+
+
+def _left_out(names: set[str], noun: str, why: str) -> list[str]:
+    first = [*sorted(names)[:_FIRST], *(["…"] if len(names) > _FIRST else [])]
+    return [f"{counted(len(names), noun)} left out, {why}: {', '.join(map(printable, first))}"] if names else []
 
 
 def label_values(source: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -207,8 +218,7 @@ def _from_bids(folder: Path) -> Iterator[CaseFiles]:
     for entities, files, enhanced in _studies(folder):
         if not enhanced:
             continue
-        derived = seen(folder, "/".join(("derivatives/*", *entities, "anat", "*.nii*")))
-        lesions = [path for path in derived if _stem(path).endswith(("_mask", "_dseg")) and _of_lesions(path)]
+        lesions = [path for path in _masks(folder, entities) if path.parent.name == "anat" and _of_lesions(path)]
         try:
             image, mask = _matched(enhanced, lesions, folder)
             yield CaseFiles(entities[0], "_".join(entities), {"t1c": image, **files}, mask)
@@ -229,6 +239,12 @@ def _studies(folder: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Path], l
             elif sequence == "t1":
                 enhanced.append(path)
         yield anat.relative_to(folder).parts[:-1], files, enhanced
+
+
+def _masks(folder: Path, entities: tuple[str, ...]) -> list[Path]:
+    """What is derived from a study and may be of its lesions, in ``anat`` or, where it is not looked for, beside that."""
+    places = ["/".join(("derivatives/*", *entities, *more, "*.nii*")) for more in (("anat",), ())]
+    return [path for place in places for path in seen(folder, place) if _stem(path).endswith(("_mask", "_dseg"))]
 
 
 def _matched(images: list[Path], lesions: list[Path], folder: Path) -> tuple[Path, Path | None]:
@@ -281,7 +297,7 @@ def _entities(path: Path) -> dict[str, str]:
 def _of_lesions(path: Path) -> bool:
     """Whether a file's name says so behind its subject and session, who may be called anything."""
     parts = [part for part in _stem(path).lower().split("_") if not part.startswith(("sub-", "ses-"))]
-    return any("lesion" in part or "tumor" in part for part in parts)
+    return any(word in part for part in parts for word in _LESIONS)
 
 
 def _from_nnunet(folder: Path) -> Iterator[CaseFiles]:
