@@ -787,6 +787,14 @@ def test_a_bids_annotation_is_known_by_its_name_and_tissues_and_brains_are_none(
         (("ce-gd_T1w", "ce-gd_run-02_T1w"), ("ce-gd_label-lesion_mask",), "ce-gd_T1w"),
         (("ce-gd_T1w", "ce-gd_run-02_T1w"), ("ce-gd_run-02_label-lesion_mask",), "ce-gd_run-02_T1w"),
         (("ce-gd_T1w",), ("label-lesion_mask", "space-MNI152_label-lesion_mask"), "ce-gd_T1w"),
+        (("ce-GD_run-01_T1w", "ce-GD_run-02_T1w"), ("ce-gd_run-2_label-lesion_mask",), "ce-GD_run-02_T1w"),
+        (("acq-MPRAGE_desc-defaced_ce-gd_T1w",), ("acq-manual_desc-lesion_mask",), "acq-MPRAGE_desc-defaced_ce-gd_T1w"),
+        (("acq-sag_ce-gd_T1w",), ("acq-sag_label-lesion_mask", "acq-cor_label-lesion_mask"), "acq-sag_ce-gd_T1w"),
+        (("ce-none_T1w", "ce-gd_T1w"), ("label-lesion_mask",), "ce-gd_T1w"),
+        (("ce-gd_T1w",), ("space-anat_label-lesion_mask",), "ce-gd_T1w"),
+        (("ce-gd_T1w",), ("space-ceT1w_label-lesion_mask",), "ce-gd_T1w"),
+        (("ce-gd_T1w", "FLAIR"), ("space-FLAIR_label-lesion_mask",), "ce-gd_T1w"),
+        (("ce-gd_T1w", "FLAIR"), ("space-T1w_label-lesion_mask", "space-FLAIR_label-lesion_mask"), "ce-gd_T1w"),
     ],
 )
 def test_of_several_bids_images_it_is_the_one_that_the_mask_is_called_by(
@@ -796,6 +804,7 @@ def test_of_several_bids_images_it_is_the_one_that_the_mask_is_called_by(
     [case] = find_cases(tmp_path)
     assert case.sequences["t1c"].name == f"sub-01_{chosen}.nii.gz"
     assert case.annotation == derived / f"sub-01_{masks[0]}.nii.gz"
+    assert any("ce-none" in path.name for path in case.sequences.values()) == ("ce-none_T1w" in images)
 
 
 @pytest.mark.parametrize(
@@ -817,6 +826,16 @@ def test_of_several_bids_images_it_is_the_one_that_the_mask_is_called_by(
             r"run-02.*its masks \(.*lesion_mask.*\) leave open",
         ),
         (("ce-gd_T1w",), ("space-MNI152_label-lesion_mask",), r"mask is in another space than its image \(.*space-MNI"),
+        (
+            ("ce-gd_T1w",),
+            ("space-FLAIR_label-lesion_mask",),
+            r"mask is in another space than its image \(.*space-FLAIR",
+        ),
+        (
+            ("ce-gd_T1w",),
+            ("ce-none_label-lesion_mask",),
+            r"its mask \(.*ce-none.*\) has other entities than its .*ce-gd",
+        ),
         (
             ("run-01_ce-gd_T1w",),
             ("run-02_lesion_mask",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +20,8 @@ from .records import DATASET, IMAGES, LABELS, SUFFIX, TRUST, image_path, names_i
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
-_OWN_SPACE = re.compile(
-    "(orig|native|individual|subject|scanner|t1.*)?", re.IGNORECASE
-)  # BIDS' space- of the image itself
+_OWN_SPACE = re.compile("(orig|native|individual|subject|scanner|anat|t1.*|ce.*)?")  # BIDS' space- of the image itself
+_OF_MASKS = "acq", "desc"  # what these say of a mask may be of how it was made
 _LESIONS = "lesion", "tumor", "tumour", "metast"  # one of which is in the name of BIDS' mask of them
 _FIRST = 5  # names in a sentence
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -234,7 +233,7 @@ def _studies(folder: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Path], l
         for path in seen(anat, "*.nii*"):
             suffix = _stem(path).rsplit("_", 1)[-1]
             sequence = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair"}.get(suffix)
-            if sequence and "ce" not in _entities(path):
+            if sequence and _entities(path).get("ce", "none") == "none":
                 files.setdefault(sequence, path)
             elif sequence == "t1":
                 enhanced.append(path)
@@ -253,15 +252,17 @@ def _matched(images: list[Path], lesions: list[Path], folder: Path) -> tuple[Pat
     def named(paths: Iterable[Path]) -> str:
         return ", ".join(printable(path.relative_to(folder).as_posix()) for path in sorted(paths))
 
-    spaces = {_entities(path).get("space") for path in images}
-    masks = [
-        path
-        for path in lesions
-        if (space := _entities(path).get("space")) in spaces or _OWN_SPACE.fullmatch(space or "")
-    ]
+    space = {path: _entities(path).get("space", "") for path in [*images, *lesions]}
+    own = {space[path] for path in images}
+    masks = [path for path in lesions if space[path] in own or _OWN_SPACE.fullmatch(space[path])]
+    if not masks:  # that of another sequence, which is of the same head
+        others = {_stem(path).rsplit("_", 1)[-1].lower() for image in images for path in seen(image.parent, "*.nii*")}
+        masks = [path for path in lesions if space[path] in others]
     if lesions and not masks:
         raise InputError(f"its mask is in another space than its image ({named(lesions)}); give one in the image's own")
     pairs = [(image, mask) for mask in masks for image in _fitting(mask, images)]
+    if not pairs and len(images) == 1:
+        pairs = [(image, mask) for mask in masks for image in _fitting(mask, images, _OF_MASKS)]
     if masks and not pairs:
         raise InputError(
             f"its mask ({named(masks)}) has other entities than its post-contrast T1 ({named(images)}); name it as its image"
@@ -278,11 +279,11 @@ def _matched(images: list[Path], lesions: list[Path], folder: Path) -> tuple[Pat
     return found.pop(), pairs[0][1] if pairs else None
 
 
-def _fitting(mask: Path, images: list[Path]) -> list[Path]:
+def _fitting(mask: Path, images: list[Path], aside: Collection[str] = ()) -> list[Path]:
     """The images that a mask may be of: those that have no other value of an entity, and of them those with most in
-    common, be it that all of theirs are in the mask's name."""
+    common, be it that all of theirs are in the mask's name. Entities of ``aside`` do not count."""
     said = _entities(mask)
-    own = {path: {k: v for k, v in _entities(path).items() if k != "space"} for path in images}
+    own = {path: {k: v for k, v in _entities(path).items() if k not in {"space", *aside}} for path in images}
     agreeing = [path for path in images if all(said.get(k, v) == v for k, v in own[path].items())]
     fitting = [path for path in agreeing if own[path].keys() <= said.keys()] or agreeing
     shared = {path: len(own[path].keys() & said.keys()) for path in fitting}
@@ -290,8 +291,9 @@ def _fitting(mask: Path, images: list[Path]) -> list[Path]:
 
 
 def _entities(path: Path) -> dict[str, str]:
-    """BIDS' ``run-02`` and so on, of a file's name."""
-    return dict(part.split("-", 1) for part in _stem(path).split("_") if "-" in part)
+    """BIDS' ``run-02`` and so on, of a file's name; values as they are compared, without case, and 02 as 2."""
+    entities = (part.split("-", 1) for part in _stem(path).split("_") if "-" in part)
+    return {key: str(int(value)) if value.isdecimal() else value.casefold() for key, value in entities}
 
 
 def _of_lesions(path: Path) -> bool:
