@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import __version__
+from .characters import decoded
 from .dicom import UNEVEN, find_series, read_files, storage_class, subject_of
 from .errors import InputError
 from .volume import Geometry, Labels, Subject, Volume, aligned, check_origin, check_subject, geometry_of, part_of
@@ -68,7 +69,8 @@ def read_dicom_seg(path: Path) -> Labels:
             warnings.simplefilter("ignore")
             content = dcmread(path)
             _give_spacing(content, path)
-            return _labels(Segmentation.from_dataset(content, copy=False), path)
+            subject = _subject(content)
+            return _labels(Segmentation.from_dataset(content, copy=False), path, subject)
     except InputError:
         raise
     except Exception as error:  # a damaged file makes pydicom and highdicom raise nearly anything
@@ -102,7 +104,17 @@ def _give_spacing(content: Dataset, path: Path) -> None:
         measure.SpacingBetweenSlices = f"{spacing:.10g}"
 
 
-def _labels(found: Segmentation, path: Path) -> Labels:
+def _subject(content: Dataset) -> Subject:
+    """What :func:`lopsided.dicom.subject_of` says, which cannot open a Label Map Segmentation. pydicom itself takes the bytes of
+    a name otherwise where a file does not say what they are."""
+    raw = content.get_item("PatientID").value or b"" if "PatientID" in content else b""
+    sets = content.get("SpecificCharacterSet") or ""
+    sets = sets if isinstance(sets, str) else "\\".join(sets)
+    patient = decoded(raw.rstrip(b"\0").decode("utf-8", "surrogateescape"), sets)
+    return Subject(patient.strip(), str(content.get("FrameOfReferenceUID") or "").strip())
+
+
+def _labels(found: Segmentation, path: Path, subject: Subject) -> Labels:
     if found.SegmentationType == "FRACTIONAL":
         raise InputError(f"{path}: holds probabilities (a FRACTIONAL Segmentation); export it as BINARY")
     masks: dict[str, np.ndarray] = {}
@@ -117,8 +129,7 @@ def _labels(found: Segmentation, path: Path) -> Labels:
             masks[name], values[name] = mask, str(number)
     geometry = _geometry(stack.affine, stack.spatial_shape)
     check_origin(geometry.origin, str(path))
-    patient, frame = (str(found.get(name) or "").strip() for name in ("PatientID", "FrameOfReferenceUID"))
-    return Labels(masks, values, geometry, path.name, subject=Subject(patient, frame))
+    return Labels(masks, values, geometry, path.name, subject=subject)
 
 
 def _geometry(affine: np.ndarray, shape: tuple[int, ...]) -> Geometry:
@@ -163,12 +174,13 @@ def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None 
     files, where = find_series(folder, series)
     if len(files) == 1:
         raise InputError(f"{where}: one file, not one for each slice; export it as single-frame (classic) DICOM")
-    check_subject(labels, labels.name, subject_of(Path(files[0])), where)
+    subject = subject_of(Path(files[0]))
+    check_subject(labels, labels.name, subject, where)
     grid = geometry_of(read_files(files, where))
     masks = _on_grid(labels, grid, where)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
-        _save(masks, grid, files, where, partial)
+        _save(masks, grid, files, where, subject.patient, partial)
         if not _same(partial, masks, grid):
             raise OSError("it could not be written whole")
         partial.replace(out)
@@ -179,8 +191,8 @@ def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None 
         partial.unlink(missing_ok=True)
 
 
-def _save(masks: dict[str, np.ndarray], grid: Geometry, files: list[str], where: str, path: Path) -> None:
-    """Write the SEG: ``masks`` (k, j, i) of the series in ``files``, one for each k."""
+def _save(masks: dict[str, np.ndarray], grid: Geometry, files: list[str], where: str, patient: str, path: Path) -> None:
+    """Write the SEG: ``masks`` (k, j, i) of the series in ``files``, one for each k, of ``patient`` (its PatientID)."""
     try:
         from highdicom import UID
         from highdicom.seg import Segmentation, SegmentDescription
@@ -198,6 +210,7 @@ def _save(masks: dict[str, np.ndarray], grid: Geometry, files: list[str], where:
             images = [dcmread(file, stop_before_pixels=True) for file in files]
             for keyword in _MAY_BE_EMPTY:
                 images[0].setdefault(keyword, "")
+            images[0].PatientID = patient  # in UTF-8, as the SEG is
             # highdicom repeats the first image's spacing, which readers need where empty slices are left out; in the
             # series it may be missing or wrong
             images[0].SpacingBetweenSlices = f"{grid.spacing[2]:.10g}"

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.annotation import read_annotation, read_labels
+from lopsided.characters import decoded
 from lopsided.cli import app
 from lopsided.dataset.inputs import outlined
+from lopsided.dicom import subject_of
 from lopsided.dicomseg import is_dicom_seg, read_dicom_seg, write_dicom_seg
 from lopsided.errors import InputError
 from lopsided.reading import read_volume
@@ -220,6 +222,33 @@ def test_what_does_not_say_whose_it_is_may_be_this_patients(
         content[keyword].value, content.SeriesInstanceUID = "", "1.2.3.4"
         content.save_as(path)
     assert len(outlined(tmp_path / "other.dcm", read_volume(series))) == 2
+
+
+@pytest.mark.parametrize(
+    ("sets", "patient"),
+    [(None, "Müller1"), (None, "Müller12".encode("latin_1")), ("ISO_IR 100", "Müller1"), (None, "AB\\CD")],
+)
+def test_it_is_of_the_patient_of_its_series_whatever_bytes_that_is_written_in(
+    sets: str | None, patient: str | bytes, drawn: Labels, series: Path, tmp_path: Path
+) -> None:
+    raw = patient if isinstance(patient, bytes) else patient.encode()
+    for path in series.iterdir():
+        content = dcmread(path)
+        content.pop("SpecificCharacterSet", None)
+        if sets:
+            content.SpecificCharacterSet = sets
+        content.PatientID = "Q" * len(raw)
+        content.save_as(path)
+        path.write_bytes(path.read_bytes().replace(b"Q" * len(raw), raw))
+    write_dicom_seg(drawn, series, tmp_path / "seg.dcm")
+    subject = read_volume(series).subject
+    assert subject.patient == decoded(raw.decode("utf-8", "surrogateescape"))
+    assert read_dicom_seg(tmp_path / "seg.dcm").subject == subject_of(tmp_path / "seg.dcm") == subject
+    assert len(outlined(tmp_path / "seg.dcm", read_volume(series))) == 2
+    for path in series.iterdir():
+        path.write_bytes(path.read_bytes().replace(raw, raw[:-1] + b"x"))
+    with pytest.raises(InputError, match="is of another patient"):
+        outlined(tmp_path / "seg.dcm", read_volume(series))
 
 
 def of_highdicom(series: Path, labels: Labels, kind: str, names: list[str]) -> highdicom.seg.Segmentation:
