@@ -29,6 +29,7 @@ _PAIR = b"ni"  # there, if they are not; Analyze has neither
 _CODES, _PLACES = ("2h", 252), ("18f", 256)  # of qform and sform; quaternion and offset of the one, matrix of the other
 _UNIT = 123, {1: 1e3, 3: 1e-3}  # where it says that it is not in mm, and how long it is then
 _FLOATS = {16: "f4", 64: "f8"}  # by datatype
+_SHEARED = 1e-4  # cosine between two of an sform's axes, above which ITK takes them not to be at right angles
 _FURTHEST = 1 << 31  # that voxels begin in a file
 
 
@@ -100,18 +101,30 @@ def check_place(path: Path) -> None:
                 f'i = nibabel.load("{path.name}"); i.set_qform(i.get_sform()); nibabel.save(i, "new.nii.gz")'
             )
         return
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         axes = _rotation(numbers[:3]) * sides * (1, 1, -1 if pixdim[0] < 0 else 1)
         gap = corners @ (axes - matrix[:, :3]).T + numbers[3:6] - matrix[:, 3]
         apart = float(np.linalg.norm(gap, axis=1).max())
+        unit = matrix[:, :3] / np.linalg.norm(matrix[:, :3], axis=0)
+        sheared = bool((np.abs(unit.T @ unit - np.eye(3)) > _SHEARED).any())
     if not apart <= sides.min() / 2:  # NaN too
         mm = apart * _UNIT[1].get(header[_UNIT[0]] & 7, 1.0)
         how_far = f"up to {mm:.3g} mm apart" if np.isfinite(mm) else "one of them by numbers that are NaN or infinite"
+        which, keep = (
+            "keep the one that fits the other files of the study",
+            "i.set_sform(i.get_qform()) to keep the qform",
+        )
+        if sheared:  # no qform can be like it
+            which = (
+                "the sform's axes are not at right angles, so resample it (in Slicer: Crop Volume, with interpolation), or keep "
+                "the qform, if that fits the other files of the study"
+            )
+        else:
+            keep = f"i.set_qform(i.get_sform()) to keep the sform, or {keep}"
         raise InputError(
             f"{path}: its header has two places for it (qform and sform), {how_far}, and programs differ in which they "
-            "follow; keep the one that fits the other files of the study, in Python: import nibabel; "
-            f'i = nibabel.load("{path.name}"); i.set_qform(i.get_sform()) to keep the sform, or '
-            'i.set_sform(i.get_qform()) to keep the qform; nibabel.save(i, "new.nii.gz")'
+            f"follow; {which}, in Python: import nibabel; "
+            f'i = nibabel.load("{path.name}"); {keep}; nibabel.save(i, "new.nii.gz")'
         )
 
 

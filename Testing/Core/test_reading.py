@@ -388,6 +388,29 @@ def test_either_place_of_a_nifti_file_can_be_kept_as_the_message_says(
         assert_allclose(nibabel.load("new.nii.gz").affine[:3, 3], np.multiply(origin, (-1, -1, 1)), atol=1e-3)
 
 
+@pytest.mark.parametrize(("shear", "both"), [(0.0, True), (5e-5, True), (2e-4, False), (0.2, False)])
+def test_an_sform_that_no_qform_can_be_like_is_not_advised_to_be_kept(
+    volume: Volume, tmp_path: Path, shear: float, both: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ITK reads no image whose axes are not at right angles, and a qform's always are."""
+    monkeypatch.chdir(tmp_path)
+    image = nibabel.load(as_nifti(volume, tmp_path, "made.nii.gz"))
+    sheared = np.eye(4)
+    sheared[0, 1], sheared[0, 3] = shear, 12.0
+    image.set_sform(image.affine @ np.diag([*1 / np.array(volume.geometry.spacing), 1]) @ sheared, 1)
+    nibabel.save(image, "image.nii.gz")
+    with pytest.raises(InputError, match="has two places for it") as refused:
+        read_volume(tmp_path / "image.nii.gz")
+    assert ("to keep the sform" in str(refused.value)) == both
+    assert (
+        "axes are not at right angles, so resample it (in Slicer: Crop Volume, with interpolation), or keep"
+        in str(refused.value)
+    ) != both
+    if not both:
+        exec(str(refused.value).partition("in Python: ")[2].replace(" to keep the qform", ""), {})
+        assert read_volume(tmp_path / "new.nii.gz").geometry.same_grid(volume.geometry)
+
+
 def test_a_nifti_file_may_say_more_than_its_header(volume: Volume, tmp_path: Path) -> None:
     """An extension lies between header and voxels, and is not to be read as voxels."""
     path = tmp_path / "image.nii"
