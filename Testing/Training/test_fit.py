@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from lopsided.architectures import DeepLabSizes
+from lopsided.dataset.cases import find_cases
 from lopsided.errors import InputError
 from lopsided.model import bundled_models, load_model
 from lopsided.networks import build_network
@@ -194,7 +196,7 @@ def test_the_best_weights_are_kept_and_training_may_end_early(
     ]
 
 
-def test_patients_are_not_split_between_training_and_validation() -> None:
+def test_patients_are_not_split_between_training_and_validation(tmp_path: Path) -> None:
     cases = [Case(f"{p}-{n}", f"P{p}", {}, Path()) for p in range(7) for n in range(2)]
     config = ValidationConfig(folds=3, fold=1)
     training_cases, held = hold_out(cases, config, seed=4)
@@ -208,8 +210,12 @@ def test_patients_are_not_split_between_training_and_validation() -> None:
         hold_out(cases, ValidationConfig(folds=8), seed=4)
     with pytest.raises(
         InputError, match=r"2 cases of 1 patient \(P0\) cannot be split into 3 folds; .* in a CSV, under patient"
-    ):
+    ) as refused:
         hold_out(cases[:2], config, seed=4)
+    named = re.findall(r"[\w-]+-\d{3}", str(refused.value))
+    for name in named:
+        (tmp_path / f"{name}-t1c.nii.gz").touch()
+    assert [case.patient for case in find_cases(tmp_path)] == ["MET-00005"] * 2
 
 
 def test_the_teacher_sees_what_the_network_sees_and_lags_behind(

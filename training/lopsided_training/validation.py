@@ -34,7 +34,7 @@ def hold_out(cases: list[Case], config: ValidationConfig, seed: int) -> tuple[li
         raise InputError(
             f"{counted(len(cases), 'case')} of {counted(len(patients), 'patient')} ({named}) cannot be split into "
             f"{config.folds} folds; set validation.folds to fewer, or to 0 for no validation, or, if they are of others, say "
-            "of whom in a CSV, under patient (elsewhere cases NAME-001 and NAME-002 are taken for one patient's)"
+            "of whom in a CSV, under patient (elsewhere cases MET-00005-001 and MET-00005-002 are taken for one patient's)"
         )
     if not config.folds:
         return cases, []
