@@ -165,10 +165,12 @@ def _choose(labels: Labels, wanted: tuple[str, ...]) -> list[str]:
 
 def _beyond(union: Volume, reference: Geometry) -> int:
     """How many connected pieces have a voxel whose centre is outside of the reference."""
+    if union.geometry.same_grid(reference):
+        return 0
     at = np.argwhere(union.array)
     index = np.round(reference.index(union.geometry.physical(at)))
     outside = at[((index < 0) | (index >= reference.shape)).any(axis=1)]
-    if union.geometry.same_grid(reference) or not len(outside):
+    if not len(outside):
         return 0
     pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(union.array.astype(np.uint8)), True)
     return len(np.unique(sitk.GetArrayViewFromImage(pieces)[tuple(outside.T)]))

@@ -128,6 +128,30 @@ def test_lesions_that_the_edge_of_the_image_cuts_are_counted(reference: Volume, 
     assert read_annotation(path, Volume(labels, grid)).beyond == 0
 
 
+def test_a_lesion_that_touches_itself_at_corners_alone_is_counted_once_beyond_the_edge(
+    reference: Volume, tmp_path: Path
+) -> None:
+    g = reference.geometry
+    grid = Geometry((g.size[0] + 10, *g.size[1:]), g.spacing, g.origin, g.direction)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[(20, 21, 22), (20, 21, 22), (39, 40, 41)] = 1
+    assert read_annotation(write(labels, grid, tmp_path / "a.nrrd"), reference).beyond == 1
+
+
+@pytest.mark.parametrize(("at", "beyond"), [(-0.6, 1), (-0.4, 0), (39.4, 0), (39.6, 1)])
+def test_the_image_ends_where_its_outermost_voxels_do(
+    reference: Volume, tmp_path: Path, at: float, beyond: int
+) -> None:
+    """Half a voxel beyond their centres."""
+    g = reference.geometry
+    first = g.physical(np.array([0, 0, -1]))
+    grid = Geometry((220, *g.size[1:]), (g.spacing[0] / 5, *g.spacing[1:]), (first[0], first[1], first[2]), g.direction)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[17, 20, 100] = labels[17, 20, round((at + 1) * 5)] = 1
+    got = read_annotation(write(labels, grid, tmp_path / "a.nrrd"), reference)
+    assert (got.beyond, int(got.mask.sum())) == (beyond, 2 - beyond)
+
+
 def test_an_empty_annotation_is_one(reference: Volume, tmp_path: Path) -> None:
     """Whichever labels are lesions."""
     path = write(np.zeros(reference.array.shape, np.uint8), reference.geometry, tmp_path / "e.nrrd")

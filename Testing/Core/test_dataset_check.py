@@ -157,6 +157,16 @@ def test_images_are_the_same_however_they_are_stored(
     assert (problem.where, problem.what) == (cases[0], f"the same images as {cases[1]}")
 
 
+def test_images_of_the_same_voxels_in_other_rows_are_others(tmp_path: Path, study: Study) -> None:
+    t1c = study.reference
+    export(tmp_path, Study(t1c, {}), Reading("a"))
+    i, j, k = t1c.geometry.size
+    other = Volume(t1c.array.reshape(k, i, j), replace(t1c.geometry, size=(j, i, k)))
+    assert other.array.shape != t1c.array.shape
+    export(tmp_path, Study(other, {}), Reading("a"), "two")
+    assert check_dataset(tmp_path) == []
+
+
 def test_an_export_mends_images_and_maps_as_the_check_says(dataset: tuple[Path, list[str]], study: Study) -> None:
     folder, [case, _] = dataset
     export(folder, study, Reading("b", (Lesion(cube(30, 20, 20)),)))

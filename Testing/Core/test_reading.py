@@ -7,6 +7,7 @@ import shutil
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -352,6 +353,22 @@ def test_a_nifti_header_with_two_voxel_sizes_is_refused(
             read_volume(tmp_path / "image.nii.gz")
         exec(str(error.value).partition("in Python: ")[2], {})
         assert read_volume(tmp_path / "new.nii.gz").geometry.same_grid(volume.geometry)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_two_voxel_sizes_may_place_the_last_voxel_half_a_voxel_apart(
+    volume: Volume, tmp_path: Path, axis: int, sign: int
+) -> None:
+    image = nibabel.load(as_nifti(volume, tmp_path, "made.nii.gz"))
+    image.set_qform(None, 0)
+    sides, size = volume.geometry.spacing, volume.geometry.size
+    for apart, expected in ((0.47, nullcontext()), (0.53, pytest.raises(InputError, match="two voxel sizes"))):
+        by = sign * apart * min(sides) / (size[axis] - 1)
+        image.header["pixdim"][1:4] = [side + by * (n == axis) for n, side in enumerate(sides)]
+        nibabel.save(image, tmp_path / "image.nii.gz")
+        with expected:
+            read_volume(tmp_path / "image.nii.gz")
 
 
 @pytest.mark.parametrize("at", [256, 268, 280, 292])  # quaternion and offset of the qform, the sform's first numbers
