@@ -311,12 +311,12 @@ def recover(session: ReviewSession, folder: Path) -> ReviewSession:
 
 
 def read_log(path: Path, *, spoilt: bool = False) -> ReviewSession:
-    """The session that a log holds, without a last line that was not written whole.
+    """The session that a log holds, without a last line that was not written to its end.
 
-    ``spoilt``: another line may be, too; what follows it is left out, for it cannot be understood without.
+    ``spoilt``: another line may be spoilt, too; what follows it is left out, for it cannot be understood without.
 
     Raises:
-        InputError: a line is spoilt that others follow.
+        InputError: a line is spoilt.
         ValueError: it is not a log.
         OSError: it cannot be read.
     """
@@ -326,9 +326,9 @@ def read_log(path: Path, *, spoilt: bool = False) -> ReviewSession:
     whole = list(takewhile(bool, (_object(line) for number, line in lines.items() if number < len(parts))))
     if not whole:
         raise ValueError(f"{path}: not a review log (its first line cannot be read)")
-    left = list(lines)[len(whole) :]
-    if len(left) > 1 and not spoilt:
-        raise InputError(f"{path}: line {left[0]} is spoilt; restore it from a copy")
+    bad = next((number for number in list(lines)[len(whole) :] if number < len(parts)), None)
+    if bad and not spoilt:
+        raise InputError(f"{path}: line {bad} is spoilt; restore it from a copy")
     header, *events = whole
     return ReviewSession.from_json({"header": header, "events": events})
 

@@ -17,9 +17,11 @@ from .dataset.cases import CaseFiles, find_cases
 from .dataset.records import briefly
 from .errors import InputError
 from .reading import readable
+from .wording import counted
 
 WORK_FOLDER = "lopsided-work"  # beside the cases
 STATUS = "status.json"
+_LOOKED_AT = 20  # annotations for a label, in seconds, while Slicer waits
 
 
 class CaseStatus(StrEnum):
@@ -168,15 +170,14 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _refuse_unknown(source: Path, cases: list[CaseFiles]) -> None:
-    """Raises InputError for labels of which no case has one that is to have them, as where they were mistyped: what is known of it
-    would be opened as nothing. One that has none of them, beside another that has, is a negative."""
-    for wanted in dict.fromkeys(case.labels for case in cases if case.labels and case.annotation):
+    """Raises InputError for labels of which none of the first cases that are to have them has one, as where they were mistyped:
+    what is known of it would be opened as nothing. One that has none of them, beside another that has, is a negative."""
+    for wanted in dict.fromkeys(frozenset(case.labels) for case in cases if case.labels and case.annotation):
         there: list[str] = []
-        for case in cases:
-            if case.labels != wanted or case.annotation is None:
-                continue
+        asked = [case.annotation for case in cases if set(case.labels) == wanted and case.annotation]
+        for annotation in asked[:_LOOKED_AT]:
             try:
-                drawn = read_labels(case.annotation)
+                drawn = read_labels(annotation)
             except InputError:
                 continue  # it is said where the case is opened
             if len(absent(drawn, wanted)) < len(wanted):
@@ -185,8 +186,9 @@ def _refuse_unknown(source: Path, cases: list[CaseFiles]) -> None:
         else:
             if there:
                 raise InputError(
-                    f"{source}: no annotation has a label {' or '.join(map(repr, wanted))} where that is to be a lesion; the first has "
-                    f"{there[0]}: give names, or the values in brackets"
+                    f"{source}: none of the first {counted(len(asked[:_LOOKED_AT]), 'annotation')} of which "
+                    f"{' or '.join(map(repr, sorted(wanted)))} is to be a lesion has such a label; one has {there[0]}: give names, or "
+                    "the values in brackets"
                 )
 
 

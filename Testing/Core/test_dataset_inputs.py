@@ -419,6 +419,7 @@ def test_a_case_may_lack_labels_that_others_have(scan: Volume, tmp_path: Path, r
 
 
 def test_a_label_that_a_damaged_annotation_may_have_is_not_refused(scan: Volume, tmp_path: Path, run: Run) -> None:
+    """But it is said, for it may be mistyped all the same, and what it was to be is negative then."""
     for n, name in enumerate(("damaged", "whole")):
         write(brighter(scan, n), tmp_path / "theirs" / f"{name}-t1c.nii.gz")
         path = write(labels(scan, (4, 10, 10, 1)), tmp_path / "theirs" / f"{name}-seg.nii.gz")
@@ -428,6 +429,14 @@ def test_a_label_that_a_damaged_annotation_may_have_is_not_refused(scan: Volume,
     said = run("dataset", "import", tmp_path / "theirs", *common, "--labels", "1,4", fails=True)
     assert said.startswith("1 case could not be imported"), said
     assert "damaged-seg.nii.gz: is damaged" in said
+    from lopsided.cli import app
+
+    output = CliRunner().invoke(
+        app, [str(a) for a in ("dataset", "import", tmp_path / "theirs", *common, "--labels", "1,4")]
+    )
+    assert "No annotation that could be read has a label '4'; the first has 'label 1' (1)." in " ".join(
+        output.output.split()
+    )
     assert len(read_dataset(tmp_path / "to")) == 1
 
 

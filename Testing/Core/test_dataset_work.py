@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from lopsided.dataset.records import CaseRecord, read_record
-from lopsided.dataset.work import reading_of_work
+from lopsided.dataset.work import is_kept, reading_of_work
 from lopsided.errors import InputError
 from lopsided.marks import Line, Mark, Point, rasterise
 from lopsided.review import ReviewSession, Status
@@ -87,6 +88,26 @@ def keep(folder: Path, geometry: Geometry, marks: list[tuple[Mark, str | None]],
 def point(geometry: Geometry, k: float, j: float, i: float, diameter: float = 6.0) -> Point:
     x, y, z = geometry.physical(np.array([k, j, i])).tolist()
     return Point((x, y, z), diameter)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_one_without_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of another user, or for a moment on a share: the case would begin anew, and be saved over what is there."""
+    (tmp_path / "case" / "ahead").mkdir(parents=True)
+    (tmp_path / "case" / ".DS_Store").touch()
+    assert not is_kept(tmp_path / "case")
+    assert not is_kept(tmp_path / "none")
+    (tmp_path / "case" / "apart-0").mkdir()
+    assert is_kept(tmp_path / "case")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, refused)
+    with pytest.raises(PermissionError):
+        is_kept(tmp_path / "case")
 
 
 def test_all_that_is_kept_is_read(scan: Volume, tmp_path: Path) -> None:

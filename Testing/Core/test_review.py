@@ -160,6 +160,22 @@ def test_a_spoilt_line_loses_none_before_it(
     assert recover(begun, tmp_path).events == session.events[:left]
 
 
+def test_a_last_line_that_was_written_to_its_end_and_is_spoilt_is_not_passed_over(tmp_path: Path) -> None:
+    session = new_session()
+    log = ReviewLog(tmp_path, "T1c", session)
+    for status in (Status.ACCEPTED, Status.REJECTED):
+        session.decide(CANDIDATES[0], status, threshold=0.31)
+    log.write()
+    *lines, last = log.path.read_bytes().splitlines()
+    for spoilt, refused in ((b"\0" * len(last) + b"\n", True), (last[:30], False)):
+        log.path.write_bytes(b"\n".join([*lines, spoilt]))
+        if refused:
+            with pytest.raises(InputError, match="line 3 is spoilt; restore it from a copy"):
+                read_log(log.path)
+        else:
+            assert len(read_log(log.path).events) == 1
+
+
 @pytest.mark.parametrize("last", [b"", b"\n"], ids=["cut off", "whole"])
 def test_decisions_behind_a_spoilt_line_are_not_left_out_without_a_word(tmp_path: Path, last: bytes) -> None:
     """Else a lesion that was rejected behind it would be exported as it was accepted before."""

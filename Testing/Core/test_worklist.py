@@ -141,6 +141,8 @@ def test_studies_that_are_called_the_same_are_told_apart(tmp_path: Path) -> None
         (("11", "11", "11"), False),
         (("1", "1", "lesions"), True),  # of an empty map, nothing is lost
         (("11", "1", "1"), False),
+        (("1 9", "9 1", "1"), True),
+        (("9 2", "2 9", "1"), True),  # the first is a negative
     ],
 )
 def test_a_list_whose_labels_no_annotation_has_is_not_opened(
@@ -157,6 +159,8 @@ def test_a_list_whose_labels_no_annotation_has_is_not_opened(
     if opens:
         Worklist.of(tmp_path / "cases.csv", "a")
         return
-    sentence = r"cases\.csv: no annotation has a label '11' where .*; the first has 'label 1' \(1\): give names, or the"
+    sentence = (
+        r"cases\.csv: none of the first .* of which '11' is to be .*; one has 'label 1' \(1\): give names, or the"
+    )
     with pytest.raises(InputError, match=sentence):
         Worklist.of(tmp_path / "cases.csv", "a")

@@ -133,8 +133,9 @@ def import_command(
             "list"
         )
     wanted = label_values(source, label_names(labels))
+    unknown = ""
     if not work and not (source / DATASET).exists():  # which declares labels, be it that none of its cases has one
-        _refuse_unknown(source, cases, wanted)
+        unknown = _refuse_unknown(source, cases, wanted)
     imported: list[CaseFiles] = []
     failed: list[tuple[CaseFiles, str]] = []
     negative: list[str] = []
@@ -171,7 +172,7 @@ def import_command(
             console.print("not imported", highlight=False)
             failed.append((case, str(error)))
     console.print(f"{len(imported)} of {counted(len(cases), 'case')} imported into {to}", highlight=False)
-    for notice in notices:
+    for notice in filter(None, [unknown, *notices]):
         console.print(notice, highlight=False)
     _say_dropped(to, [case.sequences for case in imported])
     if negative:
@@ -302,9 +303,10 @@ def _refuse_blank(option: str, name: str) -> None:
         raise InputError(f"{option} {name!r}: is empty, so cases of all such would be one; give a name")
 
 
-def _refuse_unknown(source: Path, cases: list[CaseFiles], labels: tuple[str, ...]) -> None:
+def _refuse_unknown(source: Path, cases: list[CaseFiles], labels: tuple[str, ...]) -> str:
     """Raises InputError for a label that no case has of those that are to have it, as one that was mistyped. ``labels``: where
-    a case names none. One that cannot be read might have it, and is named where the case is imported."""
+    a case names none. One that cannot be read might have it, and then a sentence is returned."""
+    unread = False
     left, there = dict.fromkeys(name for case in cases for name in case.labels or labels), dict[str, None]()
     for case in cases:
         asked = [name for name in case.labels or labels if name in left]
@@ -312,16 +314,23 @@ def _refuse_unknown(source: Path, cases: list[CaseFiles], labels: tuple[str, ...
             continue
         try:
             drawn = read_labels(case.annotation)
-        except InputError:
-            return
+        except InputError:  # it is named where the case is imported
+            unread = True
+            continue
         there |= dict.fromkeys([described(drawn)] if drawn.masks else [])
         for name in set(asked).difference(absent(drawn, asked)):
             del left[name]
-    if left and there:
+    if not (left and there):
+        return ""
+    names, has = ", ".join(map(repr, left)), next(iter(there))
+    if not unread:
         raise InputError(
-            f"{source}: no annotation has a label {', '.join(map(repr, left))}; the first has {next(iter(there))}: give names, or the "
-            "values in brackets"
+            f"{source}: no annotation has a label {names}; the first has {has}: give names, or the values in brackets"
         )
+    return (
+        f"No annotation that could be read has a label {names}; the first has {has}. If that is mistyped, remove these cases and import "
+        "them again"
+    )
 
 
 def _refuse_coarse(source: Path, whole_case: bool) -> None:

@@ -15,7 +15,7 @@ from ..review import AHEAD, RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, THRESH
 from ..volume import Vector, Volume
 from .export import Reading
 from .inputs import Reviewed, read_reading
-from .records import briefly, read_record, seen
+from .records import briefly, read_record
 
 WORK_FILE = "work.json"
 ANNOTATION = "annotation.seg.nrrd"
@@ -50,8 +50,15 @@ class WorkRecord(BaseModel):
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether work is in a folder, or what a copy by half has left of it: all but a search ahead, and what systems put anywhere."""
-    return any(path.name not in (AHEAD, *_SYSTEMS_OWN) for path in seen(folder, "*"))
+    """Whether work is in a folder, or what a copy by half has left of it: all but a search ahead, and what systems put anywhere.
+
+    Raises OSError where that cannot be known, for what is there would be begun anew, and written over.
+    """
+    try:
+        names = [path.name for path in folder.iterdir()]  # glob would pass over what it may not read
+    except FileNotFoundError:
+        return False
+    return any(not name.startswith(".") and name not in (AHEAD, *_SYSTEMS_OWN) for name in names)
 
 
 def read_work(folder: Path) -> WorkRecord:
