@@ -16,7 +16,7 @@ from .reading import read_image, readable
 from .regions import region_of
 from .resampling import resample
 from .segmentation import Header, headers
-from .volume import Geometry, Labels, Volume, geometry_of, part_of
+from .volume import Geometry, Labels, Volume, check_subject, geometry_of, part_of
 
 MOST_LABELS = 200  # more values than that are an image's
 
@@ -48,7 +48,8 @@ def read_annotation(
     space, such that no annotated voxel is lost.
 
     Raises:
-        InputError: unreadable, not a label map, no label of a wanted name, or none of it within the reference.
+        InputError: unreadable, not a label map, as :func:`lopsided.volume.check_subject`, no label of a wanted name, or none
+            of it within the reference.
     """
     return annotation_of(read_labels(path), path, reference, wanted, lacking=lacking)
 
@@ -57,6 +58,7 @@ def annotation_of(
     labels: Labels, path: Path, reference: Volume, wanted: tuple[str, ...] = (), *, lacking: bool = False
 ) -> Annotation:
     """As :func:`read_annotation`, of labels that were read from ``path`` already."""
+    check_subject(labels, path, reference.subject, reference.name)
     missing = absent(labels, wanted)
     if missing and labels.masks and not lacking:
         raise InputError(

@@ -20,7 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from . import __version__, runtime
-from .annotation import Annotation, annotation_of, label_names, read_labels
+from .annotation import Annotation, label_names, read_annotation, read_labels
 from .candidates import MARGIN_MM
 from .dataset.commands import dataset, export_command
 from .dicomseg import write_dicom_seg
@@ -30,7 +30,6 @@ from .reading import read_study
 from .resources import resource_folder
 from .results import REPORT, RESULTS, all_or_nothing, record, write_results
 from .suggest import Suggestions, suggest
-from .volume import check_subject
 from .wording import DISCLAIMER, beyond, percent, typed
 
 app = typer.Typer(
@@ -210,9 +209,7 @@ def _run(
         study = read_study(files, series)
         annotated = Annotation.empty(study.reference.geometry)
         if annotation is not None:
-            drawn = read_labels(annotation)
-            check_subject(drawn, annotation, study.reference.subject, study.reference.name)
-            annotated = annotation_of(drawn, annotation, study.reference, labels)
+            annotated = read_annotation(annotation, study.reference, labels)
         loaded = load_model(find_model(model))
         # torch takes seconds to import: only for a study that can be searched
         from .predict import Predictor

@@ -22,7 +22,7 @@ from ..resampling import resample
 from ..results import SuggestionsRecord
 from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, about, read_log, segment_id
 from ..segmentation import headers
-from ..volume import Volume, check_subject, geometry_of
+from ..volume import Volume, geometry_of
 from ..wording import beyond, counted
 from .export import Decision, Lesion, Reading
 from .records import briefly
@@ -57,10 +57,9 @@ def outlined(
     A segment that a suggestion was accepted as is one lesion, of that kind; of which candidate, its identifier says by
     ``accepted_as``, else its tag. ``labels`` and ``lacking`` are those of :func:`lopsided.annotation.read_annotation`; ``say``
     gets a sentence on lesions beyond the reference, where there are any, or on that it lacks all of ``labels``. Raises InputError
-    as that and :func:`lopsided.volume.check_subject`.
+    as that.
     """
     drawn = read_labels(path)
-    check_subject(drawn, path, reference.subject, reference.name)
     chosen = annotation_of(drawn, path, reference, labels, lacking=lacking)
     if chosen.beyond:
         say(beyond(chosen.beyond))
