@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -320,15 +320,18 @@ def read_log(path: Path, *, spoilt: bool = False) -> ReviewSession:
         ValueError: it is not a log.
         OSError: it cannot be read.
     """
-    parts = path.read_bytes().split(b"\n")
-    lines = {number: line for number, line in enumerate(parts, 1) if line.strip()}
-    # what follows the last newline was cut off
-    whole = list(takewhile(bool, (_object(line) for number, line in lines.items() if number < len(parts))))
+    whole: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):  # what follows the last newline was cut off
+        if not line.strip():
+            continue
+        found = _object(line)
+        if not found:
+            if whole and not spoilt:
+                raise InputError(f"{path}: line {number} is spoilt; restore it from a copy")
+            break
+        whole.append(found)
     if not whole:
         raise ValueError(f"{path}: not a review log (its first line cannot be read)")
-    bad = next((number for number in list(lines)[len(whole) :] if number < len(parts)), None)
-    if bad and not spoilt:
-        raise InputError(f"{path}: line {bad} is spoilt; restore it from a copy")
     header, *events = whole
     return ReviewSession.from_json({"header": header, "events": events})
 
