@@ -237,12 +237,12 @@ class Logic(ScriptedLoadableModuleLogic):
 
     def searchAhead(self, case: Any, folder: Path) -> None:
         """Search a case of a worklist before it is opened; what goes wrong is said when it is."""
-        from lopsided.dataset.work import WORK_FILE
+        from lopsided.dataset.work import is_kept
 
         if self._worker.busy or not Dependencies.installed():
             return
         try:
-            isKept = any((place / WORK_FILE).exists() for place in (folder, besideOf(folder)))
+            isKept = is_kept(folder) or is_kept(besideOf(folder))
             if isKept or isSearchedAhead(folder, self.settings):
                 return
             self._aheadFolder = _temporaryFolder()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -313,13 +315,9 @@ def test_undo_after_opening_again_takes_out_of_the_annotation_that_was_accepted_
     np.testing.assert_equal(masks(review.annotation, again.reference), before)
 
 
-def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where a scanner or a share holds a file for a while."""
-    chosen = parameters()
-    work.open(chosen)
-    marks = Marks(chosen.reference, Scene(), Settings())
-    marks.add(Point((4, 15, 8), 12))
-    work.save()
+@contextmanager
+def held() -> Iterator[None]:
+    """While a scanner or a share holds what was written: it cannot be put in its place."""
     rename = Path.rename
 
     def refuse(path: Path, target: Path) -> Path:
@@ -327,11 +325,20 @@ def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork, monkey
             raise PermissionError("held")
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        yield
+
+
+def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork) -> None:
+    chosen = parameters()
+    work.open(chosen)
+    marks = Marks(chosen.reference, Scene(), Settings())
+    marks.add(Point((4, 15, 8), 12))
+    work.save()
     for _ in range(2):
-        with pytest.raises(PermissionError):
+        with held(), pytest.raises(PermissionError):
             work.save()
-    monkeypatch.setattr(Path, "rename", rename)
     marks.close()
     work.close()
     again = parameters()
@@ -394,18 +401,10 @@ def test_a_save_removes_nothing_but_the_search_ahead_from_where_no_work_is(work:
     assert (work.folder / "work.json").exists()
 
 
-def test_a_save_that_fails_at_its_end_puts_the_one_before_back(work: CaseWork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_at_its_end_puts_the_one_before_back(work: CaseWork) -> None:
     work.open(parameters())
     work.save()
-    rename = Path.rename
-
-    def refuse(path: Path, target: Path) -> Path:
-        if path.name.endswith(".partial"):
-            raise PermissionError("held")
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(PermissionError):
+    with held(), pytest.raises(PermissionError):
         work.save()
     assert (work.folder / "work.json").exists()
     assert not work.folder.with_name("c.before").exists()
