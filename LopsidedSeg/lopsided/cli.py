@@ -43,13 +43,13 @@ app.add_typer(models, name="models")
 app.add_typer(dataset, name="dataset")
 app.command("export")(export_command)
 # without markup, for names and paths may have brackets
-out_console, errors = Console(markup=False), Console(markup=False, stderr=True)
+out_console, errors = Console(markup=False, highlight=False), Console(markup=False, highlight=False, stderr=True)
 
 
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
-        out_console.print(f"LopsidedSeg {__version__}", highlight=False)
+        out_console.print(f"LopsidedSeg {__version__}")
         raise typer.Exit
 
 
@@ -130,7 +130,7 @@ def dicomseg(
     """
     found = read_labels(labels)
     write_dicom_seg(found, dicom, out, series)
-    out_console.print(f"Segments: {', '.join(found.masks)}", highlight=False)
+    out_console.print(f"Segments: {', '.join(found.masks)}")
     size = f", {out.stat().st_size / 1000:.0f} kB"
     out_console.print(Text.assemble("DICOM SEG: ", (str(out.absolute()), "bold"), size), soft_wrap=True)
     out_console.print(f"It carries the patient's identifiers of the series. {DISCLAIMER}")
@@ -268,14 +268,14 @@ def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) 
     annotation = suggestions.annotation
     if annotation.labels:
         listed = ", ".join(f"{name} {mm3:.0f} mm³" for name, mm3 in annotation.labels.items())
-        out_console.print(f"Taken as annotated lesions: {listed}", highlight=False)
+        out_console.print(f"Taken as annotated lesions: {listed}")
     if annotation.left_out:
-        out_console.print(f"Labels left out: {', '.join(annotation.left_out)}", highlight=False)
+        out_console.print(f"Labels left out: {', '.join(annotation.left_out)}")
     if annotation.beyond:
-        out_console.print(beyond(annotation.beyond).capitalize(), highlight=False)
+        out_console.print(beyond(annotation.beyond).capitalize())
     if suggestions.unused:
         unused = ", ".join(SEQUENCES[name] for name in suggestions.unused)
-        out_console.print(f"Not used by this model: {unused}", highlight=False)
+        out_console.print(f"Not used by this model: {unused}")
     place = Column("R, A, S (mm)", no_wrap=True)
     table = Table("rank", "confidence", "longest diameter", "volume", place, "to nearest annotated")
     for c in record(suggestions).candidates:
@@ -293,7 +293,7 @@ def say_found(suggestions: Suggestions, out: Path, seconds: float, device: str) 
         found += f", {len(suggestions.found.annotated)} found in what is annotated already"
     nothing = Text.assemble(("Nothing to suggest", "bold"), " at this threshold.")
     out_console.print(table if suggestions.shown else nothing)
-    out_console.print(f"{found}; {seconds:.1f} s on {device}. {DISCLAIMER}", highlight=False)
+    out_console.print(f"{found}; {seconds:.1f} s on {device}. {DISCLAIMER}")
     out_console.print(Text.assemble("Report: ", (str(out.absolute() / REPORT), "bold")), soft_wrap=True)
 
 

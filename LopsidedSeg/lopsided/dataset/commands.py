@@ -32,7 +32,7 @@ from .work import reading_of_work
 DEFAULT_KEY = Path(typer.get_app_dir("lopsided")) / "pseudonyms.key"
 
 dataset = typer.Typer(help="Coarse-label datasets: what readers marked and decided, to train on.", no_args_is_help=True)
-console = Console(markup=False)  # names and paths may have brackets
+console = Console(markup=False, highlight=False)  # names and paths may have brackets
 _Key = Annotated[
     Path, typer.Option(help="The key of the pseudonyms: yours to keep, made if it is not there.", show_default=True)
 ]
@@ -81,14 +81,14 @@ def export_command(
         snapped=snap,
         reviewed=read_reviewed(result, review, study.reference) if result and review else None,
         whole_case=whole_case,
-        say=lambda sentence: console.print(sentence.capitalize(), highlight=False),
+        say=lambda sentence: console.print(sentence.capitalize()),
     )
     name = export_reading(to, study, reading, patient=patient, case=case, key=read_key(key), again=again)
     found = Counter(lesion.kind for lesion in reading.lesions)
     kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(found.items()))
     lesions = counted(found.total(), "lesion") + (f" ({kinds})" if kinds else "")
     decided = f"{counted(len(reading.decisions), 'suggestion')} with what was decided"
-    console.print(f"{name}: {lesions}, {decided}", highlight=False)
+    console.print(f"{name}: {lesions}, {decided}")
     _say_dropped(to, [study.others])
 
 
@@ -144,7 +144,7 @@ def import_command(
     for number, case in enumerate(cases, start=1):
         empty = not work and case.annotation is None and not case.problem
         found = ", 0 lesions (no annotation found)" if empty else ""
-        console.print(f"{number}/{len(cases)} {_named(case)}{found}", end=" ", highlight=False)
+        console.print(f"{number}/{len(cases)} {_named(case)}{found}", end=" ")
         said: list[str] = []
         try:
             if case.problem:
@@ -163,30 +163,28 @@ def import_command(
                     whole_case=whole_case if case.whole_case is None else case.whole_case,
                 )
             name = export_reading(to, study, reading, patient=case.patient, case=case.case, key=read_key(key))
-            console.print(f"→ {name}", highlight=False)
+            console.print(f"→ {name}")
             imported.append(case)
             notices += [f"{_named(case)}: {sentence}" for sentence in said]
             if reading.whole_case and not reading.lesions and (empty or said):
                 (negative if empty else unlabelled).append(_named(case))
         except InputError as error:
-            console.print("not imported", highlight=False)
+            console.print("not imported")
             failed.append((case, str(error)))
-    console.print(f"{len(imported)} of {counted(len(cases), 'case')} imported into {to}", highlight=False)
+    console.print(f"{len(imported)} of {counted(len(cases), 'case')} imported into {to}")
     for notice in filter(None, [unknown, *notices]):
-        console.print(notice, highlight=False)
+        console.print(notice)
     _say_dropped(to, [case.sequences for case in imported])
     if negative:
         console.print(
             f"{', '.join(negative)}: no annotation found, so all of it is negative; if that is wrong, name the file as "
             "NAME-seg.nii.gz beside NAME-t1c.nii.gz (in BIDS as *lesion*_mask.nii.gz in derivatives/), or give a CSV that "
             "lists it, and import again",
-            highlight=False,
         )
     if unlabelled:
         console.print(
             f"{', '.join(unlabelled)}: none of the labels, so all of it is negative; if that is wrong, name those that it has too, in "
             "--labels or in the list, and import again",
-            highlight=False,
         )
     if failed:
         listed = "\n".join(f"  {_named(case)}: {sentence}" for case, sentence in failed)
@@ -205,7 +203,7 @@ def check_command(folder: Annotated[Path, typer.Argument(help="The dataset.")]) 
     serious = sum(problem.serious for problem in problems)
     if serious:
         raise InputError(f"{folder}: {counted(serious, 'problem')}")
-    console.print(f"{folder}: {'no problem that must be mended' if problems else 'no problem'}", highlight=False)
+    console.print(f"{folder}: {'no problem that must be mended' if problems else 'no problem'}")
 
 
 @dataset.command("remove")
@@ -217,7 +215,7 @@ def remove_command(
 ) -> None:
     """Take a case out of a dataset: its images, maps and all readings of it."""
     removed = remove_case(folder, case)
-    console.print(f"{case}: {counted(removed, 'file')} removed from {folder}", highlight=False)
+    console.print(f"{case}: {counted(removed, 'file')} removed from {folder}")
 
 
 @dataset.command("stats")
@@ -227,7 +225,7 @@ def stats_command(
 ) -> None:
     """Lesions by size, kind and reader, and an estimate of how many are still missed."""
     found = dataset_stats(folder)
-    console.print(f"{counted(found.cases, 'case')}, {found.whole_cases} looked at as a whole", highlight=False)
+    console.print(f"{counted(found.cases, 'case')}, {found.whole_cases} looked at as a whole")
     table = Table("longest diameter", *found.kinds, "all", title="Lesions")
     for size in [size_name(low) for low in SIZES_MM[:-1]]:
         counts = [found.count(size=size, kind=kind) for kind in (*found.kinds, None)]
@@ -240,12 +238,11 @@ def stats_command(
         by_reader.add_row(reader, *map(str, counts))
     console.print(by_reader)
     for missed in found.missed:
-        console.print(say_missed(missed), highlight=False)
+        console.print(say_missed(missed))
     for one in found.disagreements:
         console.print(
             f"{one.case}: {one.lesion_of} marked {one.longest_diameter_mm:.1f} mm at {place(one.centroid_lps)}; "
             f"{one.not_of} {one.why}",
-            highlight=False,
         )
     if html:
         _draw(found, folder.resolve().name, html)
@@ -274,7 +271,7 @@ def _draw(stats: Stats, name: str, out: Path) -> None:
         out.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another file") from None
-    console.print(f"Drawn: {out}", highlight=False)
+    console.print(f"Drawn: {out}")
 
 
 def _study(files: dict[str, Path]) -> Study:
@@ -294,7 +291,6 @@ def _say_dropped(dataset: Path, exported: list[Collection[str]]) -> None:
             console.print(
                 f"{SEQUENCES[sequence]} of {counted(having, 'case')} left out, for the first case of {dataset} has none; to keep "
                 "it, make a new dataset of the cases that have it",
-                highlight=False,
             )
 
 
