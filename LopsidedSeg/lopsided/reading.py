@@ -15,6 +15,7 @@ from .characters import check_name
 from .dicom import check_frames, read_series, subject_of
 from .dicomseg import is_dicom_seg
 from .errors import NO_MEMORY, InputError
+from .model import SEQUENCES
 from .nifti import check_nifti, check_place
 from .study import Study
 from .volume import Volume, check_origin, geometry_of
@@ -51,7 +52,9 @@ def read_volume(path: Path, series: str | None = None) -> Volume:
 
 
 def read_study(files: dict[str, Path], series: dict[str, str] | None = None) -> Study:
-    """The study of one patient, from a file or folder by sequence, ``t1c`` among them; raises as :func:`read_volume`."""
+    """The study of one patient, from a file or folder by sequence; raises as :func:`read_volume`, and without ``t1c``."""
+    if "t1c" not in files:
+        raise InputError(f"no {SEQUENCES['t1c']}; each study needs one")
     volumes = {name: read_volume(path, (series or {}).get(name)) for name, path in files.items()}
     return Study(volumes.pop("t1c"), volumes)
 

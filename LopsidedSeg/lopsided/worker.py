@@ -41,7 +41,6 @@ from .model import find_model, load_card, load_model
 from .predict import Predictor, RememberingPredictor
 from .reading import read_study
 from .results import all_or_nothing, remove_unfinished, write_candidates
-from .study import Study
 from .suggest import suggest
 
 _GRACE_S = 5.0
@@ -122,7 +121,7 @@ def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) ->
     with all_or_nothing(request.out, overwrite=False) as folder:
         progress("Loading the model", 0.0)
         predictor = _predictor(find_model(request.model))
-        study = _study(request.sequences)
+        study = read_study(request.sequences)
         annotation = Annotation.empty(study.reference.geometry)
         if request.annotation:
             annotation = read_annotation(request.annotation, study.reference, request.labels, lacking=True)
@@ -138,7 +137,7 @@ def _suggest(request: SuggestRequest, progress: Callable[[str, float], None]) ->
 
 def _export(request: ExportRequest, progress: Callable[[str, float], None]) -> dict[str, Any]:
     progress("Reading the case", 0.0)
-    study = _study(request.sequences)
+    study = read_study(request.sequences)
     reading = reading_of_work(request.work, request.reader, study.reference)
     progress("Writing the dataset", 0.5)
     key = read_key(request.key)
@@ -146,12 +145,6 @@ def _export(request: ExportRequest, progress: Callable[[str, float], None]) -> d
         request.dataset, study, reading, patient=request.patient, case=request.case, key=key, again=request.again
     )
     return {"case": name, "lesions": len(reading.lesions)}
-
-
-def _study(sequences: dict[str, Path]) -> Study:
-    if "t1c" not in sequences:
-        raise InputError("no reference volume (post-contrast T1); choose one")
-    return read_study(sequences)
 
 
 _ANSWERS: dict[str, tuple[type[BaseModel], Callable[..., dict[str, Any]]]] = {

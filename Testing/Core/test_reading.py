@@ -18,7 +18,7 @@ import pytest
 import SimpleITK as sitk
 from lopsided.annotation import read_annotation, read_labels
 from lopsided.errors import InputError
-from lopsided.reading import read_array, read_volume
+from lopsided.reading import read_array, read_study, read_volume
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided.writing import write_image
 from numpy.testing import assert_allclose, assert_array_equal
@@ -101,6 +101,11 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(InputError, match="no DICOM image"):
         read_volume(tmp_path)
+
+
+def test_a_study_without_post_contrast_t1(good: Path) -> None:
+    with pytest.raises(InputError, match="no post-contrast T1; each study needs one"):
+        read_study({"t1": good})
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

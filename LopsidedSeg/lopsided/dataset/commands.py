@@ -17,7 +17,6 @@ from ..characters import plain
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..reading import read_study
-from ..study import Study
 from ..wording import counted, place
 from ..worklist import Worklist
 from .cases import CaseFiles, find_cases, label_values, passed_over
@@ -71,7 +70,7 @@ def export_command(
     if (result is None) != (review is None):
         raise InputError("--result and --review belong together; give both or none")
     given = {"t1c": reference, "t1": t1, "t2": t2, "flair": flair}
-    study = _study({name: path for name, path in given.items() if path is not None})
+    study = read_study({name: path for name, path in given.items() if path is not None})
     reading = read_reading(
         reader,
         study.reference,
@@ -149,7 +148,7 @@ def import_command(
         try:
             if case.problem:
                 raise InputError(case.problem)
-            study = _study(case.sequences)
+            study = read_study(case.sequences)
             if worklist:
                 reading = reading_of_work(worklist.folder(case), reader, study.reference)
             else:
@@ -272,12 +271,6 @@ def _draw(stats: Stats, name: str, out: Path) -> None:
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another file") from None
     console.print(f"Drawn: {out}")
-
-
-def _study(files: dict[str, Path]) -> Study:
-    if "t1c" not in files:
-        raise InputError(f"no {SEQUENCES['t1c']}; each case needs one")
-    return read_study(files)
 
 
 def _say_dropped(dataset: Path, exported: list[Collection[str]]) -> None:
