@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from . import __version__
 from .model import SEQUENCES
+from .pages import page
 from .pictures import Outlined, Pictures
 from .results import MASK, REPORT, label_map, record
 from .suggest import Suggestions
-from .wording import DISCLAIMER, counted, expected, percent
+from .wording import expected
 
 
 def write_report(suggestions: Suggestions, folder: Path) -> None:
@@ -28,19 +27,16 @@ def write_report(suggestions: Suggestions, folder: Path) -> None:
         others = (shown > 0) & (shown != candidate.rank)
         outlined = Outlined(shown == candidate.rank, others, suggestions.annotation.mask)
         views[candidate.rank] = pictures.of(candidate.centroid_lps, candidate.longest_diameter_mm, outlined)
-    environment = Environment(loader=PackageLoader("lopsided", ""), autoescape=True, undefined=StrictUndefined)
-    environment.filters["percent"] = percent
     measured = {p.confidence: p.false_positives_per_scan for p in suggestions.card.operating_points}
-    page = environment.get_template("report.html.j2").render(
+    text = page(
+        "report.html.j2",
         record=record(suggestions),
         card=suggestions.card,
         views=views,
         expected=[f"{number:.2g}" for number in expected(measured, suggestions.threshold)],
         sequences=SEQUENCES,
         unused=suggestions.unused,
-        disclaimer=DISCLAIMER,
-        counted=counted,
         mask=MASK,
         version=__version__,
     )
-    (folder / REPORT).write_text(page, encoding="utf-8")
+    (folder / REPORT).write_text(text, encoding="utf-8")

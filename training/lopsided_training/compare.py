@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from lopsided.errors import InputError
+from lopsided.pages import page
 from lopsided.wording import DISCLAIMER
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
@@ -26,7 +27,6 @@ from .froc import (
     ratio,
     sensitivities,
 )
-from .pages import environment
 from .writing import whole
 
 SMALL_MM = (0.0, 6.0)
@@ -118,17 +118,14 @@ def write_comparison(comparison: Comparison, evaluations: Sequence[Evaluation], 
     elif path.suffix == ".html":
         names = [one.name for one in comparison.evaluations]
         curves = {name: e.results() for name, e in zip(names, evaluations, strict=True)}
-        text = (
-            environment()
-            .get_template("comparison.html.j2")
-            .render(
-                comparison=comparison,
-                measures=list(_MEASURES),
-                values=_values(comparison),
-                differences=_differences(comparison),
-                figure=Markup(froc_figure(curves, bands=len(curves) if len(curves) <= 3 else 0, seed=comparison.seed)),
-                disclaimer=DISCLAIMER,
-            )
+        text = page(
+            "comparison.html.j2",
+            "lopsided_training",
+            comparison=comparison,
+            measures=list(_MEASURES),
+            values=_values(comparison),
+            differences=_differences(comparison),
+            figure=Markup(froc_figure(curves, bands=len(curves) if len(curves) <= 3 else 0, seed=comparison.seed)),
         )
     else:
         raise InputError(f"--out {path}: end it in .json or .html")

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lopsided.pages import page
 from lopsided.pictures import Outlined, Pictures, View
 from lopsided.regions import Region, Size
-from lopsided.wording import DISCLAIMER
 from markupsafe import Markup
 
 from .evaluation import Evaluation
 from .examine import Examined
 from .figures import BUDGETS, froc_figure, precision_figure, reliability_figure, size_figure
-from .pages import environment
 
 WORST = 6  # misses and false positives that are shown
 
@@ -41,24 +40,21 @@ def write_report(evaluation: Evaluation, examined: list[Examined], path: Path) -
         "overlap with the dilated lesion": evaluation.results(),
         "IoU ≥ 0.1": evaluation.results(iou=True),
     }
-    page = (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            evaluation=evaluation,
-            figures=[
-                Markup(froc_figure(curves, bands=1, seed=evaluation.seed)),
-                Markup(size_figure(evaluation)),
-                Markup(precision_figure(evaluation)),
-                Markup(reliability_figure(evaluation)),
-            ],
-            budgets=BUDGETS,
-            misses=list(zip(misses, views[: len(misses)], strict=True)),
-            false_positives=list(zip(false, views[len(misses) :], strict=True)),
-            disclaimer=DISCLAIMER,
-        )
+    text = page(
+        "report.html.j2",
+        "lopsided_training",
+        evaluation=evaluation,
+        figures=[
+            Markup(froc_figure(curves, bands=1, seed=evaluation.seed)),
+            Markup(size_figure(evaluation)),
+            Markup(precision_figure(evaluation)),
+            Markup(reliability_figure(evaluation)),
+        ],
+        budgets=BUDGETS,
+        misses=list(zip(misses, views[: len(misses)], strict=True)),
+        false_positives=list(zip(false, views[len(misses) :], strict=True)),
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def worst_misses(evaluation: Evaluation, examined: list[Examined]) -> list[Mistake]:

@@ -259,15 +259,12 @@ def say_missed(missed: Missed) -> str:
 
 
 def _draw(stats: Stats, name: str, out: Path) -> None:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from ..pages import page
 
-    environment = Environment(loader=PackageLoader("lopsided.dataset", ""), autoescape=True, undefined=StrictUndefined)
     sizes = [size_name(low) for low in SIZES_MM[:-1]]
-    page = environment.get_template("stats.html.j2").render(
-        stats=stats, name=name, sizes=sizes, say=say_missed, counted=counted, place=place
-    )
+    text = page("dataset/stats.html.j2", stats=stats, name=name, sizes=sizes, say=say_missed)
     try:
-        out.write_text(page, encoding="utf-8")
+        out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another file") from None
     console.print(f"Drawn: {out}")
