@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from lopsided.dataset.cases import find_cases, passed_over
+from lopsided.dataset.cases import find_cases
 from lopsided.dataset.commands import DEFAULT_KEY
 from lopsided.dataset.inputs import marked, outlined, read_markups
 from lopsided.dataset.pseudonyms import read_key
@@ -539,11 +539,12 @@ def test_studies_that_are_no_cases_are_said(scan: Volume, tmp_path: Path, run: R
     assert "mask left out" not in said
     derived = bids_names(tmp_path / "unknown", ("ce-gd_T1w",), ("label-enhancing_mask",))
     (derived.parent / "sub-01_label-lesion_mask.nii.gz").touch()
-    [sentence] = passed_over(tmp_path / "unknown")
-    assert sentence == (
+    said_of: list[str] = []
+    find_cases(tmp_path / "unknown", say=said_of.append)
+    assert said_of == [
         "2 masks left out, not in anat/, or without lesion, tumor, tumour, metast in its name: "
         "derivatives/manual/sub-01/anat/sub-01_label-enhancing_mask.nii.gz, derivatives/manual/sub-01/sub-01_label-lesion_mask.nii.gz"
-    )
+    ]
     bids_names(tmp_path / "none", ("acq-post_T1w",), (), "sub-02")
     with pytest.raises(
         InputError, match=r"no cases here \(1 study left out, T1w without a ce- entity, .*: sub-02\); give"

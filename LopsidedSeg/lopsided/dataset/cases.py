@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..model import SEQUENCES
 from ..naming import guess_sequence
 from ..reading import readable
 from ..wording import counted
-from .records import DATASET, IMAGES, LABELS, SUFFIX, TRUST, image_path, names_in, read_layout, seen
+from .records import DATASET, LABELS, SUFFIX, TRUST, image_path, imaged, read_layout, seen
 
 COLUMNS = ("patient", "case", *SEQUENCES, "annotation", "labels", "reader", "whole_case")
 _BRATS = {"t1c": "t1c", "t1n": "t1", "t2w": "t2", "t2f": "flair"}
@@ -44,17 +44,21 @@ class CaseFiles:
     problem: str = ""
 
 
-def find_cases(source: Path, *, several_readers: bool = False) -> list[CaseFiles]:
+def find_cases(
+    source: Path, *, several_readers: bool = False, say: Callable[[str], None] = lambda sentence: None
+) -> list[CaseFiles]:
     """The cases of a CSV file or of a folder, whose layout is recognised by what is in it.
 
     Args:
         source: the file or folder.
         several_readers: in a list, a case may be there once for each reader.
+        say: gets sentences on what in a folder is no case, though its images are there.
 
     Raises:
         InputError: nothing there that is known, a CSV without the columns it needs, damaged or not in UTF-8, a case twice, or
             nnU-Net's label ``ignore``.
     """
+    passed: list[str] = []
     if source.is_file():
         try:
             found = list(_from_csv(source))
@@ -62,16 +66,20 @@ def find_cases(source: Path, *, several_readers: bool = False) -> list[CaseFiles
             raise InputError(f"{source}: is no text in UTF-8; save it as CSV in UTF-8 (Excel: CSV UTF-8)") from None
     elif (source / DATASET).exists():
         found = list(_from_nnunet(source))
+        images = imaged(source) - {case.case for case in found}
+        passed += _left_out(images, "study", f"imaged without labels in {LABELS}/")
     elif any(source.glob("sub-*")):
-        found = list(_from_bids(source))
+        found, passed = _from_bids(source)
     else:
         found = list(_from_folders(source))
     if not found:
-        passed = "".join(f" ({sentence})" for sentence in passed_over(source))
+        why = "".join(f" ({sentence})" for sentence in passed)
         raise InputError(
-            f"{source}: no cases here{passed}; give a CSV with the columns {', '.join(COLUMNS)}, or a folder of case folders "
+            f"{source}: no cases here{why}; give a CSV with the columns {', '.join(COLUMNS)}, or a folder of case folders "
             "with *-t1c.nii.gz, of BIDS subjects (sub-*), or in nnU-Net's raw layout (dataset.json)"
         )
+    for sentence in passed:
+        say(sentence)
     # their files cannot be opened, and say so; the others can
     found = [replace(case, patient=printable(case.patient), case=printable(case.case)) for case in found]
     first: dict[tuple[str, str], CaseFiles] = {}
@@ -87,26 +95,6 @@ def find_cases(source: Path, *, several_readers: bool = False) -> list[CaseFiles
             )
         raise InputError(f"{source}: {case.patient} {case.case} is there twice; {mend}")
     return found
-
-
-def passed_over(source: Path) -> list[str]:
-    """Sentences on what in a folder is no case, though its images are there."""
-    if (source / DATASET).exists():
-        images = {name[:-5] for name in names_in(source / IMAGES) if re.search(r"_\d{4}$", name)}
-        images -= names_in(source / LABELS)
-        return _left_out(images, "study", f"imaged without labels in {LABELS}/")
-    images, masks = set[str](), set[str]()
-    for entities, files, enhanced in _studies(source):
-        if enhanced:
-            found = _masks(source, entities)
-            if not any(path.parent.name == "anat" and _of_lesions(path) for path in found):
-                masks |= {path.relative_to(source).as_posix() for path in found}
-        elif "t1" in files:
-            images.add("_".join(entities))
-    return [
-        *_left_out(images, "study", "T1w without a ce- entity, which post-contrast T1 has"),
-        *_left_out(masks, "mask", f"not in anat/, or without {', '.join(_LESIONS)} in its name"),
-    ]
 
 
 def _left_out(names: set[str], noun: str, why: str) -> list[str]:
@@ -211,18 +199,28 @@ def _from_folders(folder: Path) -> Iterator[CaseFiles]:
         )
 
 
-def _from_bids(folder: Path) -> Iterator[CaseFiles]:
+def _from_bids(folder: Path) -> tuple[list[CaseFiles], list[str]]:
     """``sub-*[/ses-*]/anat``; post-contrast T1 has a ``ce-`` entity. Lesions: ``derivatives/**/*_mask`` or ``*_dseg`` that
-    say so behind subject and session."""
+    say so behind subject and session. And sentences on what else is there."""
+    cases, images, masks = list[CaseFiles](), set[str](), set[str]()
     for entities, files, enhanced in _studies(folder):
+        name = "_".join(entities)
         if not enhanced:
+            images |= {name} if "t1" in files else set()
             continue
-        lesions = [path for path in _masks(folder, entities) if path.parent.name == "anat" and _of_lesions(path)]
+        derived = _masks(folder, entities)
+        lesions = [path for path in derived if path.parent.name == "anat" and _of_lesions(path)]
+        if not lesions:
+            masks |= {path.relative_to(folder).as_posix() for path in derived}
         try:
             image, mask = _matched(enhanced, lesions, folder)
-            yield CaseFiles(entities[0], "_".join(entities), {"t1c": image, **files}, mask)
+            cases.append(CaseFiles(entities[0], name, {"t1c": image, **files}, mask))
         except InputError as error:
-            yield CaseFiles(entities[0], "_".join(entities), {}, problem=str(error))
+            cases.append(CaseFiles(entities[0], name, {}, problem=str(error)))
+    return cases, [
+        *_left_out(images, "study", "T1w without a ce- entity, which post-contrast T1 has"),
+        *_left_out(masks, "mask", f"not in anat/, or without {', '.join(_LESIONS)} in its name"),
+    ]
 
 
 def _studies(folder: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Path], list[Path]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from .records import (
     CaseRecord,
     DatasetRecord,
     image_path,
+    imaged,
     names_in,
     read_record,
     seen,
@@ -47,7 +47,7 @@ class Problem:
     serious: bool = True
 
 
-def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda what, part: None) -> list[Problem]:
+def check_dataset(folder: Path) -> list[Problem]:
     """All inconsistencies of a dataset, in the order of its cases; an interrupted export is carried out first.
 
     A dataset of others, without reviews and hashes, is checked as far as nnU-Net would need it.
@@ -57,7 +57,7 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
     """
     store.recover(folder)
     record = read_record(folder / DATASET, DatasetRecord)
-    cases = sorted(names_in(folder / LABELS) | names_in(folder / REVIEWS, ".json") | _of_images(folder))
+    cases = sorted(names_in(folder / LABELS) | names_in(folder / REVIEWS, ".json") | imaged(folder))
     reviewed = bool(names_in(folder / REVIEWS, ".json"))
     known = store.hashes(folder)
     problems = _hashes(folder, known)
@@ -71,8 +71,7 @@ def check_dataset(folder: Path, progress: Callable[[str, float], None] = lambda 
         problems.append(Problem(DATASET, what, mend))
     reviews: dict[str, CaseRecord] = {}
     images: dict[str, list[str]] = {}
-    for done, case in enumerate(cases):
-        progress(f"Checking {case}", done / len(cases))
+    for case in cases:
         try:
             one = _Case(folder, case, record, reviewed)
             problems += one.problems(reviews, {p.where for p in problems})
@@ -165,10 +164,6 @@ class _Case:
                 self._say(folder, what, "restore it from a copy, or export a reader's work on the case again")
         if ((trust == ANNOTATED) != (label > 0)).any():
             self._say(TRUST, "what is annotated is not what is labelled", "export the case again")
-
-
-def _of_images(folder: Path) -> set[str]:
-    return {name[:-5] for name in names_in(folder / IMAGES) if name[-5:-4] == "_" and name[-4:].isdigit()}
 
 
 def _hashes(folder: Path, known: dict[str, str]) -> list[Problem]:

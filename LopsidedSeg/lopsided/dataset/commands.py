@@ -19,7 +19,7 @@ from ..model import SEQUENCES
 from ..reading import read_study
 from ..wording import counted, place
 from ..worklist import Worklist
-from .cases import CaseFiles, find_cases, label_values, passed_over
+from .cases import CaseFiles, find_cases, label_values
 from .check import check_dataset
 from .export import export_reading, remove_case
 from .inputs import read_markups, read_reading, read_reviewed
@@ -120,8 +120,9 @@ def import_command(
         )
     if not work:
         _refuse_coarse(source, whole_case)
+    notices: list[str] = []
     worklist = Worklist.of(source, reader) if work else None
-    cases = worklist.reviewed() if worklist else find_cases(source, several_readers=True)
+    cases = worklist.reviewed() if worklist else find_cases(source, several_readers=True, say=notices.append)
     if not cases:
         raise InputError(f"{source}: {reader} has reviewed none of its cases; write --reader as in Slicer")
     readings = Counter((case.patient, case.case, case.reader or plain(reader)) for case in cases)
@@ -139,7 +140,6 @@ def import_command(
     failed: list[tuple[CaseFiles, str]] = []
     negative: list[str] = []
     unlabelled: list[str] = []
-    notices = [] if worklist else passed_over(source)
     for number, case in enumerate(cases, start=1):
         empty = not work and case.annotation is None and not case.problem
         found = ", 0 lesions (no annotation found)" if empty else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -111,6 +112,11 @@ def seen(folder: Path, pattern: str) -> list[Path]:
 def names_in(folder: Path, suffix: str = SUFFIX) -> set[str]:
     """Of the files of a kind in a folder, without the suffix."""
     return {path.name.removesuffix(suffix) for path in seen(folder, f"*{suffix}")}
+
+
+def imaged(folder: Path) -> set[str]:
+    """The cases of a dataset that have images."""
+    return {name[:-5] for name in names_in(folder / IMAGES) if re.search(r"_\d{4}$", name)}
 
 
 def read_record(path: Path, kind: type[_T]) -> _T:
