@@ -12,12 +12,10 @@ from typing import Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from .annotation import absent, described, read_labels
-from .dataset.cases import CaseFiles, find_cases
+from .dataset.cases import CaseFiles, check_labels, find_cases
 from .dataset.records import briefly
 from .errors import InputError
 from .reading import readable
-from .wording import counted
 
 WORK_FOLDER = "lopsided-work"  # beside the cases
 STATUS = "status.json"
@@ -88,7 +86,7 @@ class Worklist(Generic[_C]):
             InputError: as :func:`lopsided.dataset.cases.find_cases` and the constructor; labels that no annotation has.
         """
         cases = find_cases(source)
-        _refuse_unknown(source, cases)
+        check_labels(source, cases, most=_LOOKED_AT)
         return Worklist(cases, (source if source.is_dir() else source.parent) / WORK_FOLDER, reader)
 
     @property
@@ -167,29 +165,6 @@ def write_whole(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _refuse_unknown(source: Path, cases: list[CaseFiles]) -> None:
-    """Raises InputError for labels of which none of the first cases that are to have them has one, as where they were mistyped:
-    what is known of it would be opened as nothing. One that has none of them, beside another that has, is a negative."""
-    for wanted in dict.fromkeys(frozenset(case.labels) for case in cases if case.labels and case.annotation):
-        there: list[str] = []
-        asked = [case.annotation for case in cases if set(case.labels) == wanted and case.annotation]
-        for annotation in asked[:_LOOKED_AT]:
-            try:
-                drawn = read_labels(annotation)
-            except InputError:
-                continue  # it is said where the case is opened
-            if len(absent(drawn, wanted)) < len(wanted):
-                break
-            there += [described(drawn)] if drawn.masks else []
-        else:
-            if there:
-                raise InputError(
-                    f"{source}: none of the first {counted(len(asked[:_LOOKED_AT]), 'annotation')} of which "
-                    f"{' or '.join(map(repr, sorted(wanted)))} is to be a lesion has such a label; one has {there[0]}: give names, or "
-                    "the values in brackets"
-                )
 
 
 def _key(case: Case) -> str:
