@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,31 +64,37 @@ def annotation_of(
         raise InputError(
             f"{path}: has no label {', '.join(map(repr, missing))}; it has {described(labels)}: give names, or the values in brackets"
         )
-    return united(labels, _choose(labels, wanted), path, reference)
+    chosen = _choose(labels, wanted)
+    union = united(labels, chosen)
+    volumes = {name: float(labels.masks[name].sum() * labels.geometry.voxel_volume) for name in chosen}
+    left_out = tuple(name for name in labels.masks if name not in chosen)
+    return Annotation(on_reference(union, path, reference), volumes, left_out, _beyond(union, reference.geometry))
 
 
-def united(labels: Labels, chosen: Sequence[str], path: Path, reference: Volume) -> Annotation:
-    """As :func:`annotation_of`, of the labels whose names are ``chosen``."""
-    geometry = labels.geometry
-    union = np.zeros(geometry.shape, bool)
-    for name in chosen:
+def united(labels: Labels, names: Iterable[str]) -> Volume:
+    """The labels of these names as one mask, bool, on the file's own grid."""
+    union = np.zeros(labels.geometry.shape, bool)
+    for name in names:
         union |= labels.masks[name]
-    if union.any() and not geometry.overlaps(reference.geometry):
+    return Volume(union, labels.geometry, labels.name)
+
+
+def on_reference(union: Volume, path: Path, reference: Volume) -> np.ndarray:
+    """A mask that was read from ``path`` on the reference's grid; raises InputError where none of it is within that."""
+    geometry = union.geometry
+    if union.array.any() and not geometry.overlaps(reference.geometry):
         raise InputError(
             f"{path}: the annotation does not overlap {reference.name} ({geometry.against(reference.geometry)}); "
             "give the annotation of this study"
         )
-    annotated = Volume(union, geometry, path.name)
-    mask = _onto(annotated, reference.geometry)
-    if union.any() and not mask.any():
-        where = part_of(annotated, region_of(union).box).geometry
+    mask = _onto(union, reference.geometry)
+    if union.array.any() and not mask.any():
+        where = part_of(union, region_of(union.array).box).geometry
         raise InputError(
             f"{path}: no annotated voxel lies within {reference.name} (they are in {where.describe()}, and it is "
             f"{reference.geometry.describe()}); give the annotation of this study, or an image of all that is annotated"
         )
-    volumes = {name: float(labels.masks[name].sum() * geometry.voxel_volume) for name in chosen}
-    left_out = tuple(name for name in labels.masks if name not in chosen)
-    return Annotation(mask, volumes, left_out, _beyond(annotated, reference.geometry))
+    return mask
 
 
 def read_labels(path: Path) -> Labels:

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from pydantic import ValidationError
 
-from ..annotation import annotation_of, described, read_labels, united
+from ..annotation import annotation_of, described, on_reference, read_labels, united
 from ..errors import InputError
 from ..marks import ELLIPSOID, BoxMark, Ellipsoid, Line, Mark, Point, crossed, diameter_of, rasterise, snap
 from ..reading import read_image
@@ -75,10 +75,10 @@ def outlined(
     others = [name for name in chosen.labels if name not in accepted]
     lesions = []
     for name, candidate in accepted.items():
-        mask = united(drawn, [name], path, reference).mask
+        mask = on_reference(united(drawn, [name]), path, reference)
         lesions.append(Lesion(region_of(mask), "suggestion", candidate=candidate))
     if others:
-        mask = united(drawn, others, path, reference).mask if accepted else chosen.mask
+        mask = on_reference(united(drawn, others), path, reference) if accepted else chosen.mask
         lesions += [Lesion(region) for region in _pieces(mask)]
     return lesions
 
@@ -249,13 +249,20 @@ def read_reviewed(result: Path, review: Path, reference: Volume) -> Reviewed:
 
 
 def _decided(record: SuggestionsRecord, session: ReviewSession, path: Path, reference: Volume) -> Iterable[Decision]:
-    """Each candidate with its opinion; without those whose segment was removed."""
-    masks = _segments_by_id(path, reference)
+    """Each candidate with its opinion, of the segments in a .seg.nrrd; without those whose segment was removed."""
+    image = read_image(path)
+    array = sitk.GetArrayFromImage(image)
+    layers = [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
+    moved = [resample(Volume(layer, geometry_of(image)), reference.geometry, nearest=True).array for layer in layers]
+    places = {header.identifier: place for place, header in headers(image, str(path)).items()}
     times = {event.candidate: event.time for event in session.events if event.action != "note"}
     for candidate in record.candidates:
         name = segment_id(candidate.rank)
-        mask = masks.get(name)
-        if mask is None or not mask.any():
+        if name not in places:
+            continue
+        layer, value = places[name]
+        mask = moved[layer] == value  # one at a time: each is as large as the image
+        if not mask.any():
             continue
         status = session.opinion(name).status
         time = times.get(name) if status is not Status.PENDING else None
@@ -289,15 +296,6 @@ def _once(lesions: Iterable[Lesion], coarse: Iterable[Lesion]) -> list[Lesion]:
 def _share(one: Region, other: Region) -> float:
     """What both have, of the smaller."""
     return one.shared(other) / min(np.count_nonzero(one.mask), np.count_nonzero(other.mask))
-
-
-def _segments_by_id(path: Path, reference: Volume) -> dict[str, np.ndarray]:
-    """Bool (k, j, i) on the reference's grid by segment identifier, of a .seg.nrrd."""
-    image = read_image(path)
-    array = sitk.GetArrayFromImage(image)
-    layers = [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
-    moved = [resample(Volume(layer, geometry_of(image)), reference.geometry, nearest=True).array for layer in layers]
-    return {header.identifier: moved[layer] == value for (layer, value), header in headers(image, str(path)).items()}
 
 
 def _pieces(mask: np.ndarray) -> Iterable[Region]:
