@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from .schema import Record
 
 
-class _Sizes(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ResidualUNetSizes(_Sizes):
+class ResidualUNetSizes(Record):
     """The sizes of :class:`lopsided.networks.ResidualUNet`, from the finest level to the coarsest."""
 
     kind: Literal["residual-unet-3d"] = "residual-unet-3d"
@@ -47,7 +45,7 @@ class ResidualUNetSizes(_Sizes):
         return math.ceil(reach / self.stride) * self.stride
 
 
-class DeepLabSizes(_Sizes):
+class DeepLabSizes(Record):
     """The sizes of :class:`lopsided.networks.DeepLab25D`.
 
     Each level of ``channels`` halves the resolution of the one before, down to one ``output_stride``-th; the levels

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from .architectures import Architecture
 from .errors import InputError
 from .resources import resource_folder
+from .schema import Record, briefly
 
 FORMAT_VERSION = 1
 INTEGER_GRAPH, INTEGER_WEIGHTS = "model-int8.xml", "model-int8.bin"
@@ -30,18 +31,14 @@ Sequence = Literal["t1c", "t1", "t2", "flair"]
 SEQUENCES: dict[str, str] = {"t1c": "post-contrast T1", "t1": "T1", "t2": "T2", "flair": "FLAIR"}
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class InputSequence(_Record):
+class InputSequence(Record):
     """One input channel, in the network's order."""
 
     name: Sequence
     required: bool = False
 
 
-class InputSpec(_Record):
+class InputSpec(Record):
     """What the network is given. ``spacing_mm``: its voxels along L, P, S. ``clip``: of normalised intensities."""
 
     sequences: tuple[InputSequence, ...] = Field(min_length=1)
@@ -68,7 +65,7 @@ Scale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE)]
 """Of the voxels that a network sees, to those of its input's ``spacing_mm``: below 1 it sees everything larger."""
 
 
-class Calibration(_Record):
+class Calibration(Record):
     """Confidence = sigmoid(intercept + peak·logit(peak probability) + slices·ln(slice thickness, mm)).
 
     A logistic regression of "is this candidate a lesion" over the candidates of ``studies`` that the network was
@@ -84,7 +81,7 @@ class Calibration(_Record):
     calibration_error: float
 
 
-class OperatingPoint(_Record):
+class OperatingPoint(Record):
     """What to expect of all candidates of at least this confidence."""
 
     confidence: float = Field(ge=0, le=1)
@@ -92,7 +89,7 @@ class OperatingPoint(_Record):
     sensitivity: float = Field(ge=0, le=1)
 
 
-class Provenance(_Record):
+class Provenance(Record):
     """How the weights were made and measured."""
 
     command: str
@@ -107,7 +104,7 @@ class Provenance(_Record):
     limitations: str
 
 
-class Integers(_Record):
+class Integers(Record):
     """The hashes of the network in 8-bit integers, and what the ranges of its values were taken from."""
 
     graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -116,7 +113,7 @@ class Integers(_Record):
     software: dict[str, str]
 
 
-class ModelCard(_Record):
+class ModelCard(Record):
     """``model.json``. ``scales``: it searches in voxels of ``input.spacing_mm`` times each of them, and at each place the
     largest logit counts. ``threshold``: the confidence above which candidates are shown at first."""
 
@@ -196,10 +193,8 @@ def load_card(folder: Path) -> ModelCard:
     try:
         card = ModelCard.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
         raise InputError(
-            f"{path}: {where}: {first['msg']}; install the model again, or another release of LopsidedSeg"
+            f"{path}: {briefly(error)}; install the model again, or another release of LopsidedSeg"
         ) from None
     if card.digest != card.computed_digest():
         raise InputError(f"{path}: its digest does not match its content, so it was changed; install the model again")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from . import __version__
 from .characters import check_name
 from .errors import InputError
 from .model import OperatingPoint
 from .review import CANDIDATES, SEGMENTS, segment_id
+from .schema import Record
 from .segmentation import Segment, segmentation_image
 from .suggest import Suggestions
 from .volume import Geometry, Vector, to_sitk
@@ -31,11 +32,7 @@ _unfinished: set[Path] = set()
 _COLOURS = ((0.95, 0.77, 0.06), (0.90, 0.49, 0.13), (0.91, 0.30, 0.24), (0.61, 0.35, 0.71), (0.20, 0.60, 0.86))
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class CandidateRecord(_Record):
+class CandidateRecord(Record):
     """One suggested lesion."""
 
     rank: int = Field(ge=1, description="1 is the most confident")
@@ -56,7 +53,7 @@ class CandidateRecord(_Record):
     )
 
 
-class ModelRecord(_Record):
+class ModelRecord(Record):
     """Which model it was; ``digest`` identifies its card and weights."""
 
     name: str
@@ -65,7 +62,7 @@ class ModelRecord(_Record):
     operating_points: list[OperatingPoint] = Field(description="what to expect at a threshold, as measured")
 
 
-class SuggestionsRecord(_Record):
+class SuggestionsRecord(Record):
     """``candidates.json``."""
 
     format_version: Literal[1] = 1

@@ -27,7 +27,7 @@ from queue import Empty, Queue
 from threading import Lock, Thread
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from . import __version__, runtime
 from .annotation import Annotation, read_annotation
@@ -41,6 +41,7 @@ from .model import find_model, load_card, load_model
 from .predict import Predictor, RememberingPredictor
 from .reading import read_study
 from .results import all_or_nothing, remove_unfinished, write_candidates
+from .schema import Record
 from .suggest import suggest
 
 _GRACE_S = 5.0
@@ -48,23 +49,19 @@ _HEARTBEAT_S = 2.0
 _IDLE_S = 60.0  # suggestions are being reviewed
 
 
-class SuggestRequest(BaseModel):
+class SuggestRequest(Record):
     """What to search, and the folder that the results go to."""
-
-    model_config = ConfigDict(extra="forbid")
 
     sequences: dict[str, Path]
     annotation: Path | None = None
     labels: tuple[str, ...] = ()  # of a list of cases, of which each may lack some
-    marks: list[Annotated[Mark, Field(discriminator="kind")]] = []
+    marks: tuple[Annotated[Mark, Field(discriminator="kind")], ...] = ()
     model: str | None = None
     out: Path
 
 
-class ExportRequest(BaseModel):
+class ExportRequest(Record):
     """A reader's ``work`` on a case, a folder that it is kept in (:mod:`.dataset.work`), and the dataset that it goes to."""
-
-    model_config = ConfigDict(extra="forbid")
 
     sequences: dict[str, Path]
     work: Path
@@ -147,7 +144,7 @@ def _export(request: ExportRequest, progress: Callable[[str, float], None]) -> d
     return {"case": name, "lesions": len(reading.lesions)}
 
 
-_ANSWERS: dict[str, tuple[type[BaseModel], Callable[..., dict[str, Any]]]] = {
+_ANSWERS: dict[str, tuple[type[Record], Callable[..., dict[str, Any]]]] = {
     "suggest": (SuggestRequest, _suggest),
     "export": (ExportRequest, _export),
 }

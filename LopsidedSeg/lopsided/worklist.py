@@ -13,9 +13,9 @@ from typing import Generic, Protocol, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .dataset.cases import CaseFiles, check_labels, find_cases
-from .dataset.records import briefly
 from .errors import InputError
 from .reading import readable
+from .schema import briefly
 
 WORK_FOLDER = "lopsided-work"  # beside the cases
 STATUS = "status.json"

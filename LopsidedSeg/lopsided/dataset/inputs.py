@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
-from pydantic import ValidationError
 
 from ..annotation import annotation_of, described, on_reference, read_labels, united
 from ..errors import InputError
@@ -21,11 +20,11 @@ from ..regions import Region, region_of
 from ..resampling import resample
 from ..results import SuggestionsRecord
 from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, about, read_log, segment_id
+from ..schema import briefly
 from ..segmentation import headers
 from ..volume import Volume, geometry_of
 from ..wording import beyond, counted
 from .export import Decision, Lesion, Reading
-from .records import briefly
 
 _TO_LPS = {"LPS": (1, 1, 1), "RAS": (-1, -1, 1), "1": (1, 1, 1), "0": (-1, -1, 1)}  # numbers, as Slicer had them first
 _MOST = 0.5  # of the smaller of two: more is the same lesion
@@ -232,7 +231,7 @@ def read_reviewed(result: Path, review: Path, reference: Volume) -> Reviewed:
         session = read_log(review)
     except InputError:
         raise
-    except (OSError, ValidationError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{result} and {review}: are no result and its review ({briefly(error)}); give those of this study"
         ) from None

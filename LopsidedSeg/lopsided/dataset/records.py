@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import InputError
 from ..marks import Mark
 from ..reading import readable
+from ..schema import Record, briefly
 from ..volume import Geometry, Vector
 
 NOT_LOOKED_AT, NEGATIVE, ANNOTATED = 0, 1, 2  # values of trust/CASE.nii.gz
@@ -23,11 +24,7 @@ _T = TypeVar("_T", bound=BaseModel)
 Kind = Literal["outlined", "point", "line", "box", "ellipsoid", "suggestion"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RegionRecord(_Record):
+class RegionRecord(Record):
     """A region of a reading; its voxels have the value ``label`` in the reading's map."""
 
     label: int = Field(ge=1)
@@ -50,7 +47,7 @@ class LesionRecord(RegionRecord):
     time: str | None = Field(default=None, description="of the mark or decision, ISO 8601, UTC")
 
 
-class SuggestionRecord(_Record):
+class SuggestionRecord(Record):
     """What a reader decided about a suggestion."""
 
     candidate: str
@@ -61,7 +58,7 @@ class SuggestionRecord(_Record):
     model: str | None = Field(default=None, description="digest of the model that made it, where not the reading's")
 
 
-class ReadingRecord(_Record):
+class ReadingRecord(Record):
     """One reader's work on a case."""
 
     reader: str = Field(description="a keyed pseudonym")
@@ -74,7 +71,7 @@ class ReadingRecord(_Record):
     suggestions: list[SuggestionRecord]
 
 
-class CaseRecord(_Record):
+class CaseRecord(Record):
     """``reviews/CASE.json``."""
 
     format_version: Literal[1] = 1
@@ -157,10 +154,3 @@ def read_layout(folder: Path) -> DatasetRecord:
             "file_ending, or give a CSV that lists them"
         )
     return read_record(path, DatasetRecord)
-
-
-def briefly(error: Exception) -> str:
-    """On one line; of several faults of a record the first."""
-    return (
-        f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else str(error)
-    )

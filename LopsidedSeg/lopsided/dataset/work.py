@@ -6,26 +6,25 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..errors import InputError
 from ..marks import Mark, timed
 from ..results import SuggestionsRecord
 from ..review import AHEAD, RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS, THRESHOLD_ATTRIBUTE, ReviewSession
+from ..schema import Record, briefly
 from ..volume import Vector, Volume
 from .export import Reading
 from .inputs import Reviewed, read_reading
-from .records import briefly, read_record
+from .records import read_record
 
 WORK_FILE = "work.json"
 ANNOTATION = "annotation.seg.nrrd"
 _SYSTEMS_OWN = ("Thumbs.db", "desktop.ini")  # which are hidden, but not by their names
 
 
-class WorkRecord(BaseModel):
+class WorkRecord(Record):
     """``work.json``, written last. Segments are in ``annotation.seg.nrrd`` and ``suggestions.seg.nrrd``, where there are any."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = 1
     annotation: str | None = Field(default=None, description="the segmentation's name; null where there is none")
