@@ -103,7 +103,7 @@ def writeWork(
     """
     from lopsided.dataset.records import seen
     from lopsided.dataset.work import ANNOTATION, WORK_FILE, WorkRecord
-    from lopsided.worklist import write_whole
+    from lopsided.writing import whole
 
     content: dict[str, Any] = {"snapped": snapped, "whole_case": wholeCase, "accepted_into": acceptedInto}
     if annotation:
@@ -117,7 +117,8 @@ def writeWork(
         content["marks"] = [(asdict(item.mark), marks.time(item)) for item in marks.items()]
         content["place"] = _place(marks.reference)
     content["files"] = [path.relative_to(folder).as_posix() for path in seen(folder, "**/*") if path.is_file()]
-    write_whole(folder / WORK_FILE, WorkRecord.model_validate(content).model_dump_json(indent=1))
+    with whole(folder / WORK_FILE) as partial:
+        partial.write_text(WorkRecord.model_validate(content).model_dump_json(indent=1), encoding="utf-8")
 
 
 def isSearchedAhead(folder: Path, settings: Settings) -> bool:

@@ -5,7 +5,6 @@ highdicom and pydicom write and read them, and are imported where they are neede
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from .dicom import UNEVEN, find_series, read_files, storage_class, subject_of
 from .errors import InputError
 from .volume import Geometry, Labels, Subject, Volume, aligned, check_origin, check_subject, geometry_of, part_of
 from .wording import DISCLAIMER, METASTASIS
+from .writing import whole
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
@@ -178,17 +178,14 @@ def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None 
     check_subject(labels, labels.name, subject, where)
     grid = geometry_of(read_files(files, where))
     masks = _on_grid(labels, grid, where)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
-        _save(masks, grid, files, where, subject.patient, partial)
-        if not _same(partial, masks, grid):
-            raise OSError("it could not be written whole")
-        partial.replace(out)
+        with whole(out) as partial:
+            _save(masks, grid, files, where, subject.patient, partial)
+            if not _same(partial, masks, grid):
+                raise OSError("it could not be written whole")
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{out}: cannot be written ({reason}); choose another place") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _save(masks: dict[str, np.ndarray], grid: Geometry, files: list[str], where: str, patient: str, path: Path) -> None:

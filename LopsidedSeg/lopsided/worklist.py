@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,6 +15,7 @@ from .dataset.cases import CaseFiles, check_labels, find_cases
 from .errors import InputError
 from .reading import readable
 from .schema import briefly
+from .writing import whole
 
 WORK_FOLDER = "lopsided-work"  # beside the cases
 STATUS = "status.json"
@@ -112,7 +112,9 @@ class Worklist(Generic[_C]):
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
         changed = {**self._read(), _key(case): _State(status=status, time=time)}
-        write_whole(self._folder / STATUS, _STATES.dump_json(changed, indent=1).decode() + "\n")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with whole(self._folder / STATUS) as partial:
+            partial.write_bytes(_STATES.dump_json(changed, indent=1) + b"\n")
         self._status = changed
 
     def _read(self) -> dict[str, _State]:
@@ -151,20 +153,6 @@ class Worklist(Generic[_C]):
                 return self.cases[at]
             at += by
         return None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Through to the disk, beside itself first, so that it is never half there. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _key(case: Case) -> str:

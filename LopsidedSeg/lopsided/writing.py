@@ -1,7 +1,10 @@
-"""Images to files."""
+"""Images and texts to files: whole, or with an error."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,20 @@ def write_image(image: sitk.Image, path: Path, level: int = 4) -> None:
     wanted, got = ((*g.GetSpacing(), *g.GetOrigin(), *g.GetDirection()) for g in (image, again))
     if not np.allclose(got, wanted, rtol=1e-4, atol=_ROUNDING):
         raise OSError(f"{path.name} cannot hold an image whose axes are not at right angles; resample it first")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file beside ``path``, to be written in the block, and through to the disk, before it gets that name: ``path`` is never
+    half there. Raises OSError."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _bytes(image: sitk.Image) -> np.ndarray:

@@ -511,7 +511,7 @@ def test_a_save_that_fails_leaves_the_one_before(work: CaseWork, monkeypatch: py
     before = {path.name: path.read_bytes() for path in work.folder.iterdir()}
     chosen.annotation.GetSegmentation().RemoveAllSegments()
     with monkeypatch.context() as patch:
-        patch.setattr("lopsided.worklist.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patch.setattr("lopsided.writing.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(OSError, match="No space"):
             work.save()
     assert {path.name: path.read_bytes() for path in work.folder.iterdir()} == before
