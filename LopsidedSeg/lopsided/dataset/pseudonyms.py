@@ -6,8 +6,8 @@ import hashlib
 import hmac
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
+from tempfile import mkstemp
 
 from ..characters import plain
 from ..errors import InputError
@@ -50,29 +50,16 @@ def read_key(path: Path) -> Key:
 def _make(path: Path) -> None:
     """A new key, whole or not at all, for a full disk must not leave half of one; one that is made meanwhile stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = secrets.token_hex(_BYTES) + "\n"
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        _write_new(partial, text)
-        os.link(partial, path)
-    except FileExistsError:
-        pass
-    except OSError:
-        if not partial.exists():
-            raise
-        with suppress(FileExistsError):  # a file system without links
-            _write_new(path, text)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_new(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, name = mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner alone
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
+            file.write(secrets.token_hex(_BYTES) + "\n")
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
-        path.unlink()
-        raise
+        try:
+            os.link(name, path)
+        except OSError:  # it is there by now, or the file system has no links
+            if not path.exists():
+                Path(name).rename(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
