@@ -12,9 +12,19 @@ from .errors import NO_MEMORY, InputError
 from .volume import Subject, check_origin, geometry_of
 from .wording import counted
 
-_CHARACTERS, _MODALITY, _DESCRIPTION, _NUMBER = "0008|0005", "0008|0060", "0008|103e", "0020|0011"
-_PATIENT, _FRAME = "0010|0020", "0020|0052"
-_POSITION, _ORIENTATION, _SPACING, _ROWS, _COLUMNS = "0020|0032", "0020|0037", "0028|0030", "0028|0010", "0028|0011"
+_CHARACTERS = "0008|0005"
+_TAGS = {
+    "modality": "0008|0060",
+    "number": "0020|0011",
+    "description": "0008|103e",
+    "patient": "0010|0020",
+    "frame": "0020|0052",
+    "position": "0020|0032",
+    "orientation": "0020|0037",
+    "spacing": "0028|0030",
+    "rows": "0028|0010",
+    "columns": "0028|0011",
+}
 _CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), up to its length
 _VALUES = "PixelValueTransformationSequence"
 UNEVEN = 0.1  # slice distances may differ by this part of their median, places in the slice by this part of a pixel
@@ -70,7 +80,10 @@ def find_series(folder: Path, wanted: str | None) -> tuple[list[str], str]:
         if not (path.is_file() or path.is_dir()):  # there GDCM's list of the folder ends
             raise InputError(f"{path}: a link to nowhere, or no file; copy the file that is meant, or remove this one")
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    series = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
+    reader = sitk.ImageSeriesReader
+    series = {
+        uid: list(reader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in reader.GetGDCMSeriesIDs(str(folder))
+    }
     headers = {uid: _header(files[0]) for uid, files in series.items()}
     read = {Path(file).name for files in series.values() for file in files}
     # a segmentation often lies beside its images
@@ -213,10 +226,6 @@ def _suffix(path: Path) -> str:
     return path.suffix.lower().rstrip("0123456789")
 
 
-def _files(folder: Path, uid: str) -> list[str]:
-    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid))
-
-
 def _pixel_type(file: str) -> int:
     """Of what the file's values are once they are rescaled, as its slope and intercept say."""
     reader = sitk.ImageFileReader()
@@ -240,20 +249,8 @@ def _header(file: str) -> dict[str, str]:
     def tag(key: str) -> str:
         return reader.GetMetaData(key) if reader.HasMetaDataKey(key) else ""
 
-    keys = {
-        "modality": _MODALITY,
-        "number": _NUMBER,
-        "description": _DESCRIPTION,
-        "patient": _PATIENT,
-        "frame": _FRAME,
-        "position": _POSITION,
-        "orientation": _ORIENTATION,
-        "spacing": _SPACING,
-        "rows": _ROWS,
-        "columns": _COLUMNS,
-    }
     sets = tag(_CHARACTERS)
-    return {name: decoded(tag(key), sets).strip() for name, key in keys.items()}
+    return {name: decoded(tag(key), sets).strip() for name, key in _TAGS.items()}
 
 
 def _in_order(files: list[str], where: str) -> list[str]:

@@ -140,15 +140,15 @@ def read_layout(folder: Path) -> DatasetRecord:
     path = folder / DATASET
     with readable(path):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            content = None  # it is said below
-    if isinstance(content, dict) and "modality" in content and "channel_names" not in content:
+            content = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            content = {}  # it is said below
+    if "modality" in content and "channel_names" not in content:
         raise InputError(
             f"{path}: is of nnU-Net v1, and v2's is read; convert the dataset with nnUNetv2_convert_old_nnUNet_dataset, or give a "
             "CSV that lists its files"
         )
-    if isinstance(content, dict) and (ending := content.get("file_ending", SUFFIX)) != SUFFIX:
+    if (ending := content.get("file_ending", SUFFIX)) != SUFFIX:
         raise InputError(
             f"{path}: its files end in {ending}, and in this layout {SUFFIX} alone is read; convert images and labels and say so in "
             "file_ending, or give a CSV that lists them"
