@@ -12,7 +12,7 @@ from PIL import Image
 
 from .intensity import evenly_padded, find_foreground
 from .resampling import resample
-from .volume import Geometry, Volume, aligned, oriented, part_around
+from .volume import Geometry, Volume, aligned, oriented, part_around, vector
 
 _CROP_MM, _CROP_PIXELS = 64.0, 192
 _WHOLE_PIXEL_MM = 1.0
@@ -110,8 +110,7 @@ def _plane(
     across, below = axes[:, right], sign * axes[:, down]
     direction = np.stack([across, below, np.cross(across, below)], axis=1)
     origin = centre - direction @ (np.array([(size[0] - 1) / 2, (size[1] - 1) / 2, 0]) * pixel)
-    x, y, z = (float(v) for v in origin)
-    return Geometry((size[0], size[1], 1), (pixel, pixel, pixel), (x, y, z), tuple(map(float, direction.ravel())))
+    return Geometry((size[0], size[1], 1), (pixel, pixel, pixel), vector(origin), tuple(map(float, direction.ravel())))
 
 
 def _whole_axial(reference: Geometry, axes: np.ndarray, centre: np.ndarray) -> Geometry:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .volume import Geometry, Vector
+from .volume import Geometry, Vector, vector
 
 Box = tuple[slice, slice, slice]
 _DIRECTIONS = 600  # for the longest diameter: leaves it at most 0.4 % short
@@ -86,9 +86,8 @@ def measure(region: Region, geometry: Geometry) -> Size:
     # nothing reaches further in any direction than the two ends of its own row of voxels
     turn = (np.diff(voxels[:, :2], axis=0) != 0).any(axis=1)
     ends = np.append(True, turn) | np.append(turn, True)
-    x, y, z = (float(v) for v in points.mean(axis=0))
     volume = float(len(points) * geometry.voxel_volume)
-    return Size(volume, _longest_diameter(points[ends], geometry), (x, y, z))
+    return Size(volume, _longest_diameter(points[ends], geometry), vector(points.mean(axis=0)))
 
 
 def _longest_diameter(points: np.ndarray, geometry: Geometry) -> float:

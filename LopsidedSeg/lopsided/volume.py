@@ -115,7 +115,7 @@ class Geometry:
         i, j, k = (int(np.ceil(e / s / multiple - 1e-3)) * multiple for e, s in zip(extent, spacing, strict=True))
         centre = self.physical((np.asarray(low, float) + high) / 2)
         origin = centre - self.axes @ ((np.array((i, j, k)) - 1) / 2 * spacing)
-        return Geometry((i, j, k), spacing, _vector(origin), self.direction)
+        return Geometry((i, j, k), spacing, vector(origin), self.direction)
 
 
 class Subject(NamedTuple):
@@ -158,7 +158,7 @@ def geometry_of(image: sitk.Image) -> Geometry:
     """The geometry of a 3D SimpleITK image."""
     size = image.GetSize()
     return Geometry(
-        (size[0], size[1], size[2]), _vector(image.GetSpacing()), _vector(image.GetOrigin()), image.GetDirection()
+        (size[0], size[1], size[2]), vector(image.GetSpacing()), vector(image.GetOrigin()), image.GetDirection()
     )
 
 
@@ -214,7 +214,7 @@ def part_around(volume: Volume, target: Geometry, margin_mm: float) -> Volume:
 def part_of(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
     """The part of ``volume`` in ``box``, k, j, i, with a start and an end within it; a view."""
     k, j, i = (s.stop - s.start for s in box)
-    origin = _vector(volume.geometry.physical(np.array([s.start for s in box])))
+    origin = vector(volume.geometry.physical(np.array([s.start for s in box])))
     return Volume(volume.array[box], replace(volume.geometry, size=(i, j, k), origin=origin), volume.name)
 
 
@@ -242,12 +242,13 @@ def _along(volume: Volume, axes: np.ndarray) -> Volume:
     geometry = Geometry(
         (g.size[a], g.size[b], g.size[c]),
         (g.spacing[a], g.spacing[b], g.spacing[c]),
-        _vector(g.physical(first[::-1])),
+        vector(g.physical(first[::-1])),
         tuple((g.axes[:, order] * np.where(backwards, -1, 1)).ravel().tolist()),
     )
     return Volume(array, geometry, volume.name)
 
 
-def _vector(values: np.ndarray | tuple[float, ...]) -> Vector:
+def vector(values: np.ndarray | tuple[float, ...]) -> Vector:
+    """Three numbers as plain floats."""
     x, y, z = (float(v) for v in values)
     return x, y, z

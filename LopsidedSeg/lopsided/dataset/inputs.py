@@ -22,7 +22,7 @@ from ..results import SuggestionsRecord
 from ..review import CANDIDATES, SEGMENTS, SUGGESTION_TAG, ReviewSession, Status, about, read_log, segment_id
 from ..schema import briefly
 from ..segmentation import headers
-from ..volume import Volume, geometry_of
+from ..volume import Volume, geometry_of, vector
 from ..wording import beyond, counted
 from .export import Decision, Lesion, Reading
 
@@ -121,12 +121,12 @@ def _read_markups(path: Path) -> Iterable[Mark]:
             points = [np.array(p["position"]) * flip for p in markup.get("controlPoints", []) if _placed(p)]
             if markup["type"] == "Fiducial":
                 described = [p.get("description", "") for p in markup["controlPoints"] if _placed(p)]
-                yield from (Point(_vector(p), _diameter(path, d)) for p, d in zip(points, described, strict=True))
+                yield from (Point(vector(p), _diameter(path, d)) for p, d in zip(points, described, strict=True))
             elif markup["type"] == "Line":
                 if len(points) != 2:
                     raise InputError(f"{path}: a line has {counted(len(points), 'end')}; place both, or delete it")
                 start, end = points
-                yield Line((_vector(start), _vector(end)))
+                yield Line((vector(start), vector(end)))
             elif markup["type"] == "ROI":
                 yield _roi(markup, flip)
             else:
@@ -318,10 +318,5 @@ def _roi(markup: dict[str, Any], flip: np.ndarray) -> Mark:
     axes = np.reshape(markup["orientation"], (3, 3)) * flip[:, None]  # columns are its axes
     described = [point.get("description") for point in markup.get("controlPoints", [])]
     kind = Ellipsoid if ELLIPSOID in described else BoxMark
-    x, y, z = (_vector(axis) for axis in axes.T)
-    return kind(_vector(np.array(markup["center"]) * flip), _vector(np.array(markup["size"])), (x, y, z))
-
-
-def _vector(values: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = (float(v) for v in values)
-    return x, y, z
+    x, y, z = (vector(axis) for axis in axes.T)
+    return kind(vector(np.array(markup["center"]) * flip), vector(np.array(markup["size"])), (x, y, z))
