@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -86,7 +85,7 @@ def record(suggestions: Suggestions) -> SuggestionsRecord:
     return SuggestionsRecord(
         software=f"LopsidedSeg {__version__}",
         notice=DISCLAIMER,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=suggestions.created,
         sequences={"t1c": study.reference.name, **{name: v.name for name, v in study.others.items()}},
         reference_grid=geometry,
         annotation=suggestions.annotation.labels,

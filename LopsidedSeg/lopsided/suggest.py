@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .annotation import Annotation
@@ -17,7 +18,8 @@ if TYPE_CHECKING:  # torch stays out of here
 
 @dataclass(frozen=True)
 class Suggestions:
-    """What was found, and everything that it was found with. ``shown``: of at least ``threshold`` confidence."""
+    """What was found, when (ISO 8601, UTC), and everything that it was found with. ``shown``: of at least ``threshold``
+    confidence."""
 
     study: Study
     annotation: Annotation
@@ -26,6 +28,7 @@ class Suggestions:
     found: Found
     threshold: float
     margin_mm: float
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
     def shown(self) -> tuple[Candidate, ...]:
