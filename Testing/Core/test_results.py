@@ -96,7 +96,7 @@ def test_no_candidate_is_a_result_too(suggestions: Suggestions, tmp_path: Path) 
 
 
 def test_the_report_stands_alone(suggestions: Suggestions, tmp_path: Path) -> None:
-    write_report(suggestions, tmp_path)
+    write_report(replace(suggestions, created="2026-01-02T03:04:05+00:00"), tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page), "it refers to nothing outside"
     assert "<script" not in page
@@ -111,6 +111,7 @@ def test_the_report_stands_alone(suggestions: Suggestions, tmp_path: Path) -> No
     assert "Listed is what reaches a confidence of 0.5; at this threshold, expect about 1 false" in text
     assert "label 1 in suggestions.nii.gz" in text
     assert '<div class="wide"><table>' in text, "which is scrolled on a narrow screen"
+    assert "2026-01-02 03:04:05 UTC" in text, "when it was searched, as candidates.json says it"
 
 
 @pytest.mark.parametrize(
