@@ -51,24 +51,25 @@ def read_annotation(
         InputError: unreadable, not a label map, as :func:`lopsided.volume.check_subject`, no label of a wanted name, or none
             of it within the reference.
     """
-    return annotation_of(read_labels(path), path, reference, wanted, lacking=lacking)
+    return annotation_of(read_labels(path), reference, wanted, lacking=lacking)
 
 
 def annotation_of(
-    labels: Labels, path: Path, reference: Volume, wanted: tuple[str, ...] = (), *, lacking: bool = False
+    labels: Labels, reference: Volume, wanted: tuple[str, ...] = (), *, lacking: bool = False
 ) -> Annotation:
-    """As :func:`read_annotation`, of labels that were read from ``path`` already."""
-    check_subject(labels, path, reference.subject, reference.name)
+    """As :func:`read_annotation`, of labels that were read already."""
+    check_subject(labels, reference.subject, reference.name)
     missing = absent(labels, wanted)
     if missing and labels.masks and not lacking:
         raise InputError(
-            f"{path}: has no label {', '.join(map(repr, missing))}; it has {described(labels)}: give names, or the values in brackets"
+            f"{labels.name}: has no label {', '.join(map(repr, missing))}; it has {described(labels)}: give names, or the values in "
+            "brackets"
         )
     chosen = _choose(labels, wanted)
     union = united(labels, chosen)
     volumes = {name: float(labels.masks[name].sum() * labels.geometry.voxel_volume) for name in chosen}
     left_out = tuple(name for name in labels.masks if name not in chosen)
-    return Annotation(on_reference(union, path, reference), volumes, left_out, _beyond(union, reference.geometry))
+    return Annotation(on_reference(union, reference), volumes, left_out, _beyond(union, reference.geometry))
 
 
 def united(labels: Labels, names: Iterable[str]) -> Volume:
@@ -79,19 +80,26 @@ def united(labels: Labels, names: Iterable[str]) -> Volume:
     return Volume(union, labels.geometry, labels.name)
 
 
-def on_reference(union: Volume, path: Path, reference: Volume) -> np.ndarray:
-    """A mask that was read from ``path`` on the reference's grid; raises InputError where none of it is within that."""
+def on_reference(union: Volume, reference: Volume) -> np.ndarray:
+    """A mask on the reference's grid: by the nearest neighbour from the reference's side, and from the mask's, so that no small
+    lesion falls between two voxels. Raises InputError where none of it is within that."""
     geometry = union.geometry
+    if geometry.same_grid(reference.geometry):
+        return union.array
     if union.array.any() and not geometry.overlaps(reference.geometry):
         raise InputError(
-            f"{path}: the annotation does not overlap {reference.name} ({geometry.against(reference.geometry)}); "
+            f"{union.name}: the annotation does not overlap {reference.name} ({geometry.against(reference.geometry)}); "
             "give the annotation of this study"
         )
-    mask = _onto(union, reference.geometry)
+    as_bytes = Volume(union.array.astype(np.uint8), geometry, union.name)
+    mask = resample(as_bytes, reference.geometry, nearest=True).array > 0
+    at = np.round(reference.geometry.index(geometry.physical(np.argwhere(union.array)))).astype(int)
+    at = at[((at >= 0) & (at < mask.shape)).all(axis=1)]
+    mask[tuple(at.T)] = True
     if union.array.any() and not mask.any():
         where = part_of(union, region_of(union.array).box).geometry
         raise InputError(
-            f"{path}: no annotated voxel lies within {reference.name} (they are in {where.describe()}, and it is "
+            f"{union.name}: no annotated voxel lies within {reference.name} (they are in {where.describe()}, and it is "
             f"{reference.geometry.describe()}); give the annotation of this study, or an image of all that is annotated"
         )
     return mask
@@ -119,7 +127,7 @@ def read_labels(path: Path) -> Labels:
     described = {name: known[place] for name, place in segments.items() if place in known}
     tags = {name: header.tags for name, header in described.items()}
     identifiers = {name: header.identifier for name, header in described.items()}
-    return Labels(masks, values, geometry_of(image), path.name, tags, identifiers)
+    return Labels(masks, values, geometry_of(image), str(path), tags, identifiers)
 
 
 def _layers(image: sitk.Image, path: Path) -> list[np.ndarray]:
@@ -182,16 +190,3 @@ def _beyond(union: Volume, reference: Geometry) -> int:
         return 0
     pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(union.array.astype(np.uint8)), True)
     return len(np.unique(sitk.GetArrayViewFromImage(pieces)[tuple(outside.T)]))
-
-
-def _onto(union: Volume, reference: Geometry) -> np.ndarray:
-    """Nearest neighbour from the reference's side, and from the annotation's, so that no small lesion falls
-    between two voxels."""
-    if union.geometry.same_grid(reference):
-        return union.array
-    as_bytes = Volume(union.array.astype(np.uint8), union.geometry, union.name)
-    mask = resample(as_bytes, reference, nearest=True).array > 0
-    at = np.round(reference.index(union.geometry.physical(np.argwhere(union.array)))).astype(int)
-    at = at[((at >= 0) & (at < reference.shape)).all(axis=1)]
-    mask[tuple(at.T)] = True
-    return mask

@@ -129,7 +129,7 @@ def _labels(found: Segmentation, path: Path, subject: Subject) -> Labels:
             masks[name], values[name] = mask, str(number)
     geometry = _geometry(stack.affine, stack.spatial_shape)
     check_origin(geometry.origin, str(path))
-    return Labels(masks, values, geometry, path.name, subject=subject)
+    return Labels(masks, values, geometry, str(path), subject=subject)
 
 
 def _geometry(affine: np.ndarray, shape: tuple[int, ...]) -> Geometry:
@@ -175,7 +175,7 @@ def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None 
     if len(files) == 1:
         raise InputError(f"{where}: one file, not one for each slice; export it as single-frame (classic) DICOM")
     subject = subject_of(Path(files[0]))
-    check_subject(labels, labels.name, subject, where)
+    check_subject(labels, subject, where)
     grid = geometry_of(read_files(files, where))
     masks = _on_grid(labels, grid, where)
     try:
@@ -248,17 +248,17 @@ def _on_grid(labels: Labels, grid: Geometry, where: str) -> dict[str, np.ndarray
         turned = aligned(Volume(mask.astype(np.uint8), labels.geometry, labels.name), grid)
         low = np.round(grid.index(turned.geometry.physical(np.zeros(3)))).astype(int)
         high = low + turned.array.shape
-        whole = Volume(np.zeros(grid.shape, bool), grid, labels.name)
+        padded = Volume(np.zeros(grid.shape, bool), grid, labels.name)
         box = slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
-        part = part_of(whole, box) if (low >= 0).all() and (high <= grid.shape).all() else None
+        part = part_of(padded, box) if (low >= 0).all() and (high <= grid.shape).all() else None
         # tools differ in how they measure an uneven series
         if part is None or not turned.geometry.same_grid(part.geometry, UNEVEN):
             raise InputError(
                 f"{labels.name}: is not on the grid of {where} ({turned.geometry.against(grid)}); "
                 "choose the series that it was drawn on with --series, or resample it to this one"
             )
-        part.array[:] = turned.array > 0  # a view of the whole
-        masks[name] = whole.array
+        part.array[:] = turned.array > 0  # a view of all
+        masks[name] = padded.array
     return masks
 
 

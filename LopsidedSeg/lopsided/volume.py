@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations, product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -142,7 +141,7 @@ class Volume:
 @dataclass(frozen=True)
 class Labels:
     """What somebody drew: ``masks``, bool (k, j, i) on ``geometry``, by name; they may overlap. ``values``: the number
-    that the file has for each name, as text. ``name`` says in messages which file it is. ``tags`` and ``identifiers``: of those
+    that the file has for each name, as text. ``name`` says in messages which file it is, as its path. ``tags`` and ``identifiers``: of those
     that the file has them for, by name."""
 
     masks: dict[str, np.ndarray]
@@ -175,8 +174,8 @@ def check_origin(origin: Sequence[float], where: str) -> None:
         )
 
 
-def check_subject(labels: Labels, path: Path | str, subject: Subject, where: str) -> None:
-    """Of labels from the file ``path``, whether they may be of the image that ``where`` says, and that is of ``subject``.
+def check_subject(labels: Labels, subject: Subject, where: str) -> None:
+    """Whether labels may be of the image that ``where`` says, and that is of ``subject``.
 
     Raises:
         InputError: both say of which patient they are, or in which frame of reference, and it is not the same.
@@ -186,7 +185,7 @@ def check_subject(labels: Labels, path: Path | str, subject: Subject, where: str
     ):
         if found and wanted and found != wanted:
             raise InputError(
-                f"{path}: is {what} than {where} ({found} against {wanted}); give the segmentation of this "
+                f"{labels.name}: is {what} than {where} ({found} against {wanted}); give the segmentation of this "
                 "study, or convert it to NIfTI or NRRD if it is known to fit"
             )
 

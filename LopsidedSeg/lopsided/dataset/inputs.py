@@ -59,7 +59,7 @@ def outlined(
     as that.
     """
     drawn = read_labels(path)
-    chosen = annotation_of(drawn, path, reference, labels, lacking=lacking)
+    chosen = annotation_of(drawn, reference, labels, lacking=lacking)
     if chosen.beyond:
         say(beyond(chosen.beyond))
     if drawn.masks and not chosen.labels:
@@ -74,10 +74,10 @@ def outlined(
     others = [name for name in chosen.labels if name not in accepted]
     lesions = []
     for name, candidate in accepted.items():
-        mask = on_reference(united(drawn, [name]), path, reference)
+        mask = on_reference(united(drawn, [name]), reference)
         lesions.append(Lesion(region_of(mask), "suggestion", candidate=candidate))
     if others:
-        mask = on_reference(united(drawn, others), path, reference) if accepted else chosen.mask
+        mask = on_reference(united(drawn, others), reference) if accepted else chosen.mask
         lesions += [Lesion(region) for region in _pieces(mask)]
     return lesions
 
