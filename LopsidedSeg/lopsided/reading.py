@@ -69,8 +69,6 @@ def read_array(path: Path, series: str | None = None) -> Volume:
     if image.GetNumberOfComponentsPerPixel() != 1:
         parts = image.GetNumberOfComponentsPerPixel()
         raise InputError(f"{path}: has {parts} values a voxel (colour or vector); give a scalar image")
-    if image.GetDimension() != 3:
-        raise InputError(f"{path}: is not 3D; give one volume (split a 4D series first)")
     geometry = geometry_of(image)
     if min(image.GetSize()) < MIN_VOXELS:
         raise InputError(f"{path}: {geometry.describe()} is too few for a study; give the whole volume")
@@ -132,10 +130,8 @@ def _read(file: Path, path: Path) -> sitk.Image:
             f"{path}: not an image that can be read ({_reason(error)}); give NIfTI-1, NRRD, MHA or DICOM"
         ) from None
     size = reader.GetSize()
-    if len(size) > 3 and max(size[3:]) > 1:
-        raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give one 3D volume of it")
-    if len(size) < 3:
-        raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give a 3D volume")
+    if len(size) < 3 or max(size[3:], default=1) > 1:
+        raise InputError(f"{path}: is {len(size)}D ({'×'.join(map(str, size))}); give one 3D volume")
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(f"{path}: has complex values; give its magnitude")
     nifti = reader.GetImageIOFromFileName(str(path)) == "NiftiImageIO"
