@@ -87,6 +87,11 @@ def printable(name: object) -> str:
     return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file is called as what systems put into folders by themselves, or do not show."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+
+
 def check_name(path: Path) -> None:
     """Raises InputError for a path that SimpleITK cannot be given, and says which file or folder of it is called so."""
     whole = path.absolute()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .characters import check_name, decoded
+from .characters import check_name, decoded, is_hidden
 from .errors import NO_MEMORY, InputError
 from .volume import Subject, check_origin, geometry_of
 from .wording import counted
@@ -205,7 +205,7 @@ def _check_others(folder: Path, read: set[str], files: list[str]) -> None:
         if head:
             if _begins_as(slices, head):
                 _header(str(path))
-        elif _suffix(path) in suffixes and not path.name.startswith("."):
+        elif _suffix(path) in suffixes and not is_hidden(path.name):
             raise InputError(
                 f"{path}: {'cannot be opened' if head is None else 'is empty or all zeros'}, and may be a slice; copy or "
                 "export it again, or move it elsewhere if it is none"

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from . import __version__
-from .characters import check_name
+from .characters import check_name, is_hidden
 from .errors import InputError
 from .model import OperatingPoint
 from .review import CANDIDATES, SEGMENTS, segment_id
@@ -214,7 +214,7 @@ def _content(out: Path) -> set[str]:
         names = {path.name for path in out.iterdir()} if out.exists() else set()
     except OSError as error:
         raise InputError(f"{out}: cannot be a folder for results ({error.strerror}); choose another folder") from None
-    return {name for name in names if not name.startswith(".")}  # .DS_Store, and what a killed process left
+    return {name for name in names if not is_hidden(name)}  # as what a killed process left is, too
 
 
 def _exchange(new: Path, out: Path, there: set[str]) -> None:

@@ -277,12 +277,13 @@ def test_a_plain_nnunet_dataset_is_checked_too(dataset: tuple[Path, list[str]]) 
 
 
 def test_hidden_files_are_none_of_the_datasets(dataset: tuple[Path, list[str]], study: Study) -> None:
-    """As macOS leaves one beside each file on a shared drive."""
+    """As macOS leaves one beside each file on a shared drive, and Windows one in a folder that was looked at."""
     folder, cases = dataset
     before = dataset_stats(folder)
     for path in [path for path in folder.glob("*/*") if path.is_file()]:
         path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
         path.with_name(".DS_Store").touch()
+        path.with_name("Thumbs.db").touch()
     assert check_dataset(folder) == []
     assert dataset_stats(folder) == before
     export(folder, study, Reading("b"))

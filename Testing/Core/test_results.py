@@ -204,12 +204,12 @@ def test_a_volume_of_next_to_nothing_is_none_of_zero(suggestions: Suggestions) -
 
 
 def test_hidden_files_are_no_content(tmp_path: Path) -> None:
-    """As macOS leaves them in every folder that was looked at."""
-    for overwrite in (False, True):
-        (tmp_path / ".DS_Store").write_text("x", encoding="utf-8")
+    """As systems leave them in every folder that was looked at."""
+    for overwrite, name in ((False, ".DS_Store"), (True, "Desktop.ini")):
+        (tmp_path / name).write_text("x", encoding="utf-8")
         with all_or_nothing(tmp_path, overwrite=overwrite) as folder:
             (folder / "candidates.json").write_text("new", encoding="utf-8")
-    assert {path.name for path in tmp_path.iterdir()} == {"candidates.json", ".DS_Store"}
+    assert {path.name for path in tmp_path.iterdir()} == {"candidates.json", ".DS_Store", "Desktop.ini"}
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ from .records import (
     image_path,
     names_in,
     read_record,
+    seen,
 )
 from .store import LOCK, Change, change, fault, hashes, lacks_hashes
 
@@ -224,12 +225,11 @@ def _refuse_foreign(folder: Path) -> None:
     """Raises InputError for a folder that is neither empty nor a dataset of ours, be it one that is just being made."""
     if (folder / LOCK).exists():
         return  # an export was here; it is looked at again when no other writes
-    hidden = (".", "desktop.ini", "Thumbs.db")  # what systems put into folders by themselves
-    there = sorted(path.name for path in folder.glob("*") if not path.name.startswith(hidden))
+    there = seen(folder, "*")
     if (folder / DATASET).exists():
         _ours(folder)
     elif there:
-        raise InputError(f"{folder}: is not empty ({there[0]}), and no dataset; choose another folder")
+        raise InputError(f"{folder}: is not empty ({there[0].name}), and no dataset; choose another folder")
 
 
 def _ours(folder: Path) -> DatasetRecord:

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..characters import is_hidden
 from ..errors import InputError
 from ..marks import Mark
 from ..reading import readable
@@ -103,7 +104,7 @@ def image_path(case: str, channel: str) -> str:
 def seen(folder: Path, pattern: str) -> list[Path]:
     """What of a folder is not hidden; macOS leaves ``._NAME`` beside NAME on drives of others."""
     found = folder.glob(pattern)
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return sorted(path for path in found if not any(map(is_hidden, path.relative_to(folder).parts)))
 
 
 def names_in(folder: Path, suffix: str = SUFFIX) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ..characters import is_hidden
 from ..errors import InputError
 from ..marks import Mark, timed
 from ..results import SuggestionsRecord
@@ -20,7 +21,6 @@ from .records import read_record
 
 WORK_FILE = "work.json"
 ANNOTATION = "annotation.seg.nrrd"
-_SYSTEMS_OWN = ("Thumbs.db", "desktop.ini")  # which are hidden, but not by their names
 
 
 class WorkRecord(Record):
@@ -57,7 +57,7 @@ def is_kept(folder: Path) -> bool:
         names = [path.name for path in folder.iterdir()]  # glob would pass over what it may not read
     except FileNotFoundError:
         return False
-    return any(not name.startswith(".") and name not in (AHEAD, *_SYSTEMS_OWN) for name in names)
+    return any(name != AHEAD and not is_hidden(name) for name in names)
 
 
 def read_work(folder: Path) -> WorkRecord:
