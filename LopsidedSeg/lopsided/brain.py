@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .architectures import ResidualUNetSizes
-from .devices import reason, repeatable
-from .errors import InputError
+from .devices import repeatable
+from .errors import InputError, reason
 from .intensity import evenly_padded, largest, largest_solid, padding_of
 from .networks import Network, autocast, build_network
 from .regions import Box, region_of, wider

@@ -24,7 +24,7 @@ from .annotation import Annotation, label_names, read_annotation, read_labels
 from .candidates import MARGIN_MM
 from .dataset.commands import dataset, export_command
 from .dicomseg import write_dicom_seg
-from .errors import InputError
+from .errors import InputError, is_shortage, reason
 from .model import SEQUENCES, bundled_models, find_model, load_card, load_model
 from .reading import read_study
 from .resources import resource_folder
@@ -311,8 +311,6 @@ def run_app(command: typer.Typer) -> None:
         errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(2)
     except Exception as error:
-        from .devices import is_shortage, reason  # here, for torch takes its time to import
-
         if os.environ.get("LOPSIDED_DEBUG"):
             raise
         if is_shortage(error):

@@ -1,4 +1,4 @@
-"""Which processor a network runs on, how much memory there is, and which failures are want of it."""
+"""Which processor a network runs on, and how much memory there is."""
 
 from __future__ import annotations
 
@@ -9,21 +9,6 @@ import psutil
 import torch
 
 from .errors import InputError
-
-# PyTorch has an exception for its own GPU allocator alone: CPUs' (Linux, Windows), Apple's, drivers' and libraries' (cuDNN,
-# oneDNN, C++, ITK) say it
-_SHORT = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "alloc_failed",
-    "could not create a primitive",
-    "could not execute a primitive",
-    "bad_alloc",
-    "bad allocation",
-    "failed to allocate memory",
-    "cannot allocate memory",
-)
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -47,18 +32,6 @@ def choose_device(name: str | None) -> torch.device:
 def free_memory() -> int:
     """Bytes of the machine's that nobody has; a container's own limit is not seen."""
     return psutil.virtual_memory().available
-
-
-def is_shortage(error: BaseException) -> bool:
-    """Whether smaller tiles may help."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error).lower() for words in _SHORT
-    )
-
-
-def reason(error: BaseException) -> str:
-    """The first line of what a library says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .characters import check_name, decoded, is_hidden
-from .errors import NO_MEMORY, InputError
+from .errors import InputError, is_shortage
 from .volume import Subject, check_origin, geometry_of
 from .wording import counted
 
@@ -57,7 +57,7 @@ def read_files(files: list[str], where: str) -> sitk.Image:
         else:
             image = sitk.ReadImage(files[0])
     except RuntimeError as error:
-        if NO_MEMORY in str(error):
+        if is_shortage(error):
             raise InputError(f"{where}: there is no memory for it; close other programs and try again") from None
         raise InputError(f"{where}: cannot be read ({str(error).strip().splitlines()[-1]}); export it again") from None
     check_origin(image.GetOrigin(), where)

@@ -14,7 +14,7 @@ import numpy as np
 from . import __version__
 from .characters import decoded
 from .dicom import UNEVEN, find_series, read_files, storage_class, subject_of
-from .errors import InputError
+from .errors import InputError, reason
 from .volume import Geometry, Labels, Subject, Volume, aligned, check_origin, check_subject, geometry_of, part_of
 from .wording import DISCLAIMER, METASTASIS
 from .writing import whole
@@ -74,9 +74,8 @@ def read_dicom_seg(path: Path) -> Labels:
     except InputError:
         raise
     except Exception as error:  # a damaged file makes pydicom and highdicom raise nearly anything
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"{path}: a DICOM Segmentation that cannot be read ({reason[0][:160]}); copy or export it again"
+            f"{path}: a DICOM Segmentation that cannot be read ({reason(error)[:160]}); copy or export it again"
         ) from None
 
 
@@ -184,8 +183,7 @@ def write_dicom_seg(labels: Labels, folder: Path, out: Path, series: str | None 
             if not _same(partial, masks, grid):
                 raise OSError("it could not be written whole")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{out}: cannot be written ({reason}); choose another place") from None
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
 
 
 def _save(masks: dict[str, np.ndarray], grid: Geometry, files: list[str], where: str, patient: str, path: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from .brain import find_brain
-from .devices import choose_device, free_memory, is_shortage, reason, repeatable
-from .errors import InputError
+from .devices import choose_device, free_memory, repeatable
+from .errors import InputError, is_shortage, reason
 from .model import Model
 from .networks import IntegerNetwork, Network, autocast, build_network, fold, fuse, half_precision
 from .resampling import resample

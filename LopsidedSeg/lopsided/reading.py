@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from .characters import check_name
 from .dicom import check_frames, read_series, subject_of
 from .dicomseg import is_dicom_seg
-from .errors import NO_MEMORY, InputError
+from .errors import InputError, is_shortage
 from .model import SEQUENCES
 from .nifti import check_nifti, check_place
 from .study import Study
@@ -142,7 +142,7 @@ def _read(file: Path, path: Path) -> sitk.Image:
     try:
         return reader.Execute()
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+        if is_shortage(error):
             voxels = "×".join(map(str, size))
             raise InputError(
                 f"{path}: there is no memory for its {voxels} voxels; close other programs, or, if that is not its size, "

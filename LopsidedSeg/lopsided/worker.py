@@ -34,8 +34,7 @@ from .annotation import Annotation, read_annotation
 from .dataset.export import export_reading
 from .dataset.pseudonyms import read_key
 from .dataset.work import reading_of_work
-from .devices import is_shortage
-from .errors import InputError
+from .errors import InputError, is_shortage
 from .marks import Mark, crossed, rasterise
 from .model import find_model, load_card, load_model
 from .predict import Predictor, RememberingPredictor

@@ -1,4 +1,4 @@
-"""Images and texts to files: whole, or with an error."""
+"""Images and other files: whole, or with an error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .errors import NO_MEMORY
+from .errors import is_shortage
 
 _ROUNDING = 1e-3  # of a cosine, or mm: as :data:`lopsided.reading.SKEW`
 
@@ -27,7 +27,7 @@ def write_image(image: sitk.Image, path: Path, level: int = 4) -> None:
         again = sitk.ReadImage(str(path))
         same = np.array_equal(_bytes(again), _bytes(image))  # a hash takes as long as writing
     except RuntimeError as error:
-        if NO_MEMORY in str(error):
+        if is_shortage(error):
             raise MemoryError(str(error)) from None
         same = False
     if not same:

@@ -9,8 +9,8 @@ import psutil
 import pytest
 import torch
 from lopsided import brain, predict
-from lopsided.devices import choose_device, is_shortage
-from lopsided.errors import InputError
+from lopsided.devices import choose_device
+from lopsided.errors import InputError, is_shortage
 from lopsided.model import Model
 from lopsided.networks import ResidualUNet, autocast
 from lopsided.predict import Predictor

@@ -131,11 +131,14 @@ def test_truncated(volume: Volume, tmp_path: Path, suffix: str, kept: float) -> 
         read_volume(path)
 
 
-def test_want_of_memory_is_no_damage(volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", ["Image(0x5581): Failed to allocate memory for image.", "std::bad_alloc"])
+def test_want_of_memory_is_no_damage(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
     """Nor a full disk; but a damaged header may ask for more than there is."""
     path = tmp_path / "image.nrrd"
     write_image(to_sitk(volume.array, volume.geometry), path)
-    short = Mock(side_effect=RuntimeError("ITK ERROR: Image(0x5581): Failed to allocate memory for image."))
+    short = Mock(side_effect=RuntimeError(f"ITK ERROR: {words}"))
     monkeypatch.setattr(sitk.ImageFileReader, "Execute", short)
     with pytest.raises(
         InputError, match=r"image\.nrrd: there is no memory for its 52×60×30 voxels; close other programs"

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lopsided.devices import is_shortage, reason
-from lopsided.errors import InputError
+from lopsided.errors import InputError, is_shortage, reason
 from lopsided.networks import Network
 from safetensors.torch import save
 
