@@ -11,10 +11,12 @@ from typing import Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from .dataset.cases import CaseFiles, check_labels, find_cases
+from .annotation import absent, described, read_labels
+from .dataset.cases import CaseFiles, find_cases
 from .errors import InputError
 from .reading import readable
 from .schema import briefly
+from .wording import counted
 from .writing import whole
 
 WORK_FOLDER = "lopsided-work"  # beside the cases
@@ -86,7 +88,7 @@ class Worklist(Generic[_C]):
             InputError: as :func:`lopsided.dataset.cases.find_cases` and the constructor; labels that no annotation has.
         """
         cases = find_cases(source)
-        check_labels(source, cases, most=_LOOKED_AT)
+        _refuse_labels_of_none(source, cases)
         return Worklist(cases, (source if source.is_dir() else source.parent) / WORK_FOLDER, reader)
 
     @property
@@ -153,6 +155,29 @@ class Worklist(Generic[_C]):
                 return self.cases[at]
             at += by
         return None
+
+
+def _refuse_labels_of_none(source: Path, cases: list[CaseFiles]) -> None:
+    """Raises InputError for labels of which none of the first cases that are to have them has one, as where they were mistyped:
+    what is known of it would be opened as nothing. One that has none of them, beside another that has, is a negative."""
+    for wanted in dict.fromkeys(frozenset(case.labels) for case in cases if case.labels and case.annotation):
+        there: list[str] = []
+        asked = [case.annotation for case in cases if set(case.labels) == wanted and case.annotation]
+        for annotation in asked[:_LOOKED_AT]:
+            try:
+                drawn = read_labels(annotation)
+            except InputError:
+                continue  # it is said where the case is opened
+            if len(absent(drawn, wanted)) < len(wanted):
+                break
+            there += [described(drawn)] if drawn.masks else []
+        else:
+            if there:
+                raise InputError(
+                    f"{source}: none of the first {counted(len(asked[:_LOOKED_AT]), 'annotation')} of which "
+                    f"{' or '.join(map(repr, sorted(wanted)))} is to be a lesion has such a label; one has {there[0]}: give names, or "
+                    "the values in brackets"
+                )
 
 
 def _key(case: Case) -> str:

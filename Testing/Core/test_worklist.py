@@ -159,6 +159,8 @@ def test_a_list_whose_labels_no_annotation_has_is_not_opened(
     if opens:
         Worklist.of(tmp_path / "cases.csv", "a")
         return
-    sentence = r"cases\.csv: none of the first 20 annotations has a label '11'.*; the first has 'label 1' \(1\): give names, or the"
+    sentence = (
+        r"cases\.csv: none of the first .* of which '11' is to be .*; one has 'label 1' \(1\): give names, or the"
+    )
     with pytest.raises(InputError, match=sentence):
         Worklist.of(tmp_path / "cases.csv", "a")

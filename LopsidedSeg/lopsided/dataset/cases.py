@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..annotation import absent, described, label_names, read_labels
+from ..annotation import label_names
 from ..characters import plain, printable
 from ..errors import InputError
 from ..model import SEQUENCES
@@ -100,53 +100,6 @@ def find_cases(
 def _left_out(names: set[str], noun: str, why: str) -> list[str]:
     first = [*sorted(names)[:_FIRST], *(["…"] if len(names) > _FIRST else [])]
     return [f"{counted(len(names), noun)} left out, {why}: {', '.join(map(printable, first))}"] if names else []
-
-
-def check_labels(
-    source: Path,
-    cases: list[CaseFiles],
-    labels: tuple[str, ...] = (),
-    *,
-    most: int = 0,
-    say: Callable[[str], None] = lambda sentence: None,
-) -> None:
-    """Raises InputError for a label that no annotation has of those that are to have it, as one that was mistyped: what it
-    was to be would be taken for nothing. ``labels``: where a case names none. An annotation that cannot be read might have it, and
-    then ``say`` gets a sentence. ``most``: for those who wait, only so many annotations are read for a label, and of several that
-    are asked for together one is enough, for the others may be rare."""
-    asked = [(case.annotation, case.labels or labels) for case in cases if case.annotation]
-    together = dict.fromkeys(names for _, names in asked)
-    groups = together if most else dict.fromkeys((name,) for names in together for name in names)
-    left = {frozenset(names): "" for names in groups if names}  # and what an annotation has instead
-    looked, unread = Counter[frozenset[str]](), False
-    for annotation, names in asked:
-        here = [group for group in left if group.issubset(names) and not 0 < most <= looked[group]]
-        if not here:
-            continue
-        looked.update(here)
-        try:
-            drawn = read_labels(annotation)
-        except InputError:  # it is named where the case is read
-            unread = True
-            continue
-        for group in here:
-            if len(absent(drawn, group)) < len(group):
-                del left[group]
-            elif drawn.masks:
-                left[group] = left[group] or described(drawn)
-    missing = {group: has for group, has in left.items() if has}
-    if not missing:
-        return
-    named, has = ", ".join(repr(name) for group in missing for name in sorted(group)), next(iter(missing.values()))
-    if not unread:
-        among = f"none of the first {most} annotations" if most else "no annotation"
-        raise InputError(
-            f"{source}: {among} has a label {named}; the first has {has}: give names, or the values in brackets"
-        )
-    say(
-        f"No annotation that could be read has a label {named}; the first has {has}. If that is mistyped, remove these cases and "
-        "import them again"
-    )
 
 
 def label_values(source: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..annotation import label_names
+from ..annotation import absent, described, label_names, read_labels
 from ..characters import plain
 from ..errors import InputError
 from ..model import SEQUENCES
 from ..reading import read_study
 from ..wording import counted, place
 from ..worklist import Worklist
-from .cases import CaseFiles, check_labels, find_cases, label_values
+from .cases import CaseFiles, find_cases, label_values
 from .check import check_dataset
 from .export import export_reading, remove_case
 from .inputs import read_markups, read_reading, read_reviewed
@@ -133,8 +133,9 @@ def import_command(
             "list"
         )
     wanted = label_values(source, label_names(labels))
+    unknown = ""
     if not work and not (source / DATASET).exists():  # which declares labels, be it that none of its cases has one
-        check_labels(source, cases, wanted, say=notices.append)
+        unknown = _refuse_mistyped(source, cases, wanted)
     imported: list[CaseFiles] = []
     failed: list[tuple[CaseFiles, str]] = []
     negative: list[str] = []
@@ -170,7 +171,7 @@ def import_command(
             console.print("not imported")
             failed.append((case, str(error)))
     console.print(f"{len(imported)} of {counted(len(cases), 'case')} imported into {to}")
-    for notice in notices:
+    for notice in filter(None, [unknown, *notices]):
         console.print(notice)
     _say_dropped(to, [case.sequences for case in imported])
     if negative:
@@ -286,6 +287,36 @@ def _say_dropped(dataset: Path, exported: list[Collection[str]]) -> None:
 def _refuse_blank(option: str, name: str) -> None:
     if not plain(name):
         raise InputError(f"{option} {name!r}: is empty, so cases of all such would be one; give a name")
+
+
+def _refuse_mistyped(source: Path, cases: list[CaseFiles], labels: tuple[str, ...]) -> str:
+    """Raises InputError for a label that no case has of those that are to have it, as one that was mistyped. ``labels``: where
+    a case names none. One that cannot be read might have it, and then a sentence is returned."""
+    unread = False
+    left, there = dict.fromkeys(name for case in cases for name in case.labels or labels), dict[str, None]()
+    for case in cases:
+        asked = [name for name in case.labels or labels if name in left]
+        if not asked or case.annotation is None:
+            continue
+        try:
+            drawn = read_labels(case.annotation)
+        except InputError:  # it is named where the case is imported
+            unread = True
+            continue
+        there |= dict.fromkeys([described(drawn)] if drawn.masks else [])
+        for name in set(asked).difference(absent(drawn, asked)):
+            del left[name]
+    if not (left and there):
+        return ""
+    names, has = ", ".join(map(repr, left)), next(iter(there))
+    if not unread:
+        raise InputError(
+            f"{source}: no annotation has a label {names}; the first has {has}: give names, or the values in brackets"
+        )
+    return (
+        f"No annotation that could be read has a label {names}; the first has {has}. If that is mistyped, remove these cases and import "
+        "them again"
+    )
 
 
 def _refuse_coarse(source: Path, whole_case: bool) -> None:
