@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lopsided.architectures import DeepLabSizes
 from lopsided.errors import InputError
 from lopsided.model import ModelCard, bundled_models, find_model, load_card, load_model
 from safetensors.torch import save_file
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -153,3 +156,15 @@ def test_every_bundled_model_loads_is_small_and_says_what_it_is_not_for() -> Non
         assert "not for clinical use" in card.intended_use
         assert any(p.confidence == card.threshold for p in card.operating_points)
     assert sum((folder / "model.safetensors").stat().st_size for folder in bundled_models()) < 25e6
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone")
+def test_a_clone_by_git_for_windows_has_models_that_can_be_used(tmp_path: Path) -> None:
+    """It changes line endings by default, of one that is text by its content: the graph in integers."""
+    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "LopsidedSeg/Resources/Models").glob("*/model*")]
+    checkout = ["git", "-c", "core.autocrlf=true", "checkout-index", f"--prefix={tmp_path.as_posix()}/", "--", *files]
+    subprocess.run(checkout, cwd=ROOT, check=True)
+    folders = {(tmp_path / file).parent for file in files}
+    assert folders
+    for folder in folders:
+        load_model(folder)
