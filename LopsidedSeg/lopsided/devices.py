@@ -47,10 +47,13 @@ def repeatable() -> Iterator[None]:
 
 
 def _gpus() -> list[int]:
-    """Those that the installed PyTorch has code for: without, every kernel fails with "no kernel image"."""
-    if not torch.cuda.is_available():
+    """Those that the installed PyTorch has code for: without, every kernel fails with "no kernel image". None where one's
+    driver fails, for which all of them do."""
+    try:
+        number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return [n for n in range(number) if _has_code_for(torch.cuda.get_device_capability(n))]
+    except RuntimeError:
         return []
-    return [n for n in range(torch.cuda.device_count()) if _has_code_for(torch.cuda.get_device_capability(n))]
 
 
 def _has_code_for(capability: tuple[int, int]) -> bool:

@@ -238,6 +238,20 @@ def test_without_a_gpu_it_is_the_cpu(gpus: Callable[..., None], monkeypatch: pyt
         choose_device("cuda")
 
 
+def test_a_gpu_whose_driver_fails_is_none(gpus: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a computer that was asleep, or whose driver was updated since it started."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA unknown error - this may be due to an incorrectly set up environment")
+
+    gpus(((8, 0), 40))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", fail)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device(None) == torch.device("cpu")
+    with pytest.raises(InputError, match="--device cuda: not available here"):
+        choose_device("cuda")
+
+
 def test_of_several_gpus_the_one_with_most_free_memory(gpus: Callable[..., None]) -> None:
     gpus(((8, 0), 4), ((9, 0), 60), ((8, 6), 20))
     assert choose_device(None) == choose_device("cuda") == torch.device("cuda", 1)
