@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from LopsidedSegLib import Dependencies
+
+INSTALLED = Dependencies.installed  # which no test has, but those that ask for it
 
 
 def test_suggest_returns_a_new_node_and_changes_none(
@@ -109,8 +112,6 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", torch)
     monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False)
-    from LopsidedSegLib import Dependencies
-
     monkeypatch.setattr(Dependencies, "_asked", False)
     return calls
 
@@ -119,7 +120,6 @@ def test_dependencies_are_asked_for_when_they_are_needed(
     installed: list[str], worker: Any, volume: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not when the logic is made; and a refusal is a sentence."""
-    from LopsidedSegLib import Dependencies
     from LopsidedSegLib.Logic import Logic
 
     logic = Logic(worker)
@@ -144,8 +144,6 @@ def test_dependencies_are_asked_for_when_they_are_needed(
 def test_what_a_search_can_do_without_is_asked_for_once(
     installed: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    from LopsidedSegLib import Dependencies
-
     def decline(*_: object, **__: object) -> None:
         installed.append("asked")
         raise error
@@ -163,12 +161,74 @@ def test_what_a_search_can_do_without_is_asked_for_once(
     assert installed == ["asked"] * 3
 
 
+@pytest.fixture
+def versions(installed: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Says which version of a package is there; the others are as they are."""
+    assert installed == []
+    real = Dependencies.importlib.metadata.version
+    monkeypatch.setattr(Dependencies, "installed", INSTALLED)
+    return lambda **those: monkeypatch.setattr(
+        Dependencies.importlib.metadata, "version", lambda name: those[name] if name in those else real(name)
+    )
+
+
+@pytest.mark.parametrize("there", ["1.10.0", None], ids=["older", "left by half"])
+def test_a_package_that_cannot_be_used_is_none(
+    versions: Callable[..., None], monkeypatch: pytest.MonkeyPatch, there: str | None
+) -> None:
+    """Another extension's, or what an installation that was interrupted left: declined, nothing is begun with it."""
+
+    def decline(*_: object, **__: object) -> None:
+        raise RuntimeError("User declined package installation")
+
+    versions(pydantic=there)
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", decline)
+    assert not Dependencies.installed()
+    with pytest.raises(RuntimeError, match="declined"):
+        Dependencies.ensureDependencies()
+
+
+def test_a_pytorch_that_is_too_old_is_said_and_a_newer_one_is_used(
+    installed: list[str], versions: Callable[..., None]
+) -> None:
+    """It is the user who takes it from the extension that wanted it."""
+    versions(torch="2.2.2+cu121")
+    with pytest.raises(
+        RuntimeError, match=r"PyTorch 2\.2\.2\+cu121 is installed, and >=2\.4 is needed; uninstall it in"
+    ):
+        Dependencies.ensureDependencies()
+    assert installed == []
+    versions(torch="2.99.0a0+cu150")
+    assert Dependencies.installed()
+    Dependencies.ensureDependencies()
+    assert not any(line.startswith("torch") for line in installed)
+
+
+def test_whatever_fails_in_installing_is_said_to_be_that(
+    versions: Callable[..., None], worker: Any, volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not taken for a folder that cannot be written; also where no search asked for it."""
+    from LopsidedSegLib.Logic import Logic
+
+    def install(**_: object) -> None:
+        raise OSError(22, "A DLL initialization routine failed. Error loading c10.dll")
+
+    versions(torch=None)
+    monkeypatch.setattr(
+        sys.modules["PyTorchUtils"], "PyTorchUtilsLogic", lambda: types.SimpleNamespace(installTorch=install)
+    )
+    logic = Logic(worker)
+    for begin in (lambda: logic.suggest(volume("T1c")), lambda: logic.openWorklist(Path("cases.csv"))):
+        with pytest.raises(
+            RuntimeError, match=r"could not be installed \(.*Error loading c10\.dll.*\); check the network"
+        ):
+            begin()
+
+
 def test_the_process_is_warm_before_the_first_search(
     logic: Any, worker: Any, volume: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If what it needs is installed; else nothing starts, and nothing is asked."""
-    from LopsidedSegLib import Dependencies
-
     with monkeypatch.context() as patch:
         started: list[bool] = []
         patch.setattr(worker, "start", lambda: started.append(True))
@@ -184,8 +244,6 @@ def test_the_process_is_warm_before_the_first_search(
 def test_what_is_installed_is_known_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch in this process could take Slicer with it."""
     monkeypatch.undo()
-    from LopsidedSegLib import Dependencies
-
     assert Dependencies.installed()
 
     def absent(name: str) -> str:
