@@ -211,7 +211,14 @@ def _run(
         if annotation is not None:
             annotated = read_annotation(annotation, study.reference, labels)
         loaded = load_model(find_model(model))
-        # torch takes seconds to import: only for a study that can be searched
+        # it takes seconds to import: only for a study that can be searched. What it says is none of the results' folder
+        try:
+            import torch  # noqa: F401
+        except (ImportError, OSError) as error:
+            why = str(error).partition("\n")[0]
+            raise InputError(
+                f"PyTorch cannot be loaded ({why}); install it again, as https://pytorch.org/get-started/locally says"
+            ) from None
         from .predict import Predictor
         from .report import write_report
 

@@ -192,6 +192,23 @@ def test_our_own_failure_is_exit_code_1(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "error",
+    ["ImportError('libcudnn.so.9: cannot open shared object file')", "OSError(22, 'Error loading c10.dll')"],
+    ids=["Linux", "Windows"],
+)
+def test_a_pytorch_that_cannot_be_loaded_is_said(tmp_path: Path, error: str) -> None:
+    """As one without the libraries that it needs; it is no fault of the results' folder, and no traceback."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(f"raise {error}")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from lopsided.cli import main; main()"
+    command = [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "error: PyTorch cannot be loaded (" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
