@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 
 MODULE_FOLDER = Path(__file__).parents[1]
 SILENCE_S = 60.0  # it says every two seconds that it is alive
+_WATCH_S = 1.0
 _SAID = 200  # bytes of what is not understood, in the log
 
 
@@ -44,7 +45,7 @@ class Worker:
     def __init__(self, command: list[str] | None = None, silence: float = SILENCE_S) -> None:
         self.command = command or [sys.executable, "-m", "lopsided.worker"]
         self.silence = silence
-        self._heard = 0.0
+        self._heard = self._watched = 0.0
         self._ready: dict[str, Any] | None = None
         self._request: dict[str, Any] | None = None
         self._callbacks: Callbacks | None = None
@@ -62,7 +63,7 @@ class Worker:
         self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
         self._process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
         self._watch = qt.QTimer()
-        self._watch.interval = 1000
+        self._watch.interval = int(1000 * _WATCH_S)
         self._watch.connect("timeout()", self._onWatch)
 
     @property
@@ -105,7 +106,8 @@ class Worker:
         self._process.waitForFinished(3000)
 
     def _sendRequest(self) -> None:
-        self._heard, self._lastWords = time.monotonic(), ""
+        self._heard = self._watched = time.monotonic()
+        self._lastWords = ""
         self._process.write(json.dumps(self._request).encode() + b"\n")
 
     def _onOutput(self) -> None:
@@ -159,11 +161,14 @@ class Worker:
         if self._absent:
             self._absent = False
             self._fail(_("The computing process could not be started: {command}").format(command=self.command[0]))
-        if not self.busy or not self._ready or time.monotonic() - self._heard < self.silence:
+        if not self.busy or not self._ready:
             return
-        self._onOutput()  # what it said while Slicer was busy
-        if self.busy and time.monotonic() - self._heard >= self.silence:
-            sentence = _("The computing process did not answer for {seconds:.0f} s and was ended; search again.")
+        now = time.monotonic()
+        # while the computer is asleep or Slicer busy, nobody hears it: that is none of its silence
+        self._heard = min(now, self._heard + max(0.0, now - self._watched - _WATCH_S))
+        self._watched = now
+        if now - self._heard >= self.silence:
+            sentence = _("The computing process did not answer for {seconds:.0f} s and was ended; try again.")
             self._giveUp(sentence.format(seconds=self.silence))
 
     def _giveUp(self, sentence: str) -> None:

@@ -202,7 +202,7 @@ def test_a_command_that_does_not_exist_is_named(worker: Any) -> None:
 @pytest.mark.parametrize("busy", [True, False], ids=["in an event loop", "waited for"])
 def test_a_process_that_says_nothing_any_more_is_ended(worker: Any, fake: Fake, busy: bool) -> None:
     """And one that is only slow is not."""
-    for behaviour, expected in (("hang", ["did not answer for 1 s and was ended; search again."]), ("patient", [])):
+    for behaviour, expected in (("hang", ["did not answer for 1 s and was ended; try again."]), ("patient", [])):
         heard, worker.command, worker.silence = Heard(), fake(behaviour), 1.0
         worker.send({"suggest": {"sequences": {}}}, heard.callbacks)
         if busy:
@@ -214,6 +214,27 @@ def test_a_process_that_says_nothing_any_more_is_ended(worker: Any, fake: Fake, 
             assert worker._process.state() == qt.QProcess.NotRunning
         else:
             assert not any("did not answer" in error for error in heard.errors)
+
+
+def test_a_computer_that_was_asleep_does_not_end_the_search(
+    worker: Any, fake: Fake, volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process slept too, and on Windows clocks go on meanwhile. One that hangs afterwards is still ended."""
+    slept = 0.0
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + slept)
+    for behaviour in ("slow", "hang"):
+        heard, worker.command, worker.silence = Heard(), fake(behaviour), 3.0
+        worker.send(_request(volume("T1c"), tmp_path, behaviour), heard.callbacks)
+        while not heard.progress:
+            worker._process.waitForReadyRead(100)
+        slept += 3600
+        worker._onWatch()
+        assert worker.busy
+        until(lambda: not worker.busy)
+        worker.stop()
+        assert len(heard.done) == (behaviour == "slow")
+        assert len(heard.errors) == (behaviour == "hang")
 
 
 def test_a_process_of_another_version_is_refused_and_both_are_named(worker: Any, fake: Fake) -> None:
