@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import Mock
 
 import numpy as np
@@ -71,10 +72,12 @@ def test_what_a_search_took_can_be_given_back_and_the_next_gives_the_same(intege
     assert torch.equal(predictor.network(images), before)
 
 
+@pytest.mark.parametrize("there", [None, ModuleType("openvino")], ids=["absent", "an empty folder"])
 def test_without_openvino_the_floating_point_network_is_used(
-    integers: Model, study: Study, floating: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    integers: Model, study: Study, floating: np.ndarray, monkeypatch: pytest.MonkeyPatch, there: ModuleType | None
 ) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
+    """Nor where an installation left but a part of it, as where a program holds its files."""
+    monkeypatch.setitem(sys.modules, "openvino", there)
     predictor = Predictor(integers, "cpu")
     assert not predictor.in_integers
     assert np.array_equal(predictor.probability_map(study).array, floating)
