@@ -70,9 +70,7 @@ class Predictor:
             if integers and self.model.integers:
                 try:
                     network = IntegerNetwork(self.model.integers, plain.stride, plain.halo)
-                except (
-                    Exception
-                ) as error:  # OpenVINO is not here, or not whole, or cannot use them, maybe for now alone
+                except Exception as error:  # OpenVINO is not here, not whole, or cannot use them, maybe for now alone
                     integers = not is_shortage(error)
             if network is plain:
                 fuse(plain, half_precision(device) or torch.float32)
