@@ -1,7 +1,12 @@
 """Losses for labels in which lesions are missing.
 
-All take logits z, labels y (1 annotated, 0 not) and, where it makes a difference, ``trust`` (1 where somebody looked
-and said no), tensors of one shape, and give a scalar. ``lopsided``: the project's own, and with a teacher's belief.
+All take ``logits`` z, float, of any shape; ``labels`` y of the same shape, 1 in annotated lesions and 0 elsewhere; and, where it makes
+a difference, ``trust`` of that shape, 0 to 1: 1 where somebody looked and said no, all zeros where None. They give a scalar, over all
+of it. ``alpha`` is the weight of annotated voxels, in some also of each, as a tensor; ``beta``, 0 to 1, the trust in "not annotated
+means background" where nobody looked. ``teacher_logits`` get no gradient. Shapes that differ and settings out of range are a
+ValueError, by name.
+
+``lopsided``: the project's own, and with a teacher's belief.
 ``cross_entropies``, ``positive_unlabelled``, ``overlaps``, ``teacher``: what to compare it with. ``settings``: a TOML
 file's ``[loss]``. ``training``: the one call that the training loop makes. ``docs/losses.md`` compares them.
 """

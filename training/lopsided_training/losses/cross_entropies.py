@@ -38,16 +38,6 @@ def weighted_cross_entropy(
     of the lopsided loss with a soft belief without gradient, and, but for a factor of beta, of cross-entropy with
     annotated voxels weighted alpha/beta: the control that the lopsided loss has to beat. Of like voxels of which
     a share r is annotated, p settles at alpha·r / (alpha·r + b·(1-r)).
-
-    Args:
-        logits: z, any shape, float.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        trust: the same shape, 0 to 1: 1 where somebody looked and said no. All zeros where None.
-        alpha: weight of annotated voxels; of each where it is a tensor of the same shape.
-        beta: weight, 0 to 1, of unannotated voxels where nobody looked.
-
-    Raises:
-        ValueError: shapes that differ, or an alpha or beta out of range.
     """
     return weighted_terms(logits, labels, trust, alpha, beta).mean()
 
@@ -67,17 +57,6 @@ def oracle_ignore_loss(
     those of :func:`weighted_cross_entropy`. Still a mean over all voxels, so that what is ignored does not raise
     the weight of the rest. With the lesions that were taken out of the labels as ``ignore``, it is the upper bound
     of what a loss can do about them.
-
-    Args:
-        logits: z, any shape, float.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        ignore: the same shape, above 0 where the voxel does not count.
-        trust: as in :func:`weighted_cross_entropy`.
-        alpha: weight of annotated voxels.
-        beta: weight, 0 to 1, of unannotated voxels where nobody looked.
-
-    Raises:
-        ValueError: shapes that differ, or an alpha or beta out of range.
     """
     same_shape(logits, ignore=ignore)
     terms = weighted_terms(logits, labels, trust, alpha, beta)
@@ -116,19 +95,7 @@ def symmetric_bootstrap_loss(
     On unannotated voxels this is the lopsided loss, with its fixed points. On annotated ones the gradient in z is
     alpha·(p - beta - (1-beta)·q) for ``hard`` and -alpha·(1-p)·[beta + (1-beta)·z·p] for ``soft``: for
     beta < ½ (``hard``) or beta < 0.218 (``soft``) an annotated lesion that is not yet found stays so. ``hard`` rests
-    at p = beta. With Reed's beta, 0.8 and 0.95, neither happens.
-
-    Args:
-        logits: z, any shape, float.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        trust: the same shape, 0 to 1: 1 where somebody looked and said no. All zeros where None. That somebody
-            annotated a voxel is never more than beta.
-        alpha: weight of annotated voxels; 1 in the source.
-        beta: trust in labels, 0 to 1. 1 gives weighted cross-entropy.
-        variant: how the network's own belief q is taken.
-
-    Raises:
-        ValueError: shapes that differ, or an alpha or beta out of range.
+    at p = beta. With Reed's beta, 0.8 and 0.95, neither happens. His alpha is 1.
 
     Source: Reed et al., arXiv 1412.6596.
     """
@@ -151,7 +118,7 @@ def forward_corrected_cross_entropy(
 ) -> torch.Tensor:
     """Mean over voxels of cross-entropy with the probability that a voxel *is annotated*, not that it is lesion.
 
-    A lesion that is missed at random with the rate ρ is annotated with probability (1-ρ)·p::
+    A lesion that is missed at random with the rate ρ = ``miss_rate``, below 1, is annotated with probability (1-ρ)·p::
 
         y = 1:  -alpha · log((1-ρ)·p)
         y = 0:  -log(1-(1-m)·p),   m = ρ·(1 - trust)
@@ -159,17 +126,6 @@ def forward_corrected_cross_entropy(
     The gradients in z are -alpha·(1-p) and (1-m)·p·(1-p) / (1-(1-m)·p): on a missed lesion it vanishes as p comes
     to 1. For alpha = 1, of like voxels of which a share r is annotated, p settles at r/(1-ρ), which is the true
     probability of lesion where misses are random; cross-entropy settles at r. Another alpha gives that up.
-
-    Args:
-        logits: z, any shape, float.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        trust: the same shape, 0 to 1: 1 where somebody looked and said no, so that nothing is missed. All zeros
-            where None.
-        miss_rate: ρ, the share of lesions that are not annotated, from 0 (cross-entropy) to below 1.
-        alpha: weight of annotated voxels.
-
-    Raises:
-        ValueError: shapes that differ, or an alpha or miss_rate out of range.
 
     Source: forward correction of Patrini et al., CVPR 2017 (arXiv 1609.03683), with labels lost in one direction.
     """
@@ -192,7 +148,8 @@ def generalised_cross_entropy(
     alpha: float = 1.0,
     q: float = 0.7,
 ) -> torch.Tensor:
-    """Mean over voxels of the generalised cross-entropy, between cross-entropy (q to 0) and absolute error (q = 1).
+    """Mean over voxels of the generalised cross-entropy, between cross-entropy (q to 0) and absolute error (q = 1). In the source q is
+    0.7 and alpha 1.
 
     With p = sigmoid(z)::
 
@@ -202,17 +159,6 @@ def generalised_cross_entropy(
     The gradients in z are -alpha·p^q·(1-p) and, without trust, (1-p)^q·p: what the network is sure of, against the
     label, hardly moves it, in both directions. Of like voxels of which a share r is annotated, logit(p) settles at
     ln(alpha·r/(1-r)) / (1-q) for q < 1: a majority, after weighting, is made more certain.
-
-    Args:
-        logits: z, any shape, float.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        trust: the same shape, 0 to 1: 1 where somebody looked and said no, so that there is no error to be robust
-            against. All zeros where None.
-        alpha: weight of annotated voxels; 1 in the source.
-        q: above 0, at most 1; 0.7 in the source.
-
-    Raises:
-        ValueError: shapes that differ, or an alpha or q out of range.
 
     Source: Zhang and Sabuncu, NeurIPS 2018 (arXiv 1805.07836).
     """

@@ -33,19 +33,6 @@ def lopsided_loss(
     Of like voxels of which a share r is annotated, ``hard`` settles at
     p = (alpha·r + (1-r)·(1-b)) / (alpha·r + 1-r) where that is above ½.
 
-    Args:
-        logits: z, any shape, float.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        trust: the same shape, 0 to 1: how certain it is that an unannotated voxel is background (1 where somebody
-            looked and said no). All zeros where None.
-        alpha: weight of annotated voxels; of each where it is a tensor of the same shape.
-        beta: trust in "not annotated means background", 0 to 1, where nobody looked. 1 gives weighted
-            cross-entropy.
-        variant: how the network's own belief q is taken.
-
-    Raises:
-        ValueError: shapes that differ, or an alpha or beta out of range.
-
     Source: Yi et al., MIDL 2020 (PMLR 121:867-880), after Reed et al., arXiv 1412.6596; the formula is
     reconstructed from the abstract and Reed's bootstrap.
     """
@@ -71,18 +58,6 @@ def lopsided_teacher_loss(
     as it is. A teacher that is the network's moving average follows: ``hard`` then stays at p = 1-b for b < ½, but
     ``soft`` has no other rest than p = 0, for as q comes to p the gradient comes to b·p, that of weighted
     cross-entropy. A soft teacher's belief delays forgetting by the average's length; it does not prevent it.
-
-    Args:
-        logits: z, any shape, float.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        teacher_logits: the teacher's z, the same shape.
-        trust: as in :func:`lopsided_loss`.
-        alpha: weight of annotated voxels; of each where it is a tensor of the same shape.
-        beta: trust in "not annotated means background", 0 to 1, where nobody looked.
-        variant: how the teacher's belief q is taken.
-
-    Raises:
-        ValueError: shapes that differ, or an alpha or beta out of range.
 
     Source: as :func:`lopsided_loss`; the teacher is that of Tarvainen and Valpola, NeurIPS 2017 (arXiv 1703.01780).
     """

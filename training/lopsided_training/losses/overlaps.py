@@ -26,14 +26,6 @@ def tversky_loss(logits: torch.Tensor, labels: torch.Tensor, *, false_negatives:
     w = ½ gives Dice. With D the denominator, the gradient in p is (1-w)·T/D on unannotated voxels, so that a missed
     lesion goes to p = 0, if slowly, and -(1 - (1-w)·T)/D on annotated ones.
 
-    Args:
-        logits: z, any shape, float; the sums are over all of it.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        false_negatives: w, 0 to 1.
-
-    Raises:
-        ValueError: shapes that differ, or false_negatives out of range.
-
     Source: Salehi et al., MLMI 2017 (arXiv 1706.05721).
     """
     same_shape(logits, labels=labels)
@@ -58,13 +50,6 @@ def dice_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tens
 
     Both terms call a missed lesion background, so it goes to p = 0.
 
-    Args:
-        logits: z, any shape, float; the sums are over all of it.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-
-    Raises:
-        ValueError: shapes that differ.
-
     Source: Isensee et al., Nature Methods 18:203-211, 2021.
     """
     dice = tversky_loss(logits, labels, false_negatives=0.5)
@@ -72,7 +57,7 @@ def dice_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tens
 
 
 def noise_robust_dice_loss(logits: torch.Tensor, labels: torch.Tensor, *, power: float = 1.5) -> torch.Tensor:
-    """The noise-robust Dice loss, between the Dice loss (power 2) and a normalised absolute error (power 1).
+    """The noise-robust Dice loss, between the Dice loss (power 2) and a normalised absolute error (power 1); 1.5 in the source.
 
     ::
 
@@ -82,14 +67,6 @@ def noise_robust_dice_loss(logits: torch.Tensor, labels: torch.Tensor, *, power:
     while p^(2-power) < power/(2·L), and rises above that, so for L above power/2 what is confidently predicted where
     nothing is annotated confirms itself, a false positive as well as a missed lesion. A batch with nothing annotated
     would be such a case at almost any p; it gives 0, without gradient.
-
-    Args:
-        logits: z, any shape, float; the sums are over all of it.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        power: 1 to 2; 1.5 in the source.
-
-    Raises:
-        ValueError: shapes that differ, or a power out of range.
 
     Source: Wang et al., IEEE Transactions on Medical Imaging 39(8):2653-2663, 2020.
     """

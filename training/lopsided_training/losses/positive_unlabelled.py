@@ -27,27 +27,16 @@ def nnpu_risk(
 
         prior · mean_P l⁺  +  mean_U trust·l⁻  +  max(0, mean_U (1-trust)·l⁻ - (1-s) · prior · mean_P l⁻)
 
-    where s = mean_U trust. The unannotated voxels are a mixture; what their lesions, which look like the annotated
+    where s = mean_U trust, and ``prior`` is the share of lesion among the unannotated voxels at which nobody looked, in patches as they
+    are drawn. The unannotated voxels are a mixture; what their lesions, which look like the annotated
     ones, add to "all of it is background" is subtracted. The surrogate is ``logistic``, l⁺ = -log p and
-    l⁻ = -log(1-p), or ``sigmoid``, l⁺ = 1-p and l⁻ = p.
+    l⁻ = -log(1-p), or ``sigmoid``, l⁺ = 1-p and l⁻ = p, as in the source's experiments.
 
     Of like voxels that are a share f of P and a share g of U, without trust, ``logistic`` settles at
     p = min(1, prior·f/g): the probability that one of them, unannotated, is lesion. ``sigmoid`` goes to 1 where
     that is above ½ and to 0 elsewhere: it decides, but its p is no probability. Where the difference is negative it
     is 0 without gradient; the source's algorithm 1 ascends there, which is not a gradient of the risk and is left
     out. A batch with nothing annotated has the risk of "all of it is background".
-
-    Args:
-        logits: z, any shape, float; means are over all of it, so that the whole batch belongs in one call.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        trust: the same shape, 0 to 1: 1 where somebody looked and said no. These are known background, outside
-            the maximum, with their full weight. All zeros where None.
-        prior: the share of lesion among unannotated voxels at which nobody looked, in patches as they are drawn;
-            above 0, below 1.
-        surrogate: see above; the source's experiments use ``sigmoid``.
-
-    Raises:
-        ValueError: shapes that differ, or a prior out of range.
 
     Source: Kiryo et al., NeurIPS 2017 (arXiv 1703.00593); known negatives join as in Sakai et al.,
     ICML 2017 (arXiv 1605.06955).

@@ -52,20 +52,6 @@ def teacher_mining_loss(
     in z is 0 (``ignore``: a prediction stays where it is) or -alpha·(1-p) (``positive``: it goes to p = 1, whether
     the teacher is right or wrong); what is not mined goes to p = 0.
 
-    Args:
-        logits: z, any shape, float.
-        labels: y, the same shape, 1 in annotated lesions and 0 elsewhere.
-        teacher_logits: the teacher's z, the same shape; no gradient passes.
-        trust: the same shape, 0 to 1: 1 where somebody looked and said no, against which the teacher has no say.
-            All zeros where None.
-        alpha: weight of annotated voxels, and of mined ones that are taken as lesion.
-        beta: weight, 0 to 1, of other unannotated voxels where nobody looked.
-        threshold: above 0, below 1.
-        mode: what a mined voxel becomes.
-
-    Raises:
-        ValueError: shapes that differ, or an alpha, beta or threshold out of range.
-
     Source: pseudo-labels (Lee, ICML 2013 workshop on challenges in representation learning), given by the teacher of
     Tarvainen and Valpola, NeurIPS 2017 (arXiv 1703.01780).
     """
