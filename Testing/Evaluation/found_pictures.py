@@ -11,7 +11,7 @@ import numpy as np
 from backgrounds import AGAIN
 from found_tables import by_kind, searched_in_order
 from lopsided_training.calibration import reliability
-from lopsided_training.figures import COLOURS
+from lopsided_training.figures import BUDGETS, COLOURS
 from lopsided_training.froc import FALSE_POSITIVES, interval, patient_weights, sensitivities
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -105,15 +105,15 @@ def curves(searched: Sequence[Searched], path: Path) -> None:
     right.plot([0, 1], [0, 1], "--", color="#5b6675", linewidth=1)
     for colour, (kind, scans) in zip(cycle(COLOURS), by_kind(searched).items(), strict=False):
         results = [s.result for s in scans]
-        low, high = interval(sensitivities(results, budgets.tolist(), weights=patient_weights(results)))
-        left.fill_between(budgets, low, high, color=colour, alpha=0.14, linewidth=0)
-        left.plot(budgets, sensitivities(results, budgets.tolist())[0], color=colour, linewidth=1.8, label=kind)
+        values = sensitivities(results, budgets.tolist(), weights=patient_weights(results))
+        left.fill_between(budgets, *interval(values), color=colour, alpha=0.14, linewidth=0)
+        left.plot(budgets, values[0], color=colour, linewidth=1.8, label=kind)
         for b in reliability(results):
             fill = colour if b.candidates >= _FEW else "white"
             size = min(3.0 + 1.5 * b.candidates**0.35, 10.0)  # there are very many of next to no confidence
             right.plot(b.mean_score, b.true, "o", color=colour, markerfacecolor=fill, markersize=size, clip_on=False)
     left.set_xscale("log", base=2)
-    left.set_xticks(FALSE_POSITIVES, ["⅛", "¼", "½", "1", "2", "4", "8"])
+    left.set_xticks(FALSE_POSITIVES, BUDGETS)
     left.minorticks_off()
     left.set(xlabel="false positives a scan", ylabel="sensitivity", xlim=(budgets[0], budgets[-1]))
     right.set(

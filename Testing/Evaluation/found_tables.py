@@ -11,7 +11,7 @@ from backgrounds import AGAIN, AS_STRIPPED
 from insertion import Inserted
 from lopsided_training.calibration import brier_score, calibration_error
 from lopsided_training.evaluation import Estimate
-from lopsided_training.froc import CaseResult, bootstrap, counts_at, ratio, sensitivities, threshold_at
+from lopsided_training.froc import CaseResult, counts_at, patient_weights, ratio, sensitivities, threshold_at
 from searched import AsItIs, Searched
 
 BUDGETS = (0.5, 1.0, 2.0, 4.0)  # false positives a scan
@@ -51,35 +51,21 @@ def only(searched: Sequence[Searched], wanted: Callable[[Inserted], bool]) -> li
 
 def at_budgets(results: Sequence[CaseResult]) -> list[Estimate]:
     """Sensitivity at each of ``BUDGETS``."""
-    return _estimates(results, lambda r, weights: sensitivities(r, BUDGETS, _COUNTED, weights))
+    return [Estimate.of(v) for v in sensitivities(results, BUDGETS, _COUNTED, patient_weights(results)).T]
 
 
 def at_threshold(results: Sequence[CaseResult], threshold: float) -> list[Estimate]:
     """Sensitivity, and false positives a scan."""
-    counts = counts_at(results, threshold, _COUNTED)
-    parts, wholes = (
-        (np.stack(n, axis=1)) for n in ((counts.found, counts.false), (counts.lesions, np.ones(len(results))))
-    )
-    return _estimates(results, lambda _, weights: ratio(weights @ parts, weights @ wholes))
+    counts, weights = counts_at(results, threshold, _COUNTED), patient_weights(results)
+    parts = ((counts.found, counts.lesions), (counts.false, np.ones(len(results))))
+    return [Estimate.of(ratio(weights @ part, weights @ whole)) for part, whole in parts]
 
 
 def head_less_stripped(heads: Sequence[CaseResult], stripped: Sequence[CaseResult]) -> Estimate:
     """Sensitivity at ``PAIRED`` false positives a scan of full heads less that of the same scans stripped."""
-
-    def difference(results: Sequence[CaseResult], weights: np.ndarray) -> np.ndarray:
-        ours, others = (sensitivities(r, (PAIRED,), _COUNTED, weights) for r in (results, stripped))
-        return ours - others
-
-    return _estimates(heads, difference)[0]
-
-
-def _estimates(
-    results: Sequence[CaseResult], statistic: Callable[[Sequence[CaseResult], np.ndarray], np.ndarray]
-) -> list[Estimate]:
-    """Of a statistic of results and weights (resample, scan) that gives (resample, number); no interval for one scan."""
-    values = statistic(results, np.ones((1, len(results)), np.int32))[0]
-    bounds = zip(values, *bootstrap(results, statistic), strict=True)
-    return [Estimate(value=float(v), low=float(low), high=float(high)) for v, low, high in bounds]
+    weights = patient_weights(heads)
+    ours, others = (sensitivities(r, (PAIRED,), _COUNTED, weights)[:, 0] for r in (heads, stripped))
+    return Estimate.of(ours - others)
 
 
 def markdown(
@@ -163,7 +149,7 @@ def _lines(
     for kind, of_kind in kinds.items():
         results = [s.result for s in of_kind]
         number = sum(len(r.scores) for r in results)
-        brier, error = (Estimate.of(f(results), None).text(3) for f in (brier_score, calibration_error))
+        brier, error = (Estimate(value=f(results)).text(3) for f in (brier_score, calibration_error))
         yield f"| {kind} | {number} | {brier} | {error} |"
     yield (
         "\n**Pictures**: of each place an axial and a coronal view, 40 mm wide. Below a lesion: its diameter, its contrast, and "

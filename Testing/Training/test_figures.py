@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from lopsided_training.evaluation import Estimate
 from lopsided_training.figures import froc_figure, precision_figure
-from lopsided_training.froc import CaseResult, average_precision
+from lopsided_training.froc import CaseResult, average_precisions
 from matplotlib.axes import Axes
 
 
@@ -31,7 +31,7 @@ def test_precision_is_drawn_from_no_recall_on(
     """What is below the curve is the average precision that the legend states."""
     hits = ((0,), (1,)) if scores == [0.9, 0.5] else ((0, 1), ())
     results = [CaseResult("case", np.array(scores), hits[: len(scores)], np.array([5.0, 6.0]))]
-    estimate = SimpleNamespace(average_precision=Estimate(value=average_precision(results)))
+    estimate = SimpleNamespace(average_precision=Estimate(value=average_precisions(results)[0]))
     evaluation = SimpleNamespace(overlap=estimate, iou=estimate, results=lambda iou: results)
     steps = []
     monkeypatch.setattr(Axes, "step", lambda axes, x, y, **_: steps.append(list(zip(x, y, strict=True))))

@@ -11,15 +11,15 @@ from lopsided.errors import InputError
 from lopsided.pages import page
 from lopsided.wording import DISCLAIMER
 from markupsafe import Markup
-from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from rich.text import Text
 
-from .evaluation import EVALUATION, DatasetFacts, Estimate, Evaluation, Subject, read_evaluation
+from .evaluation import EVALUATION, DatasetFacts, Estimate, Evaluation, Record, Subject, read_evaluation
 from .figures import froc_figure
 from .froc import (
     FALSE_POSITIVES,
     RESAMPLES,
+    SMALL_MM,
     CaseResult,
     average_precisions,
     counts_at,
@@ -29,14 +29,8 @@ from .froc import (
 )
 from .writing import whole
 
-SMALL_MM = (0.0, 6.0)
 
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Compared(_Record):
+class Compared(Record):
     """One evaluation. ``values``: by measure; ``differences``: from the first one's, paired over patients."""
 
     name: str
@@ -45,7 +39,7 @@ class Compared(_Record):
     differences: dict[str, Estimate]
 
 
-class Comparison(_Record):
+class Comparison(Record):
     """``comparison.json``: all on the same cases, the first one being what the others are held against."""
 
     format_version: Literal[1] = 1
@@ -56,13 +50,12 @@ class Comparison(_Record):
     evaluations: tuple[Compared, ...]
 
 
-def compare(paths: Sequence[Path], *, seed: int = 1, resamples: int = RESAMPLES) -> tuple[Comparison, list[Evaluation]]:
+def compare(paths: Sequence[Path], *, seed: int = 1) -> tuple[Comparison, list[Evaluation]]:
     """Read evaluations and compare them; also returns them as read.
 
     Args:
         paths: each an ``evaluation.json``, or the folder that it or its run is in.
-        seed: of the resamples, which are the same for all.
-        resamples: of the patients.
+        seed: of the resamples of the patients, which are the same for all.
 
     Raises:
         InputError: fewer than two, one that cannot be read, or one on other cases than the first.
@@ -75,27 +68,21 @@ def compare(paths: Sequence[Path], *, seed: int = 1, resamples: int = RESAMPLES)
             raise InputError(_not_the_same(paths[0], evaluations[0], path, evaluation))
         _check_patients(paths[0], evaluations[0], path, evaluation)
     results = [e.results() for e in evaluations]
-    several = evaluations[0].dataset.patients > 1
-    weights = patient_weights(results[0], resamples, seed) if several else None
-    names = _names(paths, evaluations)
-    thresholds = [e.threshold for e in evaluations]
-    first: tuple[dict[str, float], dict[str, np.ndarray]] | None = None
-    compared = []
-    for name, evaluation, result, threshold in zip(names, evaluations, results, thresholds, strict=True):
-        values = {n: float(statistic(result, threshold, None)[0]) for n, statistic in _MEASURES.items()}
-        drawn = {} if weights is None else {n: s(result, threshold, weights) for n, s in _MEASURES.items()}
-        first = first or (values, drawn)
-        compared.append(
-            Compared(
-                name=name,
-                subject=evaluation.subject,
-                values={n: Estimate.of(values[n], drawn.get(n)) for n in values},
-                differences={
-                    n: Estimate.of(values[n] - first[0][n], drawn[n] - first[1][n] if drawn else None) for n in values
-                },
-            )
+    weights = patient_weights(results[0], seed=seed)
+    measured = [
+        {name: statistic(result, evaluation.threshold, weights) for name, statistic in _MEASURES.items()}
+        for evaluation, result in zip(evaluations, results, strict=True)
+    ]
+    compared = [
+        Compared(
+            name=name,
+            subject=evaluation.subject,
+            values={n: Estimate.of(v) for n, v in values.items()},
+            differences={n: Estimate.of(v - measured[0][n]) for n, v in values.items()},
         )
-    comparison = Comparison(dataset=evaluations[0].dataset, seed=seed, resamples=resamples, evaluations=tuple(compared))
+        for name, evaluation, values in zip(_names(paths, evaluations), evaluations, measured, strict=True)
+    ]
+    comparison = Comparison(dataset=evaluations[0].dataset, seed=seed, resamples=RESAMPLES, evaluations=tuple(compared))
     return comparison, evaluations
 
 
@@ -134,7 +121,8 @@ def write_comparison(comparison: Comparison, evaluations: Sequence[Evaluation], 
         partial.write_text(text, encoding="utf-8")
 
 
-_Statistic = Callable[[Sequence[CaseResult], float, np.ndarray | None], np.ndarray]
+_Statistic = Callable[[Sequence[CaseResult], float, np.ndarray], np.ndarray]
+"""Of the cases, a threshold and weights (resample, case), by resample."""
 
 
 def _at_budget(budget: float) -> _Statistic:
@@ -144,9 +132,8 @@ def _at_budget(budget: float) -> _Statistic:
 def _at_threshold(part: str, whole: str | None) -> _Statistic:
     """A sum over cases as a part of another, or a case."""
 
-    def statistic(results: Sequence[CaseResult], threshold: float, weights: np.ndarray | None) -> np.ndarray:
+    def statistic(results: Sequence[CaseResult], threshold: float, weights: np.ndarray) -> np.ndarray:
         counts = counts_at(results, threshold)
-        weights = np.ones((1, len(results))) if weights is None else weights
         by = np.ones(len(results)) if whole is None else getattr(counts, whole)
         return ratio(weights @ getattr(counts, part), weights @ by)
 

@@ -18,13 +18,23 @@ from lopsided.predict import Predictor
 from lopsided.results import all_or_nothing
 from lopsided.wording import typed
 
-from .calibration import brier_score, calibration_error, fit_calibration
+from .calibration import brier_score, calibration_error, fit_calibration, reliability
 from .dataset import Case, digest, read_dataset
-from .evaluation import EVALUATION, FOLDER, DatasetFacts, EvaluatedCase, Evaluation, Subject, read_evaluation
+from .evaluation import (
+    EVALUATION,
+    FOLDER,
+    DatasetFacts,
+    EvaluatedCase,
+    Evaluation,
+    Reliability,
+    Subject,
+    read_evaluation,
+)
 from .examine import Examined, check, examine
 from .froc import RESAMPLES, CaseResult, threshold_at
 from .machine import machine
-from .measure import IOU_WORDS, OVERLAP_WORDS, Measurer, case_extents, measure_reliability
+from .matching import dice, lesion_wise_dice
+from .measure import IOU_WORDS, OVERLAP_WORDS, Measurer
 from .report import write_report
 from .runs import CONFIG, RUN, read_run
 from .tables import CANDIDATES, LESIONS, write_tables
@@ -85,7 +95,6 @@ def evaluate(
     lesion_labels: tuple[int, ...] = (),
     device: str | None = None,
     seed: int = 1,
-    resamples: int = RESAMPLES,
     say: Callable[[str], None] = print,
 ) -> Evaluation:
     """Measure a run or a model; ``out`` then holds ``evaluation.json``, two tables and a report.
@@ -102,8 +111,7 @@ def evaluate(
         lesion_labels: the label values that are lesions, in both datasets; where empty those that a run was trained with,
             all but 0 for a model.
         device: ``cpu``, ``cuda`` or ``mps``; the fastest there is where None.
-        seed: of the resamples.
-        resamples: of the patients, for intervals.
+        seed: of the resamples of the patients, for intervals.
         say: takes lines of progress.
 
     Raises:
@@ -167,7 +175,7 @@ def evaluate(
                 digest=None if is_run else card.digest,
                 scales=card.scales,
             ),
-            **_numbers(measured, examined, scoring, seed, resamples),
+            **_numbers(measured, examined, scoring, seed),
         )
         (folder / EVALUATION).write_text(evaluation.model_dump_json(indent=1) + "\n", encoding="utf-8")
         write_tables(folder, examined, scoring.calibration, scoring.threshold)
@@ -217,36 +225,19 @@ def _calibrate(dataset: _Dataset, examined: list[Examined], budget: float) -> _S
     return _Scoring(calibration, min(threshold, 1.0), dataset.facts(results))
 
 
-def _numbers(
-    dataset: _Dataset, examined: list[Examined], scoring: _Scoring, seed: int, resamples: int
-) -> dict[str, Any]:
+def _numbers(dataset: _Dataset, examined: list[Examined], scoring: _Scoring, seed: int) -> dict[str, Any]:
     """All fields of an :class:`Evaluation` that follow from what was found."""
     calibration, threshold = scoring.calibration, scoring.threshold
-    results = [case.result(calibration) for case in examined]
-    by_iou = [case.result(calibration, iou=True) for case in examined]
-    extents = [case_extents(case, calibration, threshold) for case in examined]
+    cases = tuple(_measured(case, dataset.files[case.case.name], scoring) for case in examined)
+    results, by_iou = ([case.result(iou=iou) for case in cases] for iou in (False, True))
+    brier, error = brier_score(results), calibration_error(results)
     if calibration is not None and any(len(r.scores) for r in results):
-        brier, error = round(brier_score(results), 4), round(calibration_error(results), 4)
-        calibration = calibration.model_copy(update={"brier": brier, "calibration_error": error})
-    measurer = Measurer(results, resamples, seed)
-    cases = []
-    for result, other, extent in zip(results, by_iou, extents, strict=True):
-        cases.append(
-            EvaluatedCase(
-                name=result.name,
-                patient=result.patient,
-                files=dataset.files[result.name],
-                diameters_mm=tuple(result.diameters.tolist()),
-                scores=tuple(result.scores.tolist()),
-                hits=result.hits,
-                hits_iou=other.hits,
-                voxel_dice=extent.voxel_dice,
-                lesion_wise_dice=extent.lesion_wise_dice,
-            )
-        )
+        measured = {"brier": round(brier, 4), "calibration_error": round(error, 4)}
+        calibration = calibration.model_copy(update=measured)
+    measurer = Measurer(results, seed)
     return {
         "seed": seed,
-        "resamples": resamples,
+        "resamples": RESAMPLES,
         "score": "peak probability" if calibration is None else "confidence",
         "calibration": calibration,
         "calibrated_on": scoring.calibrated_on,
@@ -255,10 +246,28 @@ def _numbers(
         "overlap": measurer.detections(results, threshold, OVERLAP_WORDS),
         "iou": measurer.detections(by_iou, threshold, IOU_WORDS),
         "operating_points": measurer.operating_points(results, threshold),
-        "extents": measurer.extents(extents),
-        "reliability": measure_reliability(results),
-        "cases": tuple(cases),
+        "extents": measurer.extents(cases),
+        "reliability": Reliability(bins=reliability(results), brier=brier, calibration_error=error),
+        "cases": cases,
     }
+
+
+def _measured(case: Examined, files: dict[str, str], scoring: _Scoring) -> EvaluatedCase:
+    result = case.result(scoring.calibration)
+    truth = case.mask([lesion.region for lesion in case.lesions])
+    shown = zip(case.candidates, result.scores, strict=True)
+    found = case.mask([candidate.region for candidate, score in shown if score >= scoring.threshold])
+    return EvaluatedCase(
+        name=result.name,
+        patient=result.patient,
+        files=files,
+        diameters_mm=tuple(result.diameters.tolist()),
+        scores=tuple(result.scores.tolist()),
+        hits=result.hits,
+        hits_iou=case.result(scoring.calibration, iou=True).hits,
+        voxel_dice=dice(truth, found),
+        lesion_wise_dice=lesion_wise_dice(truth, found, case.geometry.voxel_volume),
+    )
 
 
 def _software() -> dict[str, str]:

@@ -18,7 +18,9 @@ from .froc import CaseResult, interval
 EVALUATION, FOLDER = "evaluation.json", "evaluation"  # within a run: RUN/evaluation/evaluation.json
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Results are whole, and do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -30,7 +32,7 @@ Number = Annotated[float | None, BeforeValidator(_undefined_is_none)]
 """JSON has no NaN: what is not defined is null."""
 
 
-class Estimate(_Record):
+class Estimate(Record):
     """A number with its 95 % interval over patients; null where it is not defined."""
 
     value: Number
@@ -38,12 +40,12 @@ class Estimate(_Record):
     high: Number = None
 
     @classmethod
-    def of(cls, value: float, drawn: np.ndarray | None) -> Estimate:
-        """A value, and its interval from what resamples give, (resample,); without one where that is None."""
-        if drawn is None or not math.isfinite(value):
-            return cls(value=value)
-        low, high = interval(drawn)
-        return cls(value=value, low=float(low), high=float(high))
+    def of(cls, values: np.ndarray) -> Estimate:
+        """From what each row of :func:`lopsided_training.froc.patient_weights` gives."""
+        if not math.isfinite(values[0]):
+            return cls(value=None)
+        low, high = interval(values)
+        return cls(value=float(values[0]), low=float(low), high=float(high))
 
     def text(self, digits: int = 2) -> str:
         """The value; a dash where it is not defined."""
@@ -67,14 +69,14 @@ class Estimate(_Record):
         return value, f"{self.low:+.{digits}f} to {self.high:+.{digits}f}"
 
 
-class AtBudget(_Record):
+class AtBudget(Record):
     """``false_positives``: a scan, at most."""
 
     false_positives: float
     sensitivity: Estimate
 
 
-class BySize(_Record):
+class BySize(Record):
     """Of lesions from ``low_mm`` to below ``high_mm`` (null: of any size above), diameter of the sphere of their volume."""
 
     low_mm: float
@@ -91,7 +93,7 @@ class BySize(_Record):
         return f"{self.low_mm:g}–{self.high_mm:g} mm" if self.low_mm else f"< {self.high_mm:g} mm"
 
 
-class Detections(_Record):
+class Detections(Record):
     """``froc``: at the false positives a scan that ``froc_mean`` is the mean over."""
 
     criterion: str = Field(description="when a candidate hits a lesion")
@@ -101,7 +103,7 @@ class Detections(_Record):
     by_size: tuple[BySize, ...]
 
 
-class Operating(_Record):
+class Operating(Record):
     """All candidates that score at least ``threshold``: the default one, or the lowest for some false positives a scan."""
 
     threshold: float
@@ -112,7 +114,7 @@ class Operating(_Record):
     precision: Estimate
 
 
-class Extents(_Record):
+class Extents(Record):
     """Means over cases in which they are defined, at the default threshold: Dice of all voxels, and lesion by lesion
     (:func:`lopsided_training.matching.lesion_wise_dice`)."""
 
@@ -121,7 +123,7 @@ class Extents(_Record):
     lesion_wise_dice: Estimate
 
 
-class ReliabilityBin(_Record):
+class ReliabilityBin(Record):
     """Candidates that score from ``low`` to below ``high``: how many, their mean score, and which part hits a lesion."""
 
     low: float
@@ -131,7 +133,7 @@ class ReliabilityBin(_Record):
     true: float
 
 
-class Reliability(_Record):
+class Reliability(Record):
     """Whether scores are probabilities, over all candidates."""
 
     bins: tuple[ReliabilityBin, ...]
@@ -139,7 +141,7 @@ class Reliability(_Record):
     calibration_error: Number
 
 
-class DatasetFacts(_Record):
+class DatasetFacts(Record):
     """``digest``: SHA-256 over the names and the hashes of all cases' files."""
 
     name: str
@@ -149,7 +151,7 @@ class DatasetFacts(_Record):
     lesions: int
 
 
-class Subject(_Record):
+class Subject(Record):
     """What was measured."""
 
     kind: Literal["run", "model"]
@@ -159,7 +161,7 @@ class Subject(_Record):
     scales: tuple[Scale, ...] = Field(description="that it searched at (lopsided.model.ModelCard)")
 
 
-class EvaluatedCase(_Record):
+class EvaluatedCase(Record):
     """One case. ``hits``: by candidate, the lesions that it hits; ``hits_iou``: by the second criterion."""
 
     name: str
@@ -184,7 +186,7 @@ class EvaluatedCase(_Record):
         return CaseResult(self.name, np.array(self.scores), hits, np.array(self.diameters_mm), self.patient)
 
 
-class Evaluation(_Record):
+class Evaluation(Record):
     """``evaluation.json``.
 
     ``score``: what candidates are ranked by; ``threshold``: the least that is shown at first. ``calibration`` has the

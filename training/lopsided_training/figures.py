@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from .evaluation import Estimate, Evaluation
-from .froc import FALSE_POSITIVES, RESAMPLES, CaseResult, interval, patient_weights, precision_recall, sensitivities
+from .froc import FALSE_POSITIVES, CaseResult, interval, patient_weights, precision_recall, sensitivities
 
 COLOURS = ("#2b6cc4", "#d0642c", "#2f8f6b", "#8e5cc7", "#b3891b", "#5b6675")
 _INK, _SOFT, _LINE = "#1c2430", "#5b6675", "#dde2e8"
@@ -53,11 +53,11 @@ def froc_figure(curves: Mapping[str, Sequence[CaseResult]], *, bands: int, seed:
         lines: list[Artist] = []
         for n, (colour, results) in enumerate(zip(cycle(COLOURS), curves.values(), strict=False)):
             line = "-" if n < bands else "--"
-            lines += axes.plot(_GRID, sensitivities(results, _GRID.tolist())[0], line, color=colour, linewidth=1.7)
-            if n < bands and len({r.patient or r.name for r in results}) > 1:
-                weights = patient_weights(results, RESAMPLES, seed)
-                low, high = interval(sensitivities(results, _GRID.tolist(), weights=weights))
-                axes.fill_between(_GRID, low, high, color=colour, alpha=0.15, linewidth=0)
+            weights = patient_weights(results, seed=seed) if n < bands else None
+            values = sensitivities(results, _GRID.tolist(), weights=weights)
+            lines += axes.plot(_GRID, values[0], line, color=colour, linewidth=1.7)
+            if len(values) > 1:
+                axes.fill_between(_GRID, *interval(values), color=colour, alpha=0.15, linewidth=0)
             axes.plot(FALSE_POSITIVES, sensitivities(results)[0], "o", color=colour, markersize=3.6)
         axes.set_xscale("log", base=2)
         axes.set_xlim(_GRID[0] / 1.15, _GRID[-1] * 1.15)

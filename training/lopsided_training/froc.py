@@ -6,14 +6,14 @@ a peak probability as it is. Numbers that are not defined (a sensitivity where t
 Example::
 
     results = [CaseResult("a", scores=np.array([0.9, 0.4]), hits=((0,), ()), diameters=np.array([7.0, 2.5]))]
-    sensitivity_at(results, budget=1.0)                            # at one false positive a scan
     froc_mean(results, size_mm=(0, 6))                             # mean over FALSE_POSITIVES, lesions below 6 mm
-    bootstrap(results, lambda r, w: sensitivities(r, weights=w).mean(axis=1))
+    at_one = sensitivities(results, (1.0,), weights=patient_weights(results))[:, 0]
+    at_one[0], interval(at_one)                                    # at one false positive a scan, and its 95 % interval
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 FALSE_POSITIVES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # a scan; the budgets of a FROC
 SIZES_MM = ((0.0, 3.0), (3.0, 6.0), (6.0, 10.0), (10.0, np.inf))
 ANY_SIZE = (0.0, np.inf)
+SMALL_MM = (0.0, 6.0)
 RESAMPLES = 2000
 _BLOCK = 4_000_000  # numbers held at once while resampling
 _ANY_NUMBER = 2**31  # of false positives, more than there are
@@ -107,27 +108,11 @@ def counts_at(results: Sequence[CaseResult], threshold: float, size_mm: Size = A
     return Counts(*np.array(rows, int).reshape(-1, 4).T)
 
 
-def sensitivity(results: Sequence[CaseResult], threshold: float, size_mm: Size = ANY_SIZE) -> float:
-    """The part of lesions of that size hit by a candidate of at least ``threshold``; NaN where there are none."""
-    counts = counts_at(results, threshold, size_mm)
-    return float(ratio(counts.found.sum(), counts.lesions.sum()))
-
-
-def false_positives(results: Sequence[CaseResult], threshold: float) -> float:
-    """Candidates of at least ``threshold`` that hit no lesion, a scan."""
-    return float(counts_at(results, threshold).false.mean())
-
-
 def threshold_at(results: Sequence[CaseResult], budget: float) -> float:
     """The lowest threshold with at most ``budget`` false positives a scan; -inf where all candidates are within it."""
     false = _Pool(results).false_scores
     allowed = _allowed(budget, len(results))
     return float(np.nextafter(false[allowed], np.inf)) if allowed < len(false) else -np.inf
-
-
-def sensitivity_at(results: Sequence[CaseResult], budget: float, size_mm: Size = ANY_SIZE) -> float:
-    """The sensitivity at the lowest threshold with at most ``budget`` false positives a scan."""
-    return float(sensitivities(results, (budget,), size_mm)[0, 0])
 
 
 def froc_mean(results: Sequence[CaseResult], size_mm: Size = ANY_SIZE) -> float:
@@ -159,11 +144,6 @@ def precision_recall(results: Sequence[CaseResult]) -> PrecisionRecall:
     false = np.searchsorted(-pool.false_scores, -thresholds, side="right")
     recall = ratio(np.searchsorted(-best, -thresholds, side="right"), np.array(len(best)))
     return PrecisionRecall(thresholds, 1 - false / shown, recall)
-
-
-def average_precision(results: Sequence[CaseResult]) -> float:
-    """The sum of precision times what recall rises by, over falling thresholds; NaN where there is no lesion."""
-    return float(average_precisions(results)[0])
 
 
 def sensitivities(
@@ -206,7 +186,8 @@ def sensitivities(
 
 
 def average_precisions(results: Sequence[CaseResult], weights: np.ndarray | None = None) -> np.ndarray:
-    """As :func:`average_precision`, by resample: float (resample,), (1,) without weights."""
+    """The sum of precision times what recall rises by, over falling thresholds; float (resample,), (1,) without weights. NaN where
+    there is no lesion."""
     pool = _Pool(results)
     best, case = pool.lesions(ANY_SIZE)
     last = np.flatnonzero(np.append(np.diff(pool.scores) != 0, True)) if len(pool.scores) else np.zeros(0, int)
@@ -225,44 +206,29 @@ def average_precisions(results: Sequence[CaseResult], weights: np.ndarray | None
 
 
 def patient_weights(results: Sequence[CaseResult], resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:
-    """Patients drawn with replacement, as often as there are: how often each case counts, int (resample, case).
+    """How often each case counts, int (1 + resample, case): once in the first row, which is the cases as they are; in the others, as
+    often as its patient is drawn, with replacement, of as many as there are. Of a single patient, of whom nothing varies, there is the
+    first row alone.
 
     The same for results of the same patients in the same order, which makes comparisons paired.
     """
     patients, which = np.unique([r.patient or r.name for r in results], return_inverse=True)
+    once = np.ones((1, len(results)), np.int32)
+    if len(patients) == 1:
+        return once
     drawn = np.random.default_rng(seed).multinomial(len(patients), np.full(len(patients), 1 / len(patients)), resamples)
-    return drawn.astype(np.int32)[:, which]
+    return np.concatenate([once, drawn.astype(np.int32)[:, which]])
 
 
 def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 2.5 and 97.5 % points over resamples, the first axis of ``values``, of those that are defined."""
-    defined = np.isfinite(values).any(axis=0)
-    low, high = np.nanpercentile(np.where(defined, values, 0.0), [2.5, 97.5], axis=0)
+    """A 95 % percentile interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993) of what each row of
+    :func:`patient_weights` gives, the first axis of ``values``; of the resamples in which it is defined, NaN where there is none."""
+    drawn = values[1:]
+    defined = np.isfinite(drawn).any(axis=0)
+    if not defined.any():
+        return np.full(defined.shape, np.nan), np.full(defined.shape, np.nan)
+    low, high = np.nanpercentile(np.where(defined, drawn, 0.0), [2.5, 97.5], axis=0)
     return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
-
-
-def bootstrap(
-    results: Sequence[CaseResult],
-    statistic: Callable[[Sequence[CaseResult], np.ndarray], np.ndarray],
-    resamples: int = RESAMPLES,
-    seed: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A 95 % percentile interval over patients (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
-
-    Args:
-        results: cases.
-        statistic: of the cases and of weights (resample, case), with the resample as the result's first axis.
-        resamples: how many.
-        seed: of the draws.
-
-    Returns:
-        low and high, of the statistic's shape without its first axis; NaN for a single patient, of whom nothing varies.
-    """
-    weights = patient_weights(results, resamples, seed)
-    values = statistic(results, weights)
-    if len({r.patient or r.name for r in results}) < 2:
-        values = np.full_like(values, np.nan, dtype=float)
-    return interval(values)
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

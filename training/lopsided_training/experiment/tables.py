@@ -11,11 +11,10 @@ import numpy as np
 from lopsided.errors import InputError
 from matplotlib.figure import Figure
 
-from ..froc import ANY_SIZE, CaseResult, Size, counts_at, froc, interval, patient_weights, ratio, sensitivities
+from ..froc import ANY_SIZE, SMALL_MM, CaseResult, counts_at, froc, interval, patient_weights, ratio, sensitivities
 from .run import RunRecord
 
 BUDGETS = (0.5, 1.0, 2.0, 4.0)
-SMALL: Size = (0.0, 6.0)
 HALF = 0.5
 MEASURES = {
     "half": "sensitivity at p ≥ ½",
@@ -69,7 +68,7 @@ def rows(records: Sequence[RunRecord], baseline: str = "standard") -> list[Row]:
     if len({tuple(case.name for case in cases) for cases in results.values()}) > 1:
         raise InputError("these results were tested on different cases; keep experiments apart")
     first = next(iter(results.values()))
-    weights = np.concatenate([np.ones((1, len(first)), int), patient_weights(first)])
+    weights = patient_weights(first)
     measured = {key: _measures(cases, weights) for key, cases in results.items()}
 
     def values(condition: str, loss: str, seeds: list[int], measure: str) -> np.ndarray:
@@ -83,10 +82,10 @@ def rows(records: Sequence[RunRecord], baseline: str = "standard") -> list[Row]:
         for measure in MEASURES:
             here = values(condition, loss, seeds, measure)
             mean, spread = here.mean(axis=0), here[:, 0].std(ddof=1) if len(seeds) > 1 else np.nan
-            numbers = [mean[0], *interval(mean[1:]), spread]
+            numbers = [mean[0], *interval(mean), spread]
             for reference in (baseline, loss):  # a seed that is lucky is so with all labels too
                 part = ratio(mean, values("none", reference, seeds, measure).mean(axis=0))
-                numbers += [part[0], *interval(part[1:])]
+                numbers += [part[0], *interval(part)]
             found.append(Row(condition, loss, measure, len(seeds), *(float(n) for n in numbers)))
     return found
 
@@ -98,7 +97,7 @@ def _measures(results: list[CaseResult], weights: np.ndarray) -> dict[str, np.nd
         "half": ratio(weights @ counts.found, weights @ counts.lesions),
         "half_fp": weights @ counts.false / weights.sum(axis=1),
     }
-    for ending, size in (("", ANY_SIZE), ("_small", SMALL)):
+    for ending, size in (("", ANY_SIZE), ("_small", SMALL_MM)):
         measures[f"froc{ending}"] = sensitivities(results, size_mm=size, weights=weights).mean(axis=1)
         for budget, column in zip(BUDGETS, sensitivities(results, BUDGETS, size, weights).T, strict=True):
             measures[f"at_{budget:g}{ending}"] = column
@@ -146,7 +145,8 @@ def _cell(row: Row) -> str:
     if row.measure == "half_fp":
         return f"{row.value:.2f}"
     spread = "" if np.isnan(row.spread) else f" ± {row.spread:.3f}"
-    part = f" ({100 * row.own:.0f} %, {100 * row.own_low:.0f} to {100 * row.own_high:.0f})"
+    bounds = f", {100 * row.own_low:.0f} to {100 * row.own_high:.0f}" if np.isfinite(row.own_low) else ""
+    part = f" ({100 * row.own:.0f} %{bounds})"
     return f"{row.value:.3f}{spread}{part if row.condition != 'none' and np.isfinite(row.own) else ''}"
 
 
