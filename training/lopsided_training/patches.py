@@ -7,11 +7,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from multiprocessing import get_context
 from operator import attrgetter
 from pathlib import Path
 
@@ -35,7 +33,7 @@ from .dataset import Case
 from .filled import fillings
 from .matching import lesions_of, sphere_diameter
 from .paste import paste, shrunk
-from .processes import end_with_parent
+from .processes import pool
 
 _BRIGHT = 2.0  # of the units that lopsided.intensity gives
 _USUAL_MM, _MOST = 5.5, 4.0  # a lesion of this size weighs as much as any; the smallest at most four times that
@@ -49,7 +47,7 @@ class PreparedCase:
     """On the network's grid: ``image`` float16 (sequence, k, j, i), ``lesion`` and ``trusted`` bool (k, j, i),
     ``centres`` (lesion, 3) k, j, i, and ``present`` and ``optional`` bool by sequence. ``hidden`` bool (k, j, i): lesions
     that an experiment took out of the labels. ``spacing_mm`` along i, j, k. ``left_out``: how many lesions are not in
-    ``lesion``, for they lie where the network sees nothing. ``patient``: where an experiment needs it."""
+    ``lesion``, for they lie where the network sees nothing."""
 
     name: str
     image: np.ndarray
@@ -107,9 +105,7 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
     with ExitStack() as stack:
         written: Iterable[int] = map(bring, missing)
         if jobs > 1 and len(missing) > 1:
-            pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin)
-            stack.callback(pool.shutdown, cancel_futures=True)  # an error is said now, not when all others are done
-            written = pool.map(bring, missing)
+            written = stack.enter_context(pool(jobs)).map(bring, missing)
         for left, size in zip(range(len(missing) - 1, -1, -1), written, strict=True):
             free = shutil.disk_usage(cache).free
             if size * left > free:
@@ -117,21 +113,16 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
                     f"{cache}: {left} more cases need about {size * left / 1e9:.1f} GB, and "
                     f"{free / 1e9:.1f} GB are free; free some space, or give --cache"
                 )
-    return [_read(case.name, folder, config.input) for case, folder, _ in parts]
+    return [_read(case, folder, config.input) for case, folder, _ in parts]
 
 
-def _begin() -> None:
-    end_with_parent()
-    torch.set_num_threads(1)
-
-
-def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
+def _read(case: Case, folder: Path, spec: InputSpec) -> PreparedCase:
     parts = ("image", "lesion", "trusted", "voxel", "left_out", "centres")
     image, lesion, trusted, voxel, left_out, centres = (
         np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts
     )
     return PreparedCase(
-        name=name,
+        name=case.name,
         image=image,
         lesion=lesion,
         trusted=trusted,
@@ -141,6 +132,7 @@ def _read(name: str, folder: Path, spec: InputSpec) -> PreparedCase:
         optional=np.array([not (sequence.required or sequence.name == "t1c") for sequence in spec.sequences]),
         spacing_mm=(float(voxel[0]), float(voxel[1]), float(voxel[2])),
         left_out=int(left_out),
+        patient=case.patient,
     )
 
 

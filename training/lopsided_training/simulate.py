@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from lopsided.volume import to_sitk
 from lopsided.writing import write_image
 
 from . import anatomy as anatomies
-from .processes import end_with_parent
+from .processes import pool
 from .records import SEQUENCES, StudyRecord, sample
 from .rendering import render
 from .writing import writable
@@ -83,8 +81,8 @@ def simulate(
         one_protocol=one_protocol,
         change=change,
     )
-    with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent) as pool:
-        for done, _ in enumerate(pool.map(write, work, chunksize=2), start=1):
+    with pool(jobs) as processes:
+        for done, _ in enumerate(processes.map(write, work, chunksize=2), start=1):
             progress(done, studies)
     description = {
         "channel_names": {str(n): name for n, name in enumerate(sequences)},
