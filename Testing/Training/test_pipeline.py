@@ -58,24 +58,6 @@ def test_evaluation_and_export_make_a_model_that_loads(
     assert again.overlap == measured.overlap, "the model is measured as its run was"
 
 
-def test_a_model_takes_no_sequence_that_it_was_never_shown(label_map: Path, tmp_path: Path, small: FitConfig) -> None:
-    for part, seed in (("train", 11), ("calibrate", 31)):
-        simulate([str(label_map)], tmp_path / part, studies=3, seed=seed, mean_lesions=8, sequences=("t1c",))
-    simulate([str(label_map)], tmp_path / "test", studies=1, seed=21, mean_lesions=8)
-    config = small.model_copy(update={"steps": 120, "learning_rate": 1e-2, "patches": PatchConfig(size=32)})
-    fitting.fit(tmp_path / "train", tmp_path / "run", config, accelerator="cpu", say=lambda line: None)
-    evaluate(
-        tmp_path / "run",
-        tmp_path / "test",
-        None,
-        calibrate=tmp_path / "calibrate",
-        device="cpu",
-        resamples=20,
-        say=lambda line: None,
-    )
-    assert [sequence.name for sequence in export_tiny(tmp_path / "run", tmp_path / "tiny").input.sequences] == ["t1c"]
-
-
 def test_a_run_that_did_not_finish_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a finished run"):
         export_tiny(tmp_path, tmp_path / "m")
