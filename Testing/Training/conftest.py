@@ -1,4 +1,5 @@
-"""A small head to simulate on, a small dataset, and the smallest training. The tests of losses share ``descent``."""
+"""A small head to simulate on, a small dataset, and the smallest training. The tests of losses share ``descent``,
+others ``prepared``."""
 
 import sys
 from pathlib import Path

@@ -15,17 +15,16 @@ from lopsided.errors import InputError
 from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, read_settings
 from lopsided_training.dataset import read_dataset
-from lopsided_training.experiment import censor as censoring
-from lopsided_training.experiment import results
-from lopsided_training.experiment.censor import _take, compared, experiment, read_results
-from lopsided_training.experiment.censoring import censor
+from lopsided_training.experiment import censoring, results
+from lopsided_training.experiment.censor import censor
+from lopsided_training.experiment.censoring import _take, compared, experiment, read_results
 from lopsided_training.experiment.plan import ExperimentConfig, Run, choosing, chosen, comparing
 from lopsided_training.experiment.run import CaseRecord, RunRecord, check, memory_of, searched, shortened
 from lopsided_training.experiment.tables import rows, write_tables
 from lopsided_training.froc import CaseResult
 from lopsided_training.losses.settings import LopsidedConfig, WeightedCrossEntropyConfig
-from lopsided_training.patches import PreparedCase, centres_of
-from lopsided_training.simulate import simulate
+from lopsided_training.patches import PreparedCase
+from prepared import prepared_case
 from scipy import ndimage
 
 pytestmark = pytest.mark.filterwarnings(
@@ -36,26 +35,11 @@ STANDARD = WeightedCrossEntropyConfig(alpha=1.0, beta=1.0)
 
 def make_cases(number: int = 4) -> list[PreparedCase]:
     """Each with lesions of 1, 8, 27 and 64 voxels."""
-    cases = []
-    for n in range(number):
-        lesion = np.zeros((12, 12, 40), bool)
-        for side in range(1, 5):
-            lesion[2 : 2 + side, 2 : 2 + side, 9 * side - 7 : 10 * side - 7] = True
-        image = np.zeros((1, *lesion.shape), np.float16)
-        cases.append(
-            PreparedCase(
-                name=str(n),
-                image=image,
-                lesion=lesion,
-                trusted=~lesion,
-                hidden=np.zeros_like(lesion),
-                centres=centres_of(lesion),
-                present=np.ones(1, bool),
-                optional=np.zeros(1, bool),
-                spacing_mm=(1.0,) * 3,
-            )
-        )
-    return cases
+    lesion = np.zeros((12, 12, 40), bool)
+    for side in range(1, 5):
+        lesion[2 : 2 + side, 2 : 2 + side, 9 * side - 7 : 10 * side - 7] = True
+    nothing = np.zeros((1, *lesion.shape))
+    return [prepared_case(nothing, lesion, name=str(n), trusted=~lesion) for n in range(number)]
 
 
 def sizes(masks: list[np.ndarray]) -> list[int]:
@@ -147,9 +131,11 @@ def test_the_main_losses_are_compared_further(small: FitConfig) -> None:
 
 @pytest.fixture
 def data(dataset: Path, tmp_path: Path) -> Path:
+    """All cases to train on, and one to validate and to test on, for it is searches that take long."""
     for part in ("train", "validation", "test"):
-        (tmp_path / "data").mkdir(exist_ok=True)
-        (tmp_path / "data" / part).symlink_to(dataset, target_is_directory=True)
+        labels = sorted((shutil.copytree(dataset, tmp_path / "data" / part) / "labelsTr").iterdir())
+        for label in labels[:-1] if part != "train" else ():
+            label.unlink()
     return tmp_path / "data"
 
 
@@ -192,8 +178,6 @@ def test_it_goes_on_where_it_was_stopped_and_ends_the_same(
         read_results(other, whole)
     with pytest.raises(InputError, match="was made with other settings of fit"):
         compared(longer, whole)
-    (data / "test").unlink()
-    shutil.copytree(data / "train", data / "test")
     label = str(read_dataset(data / "test")[0].label)
     sitk.WriteImage(sitk.Cast(sitk.ReadImage(label), sitk.sitkInt32), label)
     with pytest.raises(InputError, match="was made with other data"):
@@ -226,17 +210,17 @@ def test_a_training_that_ended_is_not_lost_before_its_result_is_kept(
     assert not work.exists()
 
 
-def test_a_network_takes_the_sequences_that_there_are(label_map: Path, tmp_path: Path, small: FitConfig) -> None:
+def test_a_network_takes_the_sequences_that_there_are(dataset: Path, tmp_path: Path, small: FitConfig) -> None:
     """As `fit` does; the settings stay those of the experiment, for its tables know no data."""
-    for part, sequences in (("train", ("t1c",)), ("validation", ("t1c", "t2")), ("test", ("t1c",))):
-        simulate([str(label_map)], tmp_path / part, studies=3, seed=11, mean_lesions=8, sequences=sequences)
+    for part, absent in (("train", "[123]"), ("validation", "[13]"), ("test", "[123]")):
+        shutil.copytree(dataset, tmp_path / part, ignore=shutil.ignore_patterns(f"*_000{absent}.nii.gz"))
     plan = config(small, losses={"standard": (STANDARD,)}, seeds={"none": 1})
     lines: list[str] = []
     assert experiment(plan, tmp_path, tmp_path / "out", accelerator="cpu", say=lines.append)
     assert lines[0] == "no case to train on has t1, t2, flair: the network does not take them"
     assert len(compared(plan, tmp_path / "out")) == 1
-    (cases, *_), _ = results.prepared(tmp_path, ("train",), plan.fit, lines.append)
-    assert {len(case.image) for case in cases} == {1}
+    cases, _ = results.prepared(tmp_path, ("train",), plan.fit, lines.append)
+    assert {len(case.image) for case in cases["train"]} == {1}
 
 
 def test_each_process_takes_another_run_those_of_the_main_losses_first(tmp_path: Path, small: FitConfig) -> None:
@@ -364,6 +348,7 @@ def test_memory_and_conditions_are_drawn_where_half_is_missing(tmp_path: Path) -
         (("weighted-ce", "best-ce"), "losses"),
         (("[fit]", "[fit]\npatches.size = 23"), r"e\.toml: fit: patches\.size 23 is not a multiple of 8"),
         (("[fit]", "[fit]\nbatch = 1\npatches.size = 8"), r"e\.toml: fit: patches\.size 8 leaves one voxel"),
+        (("[fit]", "[fit]\nloss.beta = 2"), r"e\.toml: fit\.loss\.beta: .*less than or equal to 1"),
         (
             ("[fit]", "patches.standard.size = 23\n[fit]"),
             r"e\.toml: patches of standard: patches\.size 23 is not a multiple of 8",
@@ -383,7 +368,6 @@ def test_wrong_experiments_are_named(tmp_path: Path, change: tuple[str, str], wo
 
 
 def test_the_experiments_that_ship_are_valid() -> None:
-    paths = list((Path(__file__).parents[2] / "training" / "experiments").glob("censoring/*.toml"))
-    assert paths
-    for path in paths:
+    for name in ("censoring", "memorising"):
+        path = Path(__file__).parents[2] / "training" / "experiments" / name / f"{name}.toml"
         assert "standard" in read_settings(path, ExperimentConfig).losses

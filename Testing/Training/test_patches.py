@@ -18,6 +18,7 @@ from lopsided_training.filled import fillings
 from lopsided_training.matching import sphere_diameter
 from lopsided_training.paste import Copy, paste, shrunk
 from lopsided_training.patches import PreparedCase, centres_of, draw, emphasis, prepare
+from prepared import prepared_case
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -26,17 +27,8 @@ def test_patches_are_repeatable_and_withhold_optional_sequences() -> None:
     rng = np.random.default_rng(0)
     lesion = np.zeros((40, 40, 40), bool)
     lesion[20:23, 20:23, 20:23] = True
-    case = PreparedCase(
-        "x",
-        rng.normal(size=(4, 40, 40, 40)).astype(np.float16),
-        lesion,
-        ~lesion,
-        np.zeros_like(lesion),
-        np.array([[21.0, 21, 21]]),
-        np.ones(4, bool),
-        np.array([False, True, False, True]),
-        (1.0, 1.0, 1.0),
-    )
+    optional = np.array([False, True, False, True])
+    case = prepared_case(rng.normal(size=(4, 40, 40, 40)), lesion, trusted=~lesion, optional=optional)
     config = PatchConfig(size=16, on_lesion=1.0, on_bright=0.0, drop=0.5)
     first, second = (draw([case], config, 8, np.random.default_rng(7)) for _ in range(2))
     assert torch.equal(first.images, second.images)
@@ -58,17 +50,7 @@ def make_case(size: int, diameter: float, amplitude: float) -> PreparedCase:
     grid = np.stack(np.meshgrid(*[np.arange(size)] * 3, indexing="ij"), -1)
     lesion = np.linalg.norm(grid - size // 2, axis=-1) <= diameter / 2
     image = np.random.default_rng(0).normal(0, 0.1, (1, size, size, size)) + amplitude * lesion
-    return PreparedCase(
-        name="ball",
-        image=image.astype(np.float16),
-        lesion=lesion,
-        trusted=np.zeros_like(lesion),
-        hidden=np.zeros_like(lesion),
-        centres=centres_of(lesion),
-        present=np.ones(1, bool),
-        optional=np.zeros(1, bool),
-        spacing_mm=(1.0, 1.0, 1.0),
-    )
+    return prepared_case(image, lesion)
 
 
 def test_where_a_study_is_smaller_than_a_patch_what_is_repeated_of_a_lesion_is_lesion() -> None:
@@ -128,9 +110,7 @@ def test_patches_lie_anywhere_and_a_lesion_anywhere_in_them() -> None:
     lesion = np.zeros((60, 60, 60), bool)
     lesion[30, 30, 30] = True
     image = np.indices(lesion.shape).astype(np.float16)
-    flags = {"present": np.ones(3, bool), "optional": np.zeros(3, bool)}
-    case = replace(make_case(4, 1, 0), image=image, lesion=lesion, trusted=~lesion, hidden=lesion, **flags)
-    case = replace(case, centres=centres_of(lesion))
+    case = prepared_case(image, lesion, trusted=~lesion, hidden=lesion)
     for on_lesion, least, most in ((0.0, 0, 44), (1.0, 16, 29)):  # low corners of patches of 16 voxels
         config = PatchConfig(size=16, on_lesion=on_lesion, on_bright=0.0, drop=0.0, perturb=False)
         low = draw([case], config, 80, np.random.default_rng(0)).images.flatten(2).min(2).values

@@ -16,7 +16,8 @@ from lopsided_training.experiment import results
 from lopsided_training.experiment import rounds as experiment
 from lopsided_training.experiment.rounds import ReaderConfig, RoundsConfig, read_results, review
 from lopsided_training.experiment.rounds_table import rows, write_table
-from lopsided_training.patches import PreparedCase, centres_of
+from lopsided_training.patches import PreparedCase
+from prepared import prepared_case
 from typer.testing import CliRunner
 
 ALWAYS_RIGHT = ReaderConfig(shown=9, accepts_lesion=1, accepts_other=0)
@@ -44,17 +45,7 @@ def case() -> PreparedCase:
         image[(0, *box)] = value
         if n < 2:
             masks[(n, *box)] = True
-    return PreparedCase(
-        name="x",
-        image=image,
-        lesion=masks[0],
-        trusted=np.zeros_like(masks[0]),
-        hidden=masks[1],
-        centres=centres_of(masks[0]),
-        present=np.ones(1, bool),
-        optional=np.zeros(1, bool),
-        spacing_mm=(1.0, 1.0, 1.0),
-    )
+    return prepared_case(image, masks[0], hidden=masks[1])
 
 
 def decide(case: PreparedCase, reader: ReaderConfig, trusted: bool) -> tuple[PreparedCase, dict[str, int]]:
@@ -81,20 +72,17 @@ def test_a_reader_errs_and_stops(case: PreparedCase) -> None:
     assert decided == {"rejected_lesions": 1, "accepted_others": 1}
     assert np.array_equal(after.trusted, case.hidden), "wrongly trusted, as in use"
     assert after.hidden.any()
-    _, decided = decide(case, replace_shown(ALWAYS_RIGHT, 1), trusted=True)
+    _, decided = decide(case, ALWAYS_RIGHT.model_copy(update={"shown": 1}), trusted=True)
     assert decided == {"accepted_lesions": 1, "recovered": 1}, "the most confident one alone"
-
-
-def replace_shown(reader: ReaderConfig, shown: int) -> ReaderConfig:
-    return reader.model_copy(update={"shown": shown})
 
 
 def test_rounds_go_on_where_they_were_stopped(
     dataset: Path, tmp_path: Path, small: FitConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for part in ("train", "test"):
-        (tmp_path / "data").mkdir(exist_ok=True)
-        (tmp_path / "data" / part).symlink_to(dataset, target_is_directory=True)
+    for part in ("train", "test"):  # one case each, for it is searches that take long
+        labels = sorted((shutil.copytree(dataset, tmp_path / "data" / part) / "labelsTr").iterdir())
+        for label in labels[:-1]:
+            label.unlink()
     fit = small.model_copy(update={"steps": 4, "checkpoint_every": 2})
     config = RoundsConfig(fit=fit, condition="random-50", rounds=1)
     data, whole, pieces = tmp_path / "data", tmp_path / "whole", tmp_path / "pieces"

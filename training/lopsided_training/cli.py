@@ -312,7 +312,7 @@ def censoring(
     Start it as often as there are processors to use, with the same --out.
     """
     from .config import read_settings
-    from .experiment.censor import experiment
+    from .experiment.censoring import experiment
     from .experiment.plan import ExperimentConfig
 
     done = experiment(
@@ -347,7 +347,7 @@ def tables(
 ) -> None:
     """Tables and figures of an experiment, from its result files alone."""
     from .config import read_settings
-    from .experiment.censor import compared
+    from .experiment.censoring import compared
     from .experiment.plan import ExperimentConfig
     from .experiment.tables import write_tables
 

@@ -128,6 +128,22 @@ class FitConfig(Section):
 
 
 def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
+    """The settings of a training, the defaults for None.
+
+    Raises:
+        InputError: as :func:`read_settings`, or a loss that cannot have what is asked for.
+    """
+    config = read_settings(path, FitConfig, changes)
+    if config.patches.small and not config.loss.weighs_lesions:
+        if "small" in config.patches.model_fields_set:
+            raise InputError(
+                f"{path or '--set'}: patches.small: loss.kind {config.loss.kind} has no weights of lesions; leave it out"
+            )
+        config = config.model_copy(update={"patches": config.patches.model_copy(update={"small": 0.0})})
+    return config
+
+
+def read_settings(path: Path | None, kind: type[_S], changes: Sequence[str] = ()) -> _S:
     """The settings in a TOML file, the defaults for None; ``changes`` such as ``loss.beta=0.2`` go over them.
 
     Raises:
@@ -143,50 +159,33 @@ def read_config(path: Path | None, changes: Sequence[str] = ()) -> FitConfig:
             quotes = f"; text needs quotes: --set '{name}=\"{value}\"'" if _WORD.fullmatch(value) else ""
             _merge(content, tomllib.loads(change))
         where = path or "--set"
-        config = FitConfig.model_validate(content)
+        return kind.model_validate(content)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         instead = quotes or ("; mend it, or check its path" if where == path else "; write NAME=VALUE, as steps=20000")
         raise InputError(f"{where}: cannot be read as TOML ({error}){instead}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        section, *rest = first["loc"] or ("",)
-        # after these comes their kind, not in the file
-        named = ["kind"] if first["type"] == "union_tag_invalid" else rest[section in ("loss", "network") :]
-        setting = ".".join(map(str, [section, *named]))
+        setting = _setting(error.errors()[0])
         blamed = [f"--set {change}" for change in changes if change.partition("=")[0].strip() == setting]
-        raise InputError(f"{blamed[-1] if blamed else where}: {_said(first, setting)}") from None
-    if config.patches.small and not config.loss.weighs_lesions:
-        if "small" in config.patches.model_fields_set:
-            raise InputError(
-                f"{where}: patches.small: loss.kind {config.loss.kind} has no weights of lesions; leave it out"
-            )
-        config = config.model_copy(update={"patches": config.patches.model_copy(update={"small": 0.0})})
-    return config
+        raise InputError(f"{blamed[-1] if blamed else where}: {first_of(error)}") from None
 
 
 def first_of(error: ValidationError) -> str:
     """What is wrong first, and with which setting if with one alone."""
     first = error.errors()[0]
-    return _said(first, ".".join(map(str, first["loc"])))
-
-
-def _said(error: ErrorDetails, setting: str) -> str:
-    what = "no such setting" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    setting = _setting(first)
+    what = "no such setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
     return f"{setting}: {what}" if setting else what
 
 
-def read_settings(path: Path, kind: type[_S]) -> _S:
-    """The settings in a TOML file.
-
-    Raises:
-        InputError: an unreadable file, an unknown setting, or a value out of range, by name.
-    """
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error}); mend it, or check its path") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_of(error)}") from None
+def _setting(error: ErrorDetails) -> str:
+    """Its name, as in the file: there the kind of a loss or network is no part of it."""
+    names = list(error["loc"])
+    if error["type"] == "union_tag_invalid":
+        names.append("kind")
+    else:
+        for union in {"loss", "network"}.intersection(names):
+            del names[names.index(union) + 1 : names.index(union) + 2]
+    return ".".join(map(str, names))
 
 
 def bundled(kind: str, name: str) -> Path:

@@ -54,19 +54,17 @@ def find(network: Network, case: PreparedCase) -> list[Candidate]:
     return list(find_candidates(probability, nothing, UNCALIBRATED, floor=FLOOR).missed)
 
 
-def search(network: Network, case: PreparedCase, truth: np.ndarray) -> CaseResult:
-    """The candidates of :func:`find` against ``truth``, bool (k, j, i), on the case's grid.
-
-    A lesion is hit as :func:`lopsided_training.matching.hits` says.
-    """
+def search(network: Network, case: PreparedCase) -> CaseResult:
+    """The candidates of :func:`find` against the case's labels. A lesion is hit as :func:`lopsided_training.matching.hits` says."""
     candidates = find(network, case)
-    numbered, lesions = lesions_of(truth)
+    numbered, lesions = lesions_of(case.lesion)
     voxels = np.array([lesion.mask.sum() for lesion in lesions])
     return CaseResult(
         name=case.name,
         scores=np.array([c.peak_probability for c in candidates]),
         hits=tuple(hits(Region(c.box, c.mask), numbered) for c in candidates),
         diameters=sphere_diameter(voxels * np.prod(case.spacing_mm)),
+        patient=case.patient,
     )
 
 
@@ -75,6 +73,6 @@ def validate(network: Network, cases: list[PreparedCase]) -> dict[str, float]:
     training = network.training
     network.eval()
     try:
-        return {"froc": froc_mean([search(network, case, case.lesion) for case in cases])}
+        return {"froc": froc_mean([search(network, case) for case in cases])}
     finally:
         network.train(training)

@@ -9,10 +9,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from ..config import FitConfig, PatchConfig, first_of
+from ..config import FitConfig, PatchConfig, Section, first_of
 from ..losses.settings import LossConfig
-from .censoring import CONDITION
-from .results import Record
+from .censor import CONDITION
 
 
 def _known(seeds: dict[str, int]) -> dict[str, int]:
@@ -26,14 +25,14 @@ Seeds = Annotated[dict[str, int], AfterValidator(_known)]
 """By condition, how many."""
 
 
-class MainConfig(Record):
+class MainConfig(Section):
     """``losses`` that are compared at more conditions, or with more seeds, than the others."""
 
     losses: tuple[str, ...] = ()
     seeds: Seeds = Field({})
 
 
-class ExperimentConfig(Record):
+class ExperimentConfig(Section):
     """``fit``: what all runs share. ``losses``: by name, the settings to choose from; of some, ``patches`` are drawn in
     another way than ``fit`` says. ``seeds``: of every loss (training and censoring both follow the seed), and of the
     ``main`` ones beyond that. The settings are chosen at ``choose_at`` with the first seed, by the mean of the FROC on

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from lopsided.errors import InputError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ..config import FitConfig
 from ..dataset import digest, hashes, read_dataset, shown
+from ..evaluation import Record
 from ..patches import PreparedCase, prepare
 from ..writing import whole
 
 _FOLDER, _BEGUN = "results", "begun.json"
-
-
-class Record(BaseModel):
-    """Settings and results are whole, and do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Result(Record):
@@ -36,18 +30,13 @@ _R = TypeVar("_R", bound=Result)
 
 def prepared(
     data: Path, parts: Sequence[str], fit: FitConfig, say: Callable[[str], None]
-) -> tuple[list[list[PreparedCase]], str]:
+) -> tuple[dict[str, list[PreparedCase]], str]:
     """The cases of each of the datasets ``parts`` of ``data``, and SHA-256 of all that they are. They have the sequences that a
     network takes which is trained on the first of ``parts``. Raises as :func:`read_dataset` and :func:`prepare`."""
-    every: list[list[PreparedCase]] = []
-    hashed: dict[str, dict[str, str]] = {}
     found = {part: read_dataset(data / part, fit.lesion_labels) for part in parts}
     fit = shown(fit, found[parts[0]], say)
-    for part, cases in found.items():
-        hashed |= {f"{part}/{name}": files for name, files in hashes(cases).items()}
-        ready = prepare(cases, fit, data / "cache")
-        every.append([replace(one, patient=case.patient) for one, case in zip(ready, cases, strict=True)])
-    return every, digest(hashed)
+    hashed = {f"{part}/{name}": files for part, cases in found.items() for name, files in hashes(cases).items()}
+    return {part: prepare(cases, fit, data / "cache") for part, cases in found.items()}, digest(hashed)
 
 
 def begin_work(folder: Path, settings: BaseModel, data_sha256: str) -> None:

@@ -13,17 +13,18 @@ from lopsided.networks import Network
 from pydantic import Field
 from safetensors.torch import load_file
 
-from ..config import FitConfig
+from ..config import FitConfig, Section
+from ..evaluation import Record
 from ..matching import lesions_of
 from ..patches import PreparedCase, centres_of
 from ..train import LAST
 from ..validation import find
-from .censoring import CONDITION, censor
-from .results import Record, Result, begin_work, deadline, keep, kept, path_of, prepared
+from .censor import CONDITION, censor
+from .results import Result, begin_work, deadline, keep, kept, path_of, prepared
 from .run import CaseRecord, begin, check, go_on, searched, shortened
 
 
-class ReaderConfig(Record):
+class ReaderConfig(Section):
     """Decides on the ``shown`` most confident suggestions of a case. Accepts a lesion with the probability
     ``accepts_lesion``, and anything else with ``accepts_other``; what they do not accept they reject."""
 
@@ -32,7 +33,7 @@ class ReaderConfig(Record):
     accepts_other: float = Field(0.05, ge=0, le=1)
 
 
-class RoundsConfig(Record):
+class RoundsConfig(Section):
     """``fit``: of every training. ``condition``: how lesions are missing at the beginning, as in the censoring
     experiment. ``rounds`` of suggestions and retraining, with every one of ``seeds``."""
 
@@ -106,13 +107,13 @@ def rounds(
     left = [name for name in runs if not path_of(out, name).exists()]
     if not left:
         return True
-    (training, test), sha256 = prepared(data, ("train", "test"), config.fit, say)
-    check({"train": training, "test": test}, data, [config.condition])
+    cases, sha256 = prepared(data, ("train", "test"), config.fit, say)
+    check(cases, data, [config.condition])
     read_results(config, out, sha256)
     for name in left:
         work = out / "work" / name
         begin_work(work, config.model_copy(update={"seeds": 1}), sha256)  # of which there may be more another time
-        record = _perform(config, *runs[name], training, test, work, accelerator, over, say)
+        record = _perform(config, *runs[name], cases["train"], cases["test"], work, accelerator, over, say)
         if record is None:
             return False
         keep(record.model_copy(update={"data_sha256": sha256}), path_of(out, name))

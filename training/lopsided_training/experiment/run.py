@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from lopsided.networks import Network, build_network, fold
 from lopsided.wording import counted
 
 from ..config import FitConfig, PatchConfig
+from ..evaluation import Record
 from ..froc import CaseResult, froc_mean
 from ..losses.settings import LossConfig
 from ..machine import machine
@@ -20,9 +20,9 @@ from ..matching import lesions_of
 from ..patches import PreparedCase
 from ..train import Look, Trained, make_fabric, train
 from ..validation import search
-from .censoring import censor, taken_out
+from .censor import censor, taken_out
 from .plan import ExperimentConfig, Run
-from .results import Record, Result, begin_work
+from .results import Result, begin_work
 
 _KEPT_FALSE = 60  # false candidates kept a case, the most confident, and all with p ≥ ½: enough for 8 a scan on average
 _WATCHED = 60  # lesions, annotated and hidden each, that memory is watched on
@@ -63,27 +63,18 @@ class RunRecord(Result):
     test: tuple[CaseRecord, ...]
 
 
-@dataclass(frozen=True)
-class Data:
-    """Prepared cases to train, validate, and test on, each with true labels. ``sha256``: of all their files."""
-
-    training: list[PreparedCase]
-    validation: list[PreparedCase]
-    test: list[PreparedCase]
-    sha256: str
-
-
 def perform(
     run: Run,
     config: ExperimentConfig,
-    data: Data,
+    data: dict[str, list[PreparedCase]],
+    data_sha256: str,
     folder: Path,
     *,
     accelerator: str,
     stop: Callable[[], bool],
-    say: Callable[[str], None],
 ) -> RunRecord | None:
-    """Do one run, or go on with it; ``folder`` holds its checkpoints, and may go once its result is kept.
+    """Do one run, or go on with it, on ``data``, as :func:`.results.prepared` gives them; ``folder`` holds its checkpoints, and may go
+    once its result is kept.
 
     Returns:
         None where ``stop`` ended it early.
@@ -92,16 +83,16 @@ def perform(
         InputError: ``folder`` is of other settings or other data.
     """
     fit = config.fit_of(run.loss, run.setting, run.seed)
-    begin_work(folder, fit, data.sha256)
-    cases = censor(data.training, run.condition, run.seed)
+    begin_work(folder, fit, data_sha256)
+    cases = censor(data["train"], run.condition, run.seed)
     watch = memory_of(cases, fit.patches.size, fit.precision)
     network = begin(fit, cases)
-    trained = go_on(network, cases, fit, folder, accelerator=accelerator, look=watch, stop=stop, say=say)
+    trained = go_on(network, cases, fit, folder, accelerator=accelerator, look=watch, stop=stop)
     if trained is None:
         return None
     fold(network)  # a quarter of the time to search with it
-    validation = searched(network, censor(data.validation, run.condition, run.seed), fit)
-    test = searched(network, data.test, fit)
+    validation = searched(network, censor(data["validation"], run.condition, run.seed), fit)
+    test = searched(network, data["test"], fit)
     return RunRecord(
         condition=run.condition,
         loss=run.loss,
@@ -109,7 +100,7 @@ def perform(
         settings=fit.loss,
         patches=fit.patches,
         fit=fit,
-        data_sha256=data.sha256,
+        data_sha256=data_sha256,
         seed=run.seed,
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
@@ -134,7 +125,6 @@ def go_on(
     *,
     accelerator: str,
     stop: Callable[[], bool],
-    say: Callable[[str], None] = lambda line: None,
     look: Look | None = None,
 ) -> Trained | None:
     """Train a network to the end, from the last checkpoint in ``folder`` where there is one; it is then in ``eval`` mode.
@@ -144,7 +134,7 @@ def go_on(
     """
     fabric = make_fabric(accelerator, precision=fit.precision)
     folder.mkdir(parents=True, exist_ok=True)
-    trained = train(fabric, network, cases, fit, folder, look=look, stop=stop, say=say)
+    trained = train(fabric, network, cases, fit, folder, look=look, stop=stop)
     network.eval()
     return trained
 
@@ -152,7 +142,7 @@ def go_on(
 def searched(network: Network, cases: list[PreparedCase], fit: FitConfig) -> list[CaseResult]:
     """What a network finds, against the cases' labels, at the precision that it was trained with."""
     with _autocast(network, fit.precision):
-        return [replace(search(network, case, case.lesion), patient=case.patient) for case in cases]
+        return [search(network, case) for case in cases]
 
 
 def _device(network: Network) -> torch.device:
