@@ -152,7 +152,7 @@ def test_thresholds_and_curve_agree(levels: int) -> None:
 def test_a_weighted_case_is_a_case_that_is_there_so_often(levels: int) -> None:
     for seed in range(10):
         results = random_results(seed, cases=6, levels=levels, patients=4)
-        weights = patient_weights(results, resamples=5, seed=seed)
+        weights = patient_weights(results, seed=seed)[:6]
         drawn, precisions = (
             sensitivities(results, size_mm=(0, 8), weights=weights),
             average_precisions(results, weights),
@@ -167,7 +167,7 @@ def test_a_weighted_case_is_a_case_that_is_there_so_often(levels: int) -> None:
 
 def test_many_resamples_are_the_same_as_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     results = random_results(3)
-    weights = patient_weights(results, 50, seed=2)
+    weights = patient_weights(results, seed=2)
     at_once, precisions = sensitivities(results, weights=weights), average_precisions(results, weights)
     monkeypatch.setattr("lopsided_training.froc._BLOCK", 200)
     assert np.array_equal(sensitivities(results, weights=weights), at_once)
@@ -189,10 +189,10 @@ def test_false_positives_that_one_patient_has_alone() -> None:
 
 def test_patients_are_drawn_not_cases() -> None:
     results = random_results(1, cases=9, patients=3)
-    weights = patient_weights(results, 400, seed=7)
-    assert np.array_equal(weights, patient_weights(results, 400, seed=7))
-    assert not np.array_equal(weights, patient_weights(results, 400, seed=8))
-    assert weights.shape == (401, 9)
+    weights = patient_weights(results, seed=7)
+    assert np.array_equal(weights, patient_weights(results, seed=7))
+    assert not np.array_equal(weights, patient_weights(results, seed=8))
+    assert weights.shape == (2001, 9)
     assert (weights[0] == 1).all(), "the cases as they are"
     assert (weights[:, :3] == weights[:, 3:6]).all()
     assert (weights.sum(axis=1) == 9).all()

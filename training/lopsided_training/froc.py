@@ -205,8 +205,8 @@ def average_precisions(results: Sequence[CaseResult], weights: np.ndarray | None
     return np.concatenate(parts)
 
 
-def patient_weights(results: Sequence[CaseResult], resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:
-    """How often each case counts, int (1 + resample, case): once in the first row, which is the cases as they are; in the others, as
+def patient_weights(results: Sequence[CaseResult], seed: int = 1) -> np.ndarray:
+    """How often each case counts, int (1 + ``RESAMPLES``, case): once in the first row, which is the cases as they are; in the others, as
     often as its patient is drawn, with replacement, of as many as there are. Of a single patient, of whom nothing varies, there is the
     first row alone.
 
@@ -216,7 +216,7 @@ def patient_weights(results: Sequence[CaseResult], resamples: int = RESAMPLES, s
     once = np.ones((1, len(results)), np.int32)
     if len(patients) == 1:
         return once
-    drawn = np.random.default_rng(seed).multinomial(len(patients), np.full(len(patients), 1 / len(patients)), resamples)
+    drawn = np.random.default_rng(seed).multinomial(len(patients), np.full(len(patients), 1 / len(patients)), RESAMPLES)
     return np.concatenate([once, drawn.astype(np.int32)[:, which]])
 
 
