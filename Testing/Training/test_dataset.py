@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from lopsided.model import bundled_models
 from lopsided_training.config import FitConfig
 from lopsided_training.dataset import Case, digest, hashes, read_dataset
 from lopsided_training.evaluate import evaluate
+from lopsided_training.examine import check
 from lopsided_training.fit import fit
-from lopsided_training.patches import _version
+from lopsided_training.patches import _version, prepare
 
 
 @pytest.fixture
@@ -160,6 +162,28 @@ def test_a_list_says_which_labels_are_lesions(copy: Path, tmp_path: Path) -> Non
     for wrong in ("0", "0 1", "²"):
         with pytest.raises(InputError, match="are not numbers, or 0"):
             read_dataset(listed(wrong))
+
+
+def test_a_list_says_which_cases_were_looked_at_as_a_whole(copy: Path, tmp_path: Path, small: FitConfig) -> None:
+    """As where it is imported: what is not labelled is then negative, and no longer only perhaps so."""
+    shutil.rmtree(copy / "trust")
+    (plain,) = read_dataset(copy)
+
+    def listed(said: str) -> Case:
+        text = f"t1c,annotation,whole_case\n{plain.images['t1c']},{plain.label},{said}\n"
+        (tmp_path / "list.csv").write_text(text, encoding="utf-8")
+        return read_dataset(tmp_path / "list.csv")[0]
+
+    cases = [listed(said) for said in ("yes", "", "no")]
+    assert [case.looked_at_as_a_whole() for case in cases] == [True, True, False]
+    assert len({digest(hashes([case])) for case in cases}) == len({made_from(case) for case in cases}) == 3
+    yes, unsaid, no = prepare([replace(case, name=f"{n}") for n, case in enumerate(cases)], small, tmp_path / "cache")
+    assert not (yes.trusted & yes.lesion).any()
+    assert yes.trusted.mean() > 0.9
+    assert not unsaid.trusted.any()
+    assert not no.trusted.any()
+    with pytest.raises(InputError, match="whole_case in the list says that a part of it was not looked at"):
+        check(SimpleNamespace(model=SimpleNamespace(card=SimpleNamespace(input=small.input))), cases)
 
 
 def test_a_mask_of_255_in_eight_bits_with_a_sign_has_lesions_too(copy: Path, tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ class Case:
     """Where one case's files are.
 
     ``images`` by sequence. ``label``: the label map. ``trust`` is None where the dataset has none. ``lesion``: the
-    label values that are lesions, all but 0 where empty; ``declared``: those there may be, any where empty.
+    label values that are lesions, all but 0 where empty; ``declared``: those there may be, any where empty. ``whole_case``:
+    whether all of it was looked at, where a list says so.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Case:
     trust: Path | None = None
     lesion: frozenset[int] = frozenset()
     declared: frozenset[int] = frozenset()
+    whole_case: bool | None = None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -98,17 +100,21 @@ class Case:
         return Volume(lesion, volume.geometry, volume.name)
 
     def trusted(self, reference: Volume) -> Volume | None:
-        """``trust/CASE.nii.gz``, None where there is none; raises InputError for another grid than the reference's, or
-        other values than it may have."""
+        """``trust/CASE.nii.gz``, or negative everywhere where a list says that all was looked at; None where neither is.
+        Raises InputError for another grid than the reference's, or other values than it may have."""
         if not self.trust:
-            return None
+            everywhere = np.full(reference.geometry.shape, NEGATIVE, np.uint8)
+            return Volume(everywhere, reference.geometry, reference.name) if self.whole_case else None
         volume = _read_trust(self.trust)
         self._same_grid(volume, reference)
         return volume
 
     def looked_at_as_a_whole(self) -> bool:
-        """Whether ``trust`` leaves no voxel out; so it is taken to be where there is none. Raises as :meth:`trusted`."""
-        return self.trust is None or bool((_read_trust(self.trust).array != NOT_LOOKED_AT).all())
+        """Whether ``trust`` leaves no voxel out; so it is taken to be where there is none, and no list denies it. Raises as
+        :meth:`trusted`."""
+        if not self.trust:
+            return self.whole_case is not False
+        return bool((_read_trust(self.trust).array != NOT_LOOKED_AT).all())
 
     def _same_grid(self, volume: Volume, reference: Volume) -> None:
         if not volume.geometry.same_grid(reference.geometry):
@@ -197,6 +203,7 @@ def _case(source: Path, files: CaseFiles, name: str, lesion: tuple[int, ...], de
         trust=trust if trust.exists() else None,
         lesion=frozenset(int(value) for value in chosen),
         declared=declared,
+        whole_case=files.whole_case,
     )
 
 
@@ -214,11 +221,12 @@ def shown(config: FitConfig, cases: list[Case], say: Callable[[str], None] = lam
 
 
 def hashes(cases: list[Case]) -> dict[str, dict[str, str]]:
-    """By case: SHA-256 of each file, by sequence, ``label`` or ``trust``; whose it is, and which values are lesions. Raises as
-    :meth:`Case.digest`."""
+    """By case: SHA-256 of each file, by sequence, ``label`` or ``trust``; whose it is, which values are lesions, and what a
+    list says of ``whole_case``. Raises as :meth:`Case.digest`."""
     return {
         case.name: {what: case.digest(path) for what, path in case.files.items()}
         | {"patient": case.patient, "lesion": str(sorted(case.lesion))}
+        | ({} if case.whole_case is None else {"whole_case": str(case.whole_case)})
         for case in cases
     }
 

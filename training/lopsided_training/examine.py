@@ -120,8 +120,8 @@ def check(predictor: Predictor, cases: list[Case]) -> None:
                 )
         if not case.looked_at_as_a_whole():
             raise InputError(
-                f"{case.trust}: nobody looked at a part of case {case.name}, so what is found there cannot be called "
-                "false; evaluate on cases that were looked at as a whole"
+                f"case {case.name}: {case.trust or 'whole_case in the list'} says that a part of it was not looked at, or left "
+                "uncertain, so what is found there cannot be called false; evaluate on cases that were looked at as a whole"
             )
         case.truth(case.study().reference)
 

@@ -146,7 +146,7 @@ def centres_of(lesion: np.ndarray) -> np.ndarray:
 def _version(case: Case, spec: InputSpec, scale: float, stride: int) -> str:
     """Of everything that a prepared case is made from: settings, files, and the code that does it."""
     stamps = [(name, _stamps(path)) for name, path in case.files.items()]
-    labels = sorted(case.lesion), sorted(case.declared)
+    labels = sorted(case.lesion), sorted(case.declared), case.whole_case
     made_from = f"{spec.model_dump_json()}{scale}/{stride}{stamps}{labels}"
     return hashlib.sha256(made_from.encode() + _code()).hexdigest()[:12]
 
