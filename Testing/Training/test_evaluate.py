@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from lopsided.dataset.check import voxel_digest
 from lopsided.dataset.store import digest
 from lopsided.errors import InputError
 from lopsided.model import INTEGER_GRAPH, Model, load_model
 from lopsided.predict import Predictor
+from lopsided.reading import read_volume
 from lopsided.study import Study
 from lopsided.volume import Geometry, Volume, to_sitk
 from lopsided_training import evaluate as evaluating
@@ -305,10 +307,31 @@ def test_a_patient_whose_case_has_their_name_is_the_same(run: Path, three: Path,
 
 @pytest.mark.parametrize("names", [("p", "q"), ("q", "p"), ("o", "p"), ("q", "r")])
 def test_a_patient_is_the_same_whatever_their_other_cases_are_called(names: tuple[str, ...]) -> None:
-    dataset = SimpleNamespace(folder="data", seen=lambda: [evaluating.Seen("p", "p", "1")])
-    others = [evaluating.Seen(name, "p", name) for name in names]
+    dataset = SimpleNamespace(folder="data", seen=[evaluating.Seen("p", "p", frozenset({"1"}))])
+    others = [evaluating.Seen(name, "p", frozenset({name})) for name in names]
     with pytest.raises(InputError, match=r"data: case p is of patient p, as is case [oqr] of training"):
         evaluating._refuse_common(dataset, others, "training")  # type: ignore[arg-type]
+
+
+def test_a_study_is_the_same_in_whatever_file_and_by_whatever_name(
+    run: Path, three: Path, further: Path, tmp_path: Path
+) -> None:
+    """As an export writes it anew, under pseudonyms, from the hospital's own files."""
+    image = sitk.ReadImage(str(further / "imagesTr" / "x_0000.nii.gz"))
+    sitk.WriteImage(sitk.DICOMOrient(image, "RAS"), str(tmp_path / "own.nrrd"))
+    truth = sitk.ReadImage(str(further / "labelsTr" / "x.nii.gz"))
+    sitk.WriteImage(sitk.DICOMOrient(truth, "RAS"), str(tmp_path / "truth.nrrd"))
+    (tmp_path / "own.csv").write_text("case,t1c,annotation\nMR 1,own.nrrd,truth.nrrd\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"further: case x is case MR 1 of .*own\.csv; a calibration"):
+        measure(run, tmp_path / "own.csv", None, calibrate=further)
+    trained = {
+        "x": {"patient": "P1", "t1c": "of the file", "t1c_voxels": voxel_digest(read_volume(tmp_path / "own.nrrd"))}
+    }
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8")) | {"cases": trained}
+    (run / "run.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(InputError, match=r"case MR 1 is case x of what .*run was trained on"):
+        measure(run, tmp_path / "own.csv", None)
+    measure(run, three, None)
 
 
 @pytest.mark.parametrize("before", [0, 1, 2], ids=["itself", "its start", "the start of that"])

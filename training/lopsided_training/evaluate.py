@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lopsided import __version__
+from lopsided.dataset.check import voxel_digest
 from lopsided.errors import InputError
 from lopsided.model import Calibration, find_model, load_model
 from lopsided.predict import Predictor
+from lopsided.reading import read_volume
 from lopsided.results import all_or_nothing
 from lopsided.wording import typed
 
@@ -36,22 +39,13 @@ from .machine import machine
 from .matching import dice, lesion_wise_dice
 from .measure import IOU_WORDS, OVERLAP_WORDS, Measurer
 from .report import write_report
-from .runs import CONFIG, RUN, read_run
+from .runs import CONFIG, RUN, Seen, read_run
 from .tables import CANDIDATES, LESIONS, write_tables
 
 REPORT = "report.html"
 _OURS = frozenset({EVALUATION, LESIONS, CANDIDATES, REPORT})
 FALSE_POSITIVES_A_SCAN = 2.0  # at the default threshold, where nothing else is asked for
 _UNCALIBRATED_THRESHOLD = 0.5  # of the peak probability
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A case that something was learnt from or measured on. ``t1c``: the hash of its file."""
-
-    name: str
-    patient: str
-    t1c: str
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,12 @@ class _Dataset:
     cases: list[Case]
     files: dict[str, dict[str, str]]
 
+    @cached_property
     def seen(self) -> list[Seen]:
-        return [Seen(case.name, case.patient, self.files[case.name]["t1c"]) for case in self.cases]
+        return [
+            Seen(case.name, case.patient, frozenset({self.files[case.name]["t1c"], _voxels(case)}))
+            for case in self.cases
+        ]
 
     def facts(self, results: list[CaseResult]) -> DatasetFacts:
         return DatasetFacts(
@@ -146,12 +144,13 @@ def evaluate(
     further = _read(calibrate, lesion_labels) if calibrate else None
     if further:
         _refuse_common(
-            further, measured.seen(), f"{measured.folder}; a calibration is measured on others than it was fitted on"
+            further, measured.seen, f"{measured.folder}; a calibration is measured on others than it was fitted on"
         )
     if run:
-        trained = [Seen(name, facts["patient"], facts["t1c"]) for name, facts in run.trained_on()]
         for used in filter(None, (measured, further)):
-            _refuse_common(used, trained, f"what {subject} was trained on; a network is measured on others")
+            _refuse_common(
+                used, list(run.trained_on()), f"what {subject} was trained on; a network is measured on others"
+            )
     for used in filter(None, (measured, further)):
         check(predictor, used.cases)
     with all_or_nothing(out, overwrite=True, ours=_OURS) as folder:
@@ -199,15 +198,20 @@ def _read(folder: Path, lesion_labels: tuple[int, ...]) -> _Dataset:
     return _Dataset(folder, cases, files)
 
 
+def _voxels(case: Case) -> str:
+    return voxel_digest(read_volume(case.images["t1c"]))
+
+
 def _refuse_common(dataset: _Dataset, others: list[Seen], where: str) -> None:
     """Raises InputError where a study or a patient of the dataset is among the others."""
-    images = {other.t1c: other for other in others}
+    images = {image: other for other in others for image in other.images}
     # of a patient's cases one that is not called as the patient is, for that says something (below)
     patients = {other.patient: other for other in sorted(others, key=lambda other: other.patient != other.name)}
-    for case in dataset.seen():
-        if case.t1c in images:
+    for case in dataset.seen:
+        same = next((images[image] for image in case.images if image in images), None)
+        if same:
             raise InputError(
-                f"{dataset.folder}: case {case.name} is case {images[case.t1c].name} of {where}, so take it out of one of them"
+                f"{dataset.folder}: case {case.name} is case {same.name} of {where}, so take it out of one of them"
             )
         other = patients.get(case.patient)
         # where nobody says who a case is of, it has the name of the case: that two datasets count alike says nothing

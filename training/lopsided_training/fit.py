@@ -115,8 +115,8 @@ def fit(
             f"started from {start_from}: on which studies the model {'there' if earlier is None else 'that it began with'} was "
             "trained is not written down, so `evaluate` cannot refuse them; measure on others"
         )
-    learnt = {facts["t1c"] for _, facts in earlier.trained_on()} if earlier else set()
-    known = [case.name for case in held if hashed[case.name]["t1c"] in learnt]
+    learnt = {image for seen in earlier.trained_on() for image in seen.images} if earlier else set()
+    known = [case.name for case in held if learnt & {hashed[case.name]["t1c"], by_name[case.name].voxels}]
     if known:
         tell(f"held out, but {start_from} has learnt from them, so that they look too good: {', '.join(known)}")
     _check(dataset, chosen, out_of_training)
@@ -126,7 +126,14 @@ def fit(
         trained = train(fabric, network, chosen, config, out, look=look, say=tell)
     if fabric.is_global_zero and trained:
         run = {
-            "cases": {case.name: {"patient": case.patient, "t1c": hashed[case.name]["t1c"]} for case in training},
+            "cases": {
+                case.name: {
+                    "patient": case.patient,
+                    "t1c": hashed[case.name]["t1c"],
+                    "t1c_voxels": by_name[case.name].voxels,
+                }
+                for case in training
+            },
             "held_out": [case.name for case in held],
             "lesions": _lesions(chosen),
             "data_sha256": data["data_sha256"],

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from lopsided import brain, intensity, resampling, study, volume
 from lopsided.brain import find_brain
+from lopsided.dataset.check import voxel_digest
 from lopsided.dataset.records import ANNOTATED, NEGATIVE
 from lopsided.errors import InputError
 from lopsided.model import InputSpec
@@ -47,7 +48,7 @@ class PreparedCase:
     """On the network's grid: ``image`` float16 (sequence, k, j, i), ``lesion`` and ``trusted`` bool (k, j, i),
     ``centres`` (lesion, 3) k, j, i, and ``present`` and ``optional`` bool by sequence. ``hidden`` bool (k, j, i): lesions
     that an experiment took out of the labels. ``spacing_mm`` along i, j, k. ``left_out``: how many lesions are not in
-    ``lesion``, for they lie where the network sees nothing."""
+    ``lesion``, for they lie where the network sees nothing. ``voxels``: the digest of those of the post-contrast T1."""
 
     name: str
     image: np.ndarray
@@ -60,6 +61,7 @@ class PreparedCase:
     spacing_mm: tuple[float, float, float]
     left_out: int = 0
     patient: str = ""
+    voxels: str = ""
 
     @cached_property
     def bright(self) -> np.ndarray:
@@ -117,8 +119,8 @@ def prepare(cases: list[Case], config: FitConfig, cache: Path, jobs: int = 1) ->
 
 
 def _read(case: Case, folder: Path, spec: InputSpec) -> PreparedCase:
-    parts = ("image", "lesion", "trusted", "voxel", "left_out", "centres")
-    image, lesion, trusted, voxel, left_out, centres = (
+    parts = ("image", "lesion", "trusted", "voxel", "left_out", "voxels", "centres")
+    image, lesion, trusted, voxel, left_out, voxels, centres = (
         np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts
     )
     return PreparedCase(
@@ -133,6 +135,7 @@ def _read(case: Case, folder: Path, spec: InputSpec) -> PreparedCase:
         spacing_mm=(float(voxel[0]), float(voxel[1]), float(voxel[2])),
         left_out=int(left_out),
         patient=case.patient,
+        voxels=str(voxels),
     )
 
 
@@ -176,7 +179,7 @@ def _prepare(part: tuple[Case, Path, float], spec: InputSpec, stride: int) -> in
     image = seen.array.astype(np.float16)
     voxel = np.array(seen.geometry.spacing)
     arrays = {"image": image, "lesion": lesion, "trusted": trusted, "voxel": voxel}
-    arrays |= {"left_out": np.array(left_out), "centres": centres}
+    arrays |= {"left_out": np.array(left_out), "voxels": np.array(voxel_digest(study.reference)), "centres": centres}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():

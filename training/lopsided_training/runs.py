@@ -28,6 +28,16 @@ def model_folder(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A case that something was learnt from or measured on. ``images``: the hashes of its post-contrast T1, of the file and of its
+    voxels, which another file may have too."""
+
+    name: str
+    patient: str
+    images: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Run:
     """``facts``: the content of ``run.json``. ``weights``: the bytes of ``model.safetensors``."""
 
@@ -41,11 +51,12 @@ class Run:
         """Of the weights' file."""
         return hashlib.sha256(self.weights).hexdigest()
 
-    def trained_on(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """The name, and the ``patient`` and hash of ``t1c``, of every case that it has learnt from, before it started too."""
+    def trained_on(self) -> Iterator[Seen]:
+        """Every case that it has learnt from, before it started too."""
         facts: dict[str, Any] | None = self.facts
         while facts:
-            yield from facts.get("cases", {}).items()
+            for name, case in facts.get("cases", {}).items():
+                yield Seen(name, case["patient"], frozenset((case["t1c"], case["t1c_voxels"])))
             facts = facts.get("start_from")
 
     def began_with_a_model(self) -> bool:

@@ -127,7 +127,7 @@ class _Case:
                 continue
             image = read_array(path)
             if sequence == "t1c":
-                self.voxels = _digest(image)
+                self.voxels = voxel_digest(image)
             if image.array.min() == image.array.max():
                 self._say(IMAGES, f"{path.name} holds no image, every voxel is the same", "export the case again")
             if geometry and not image.geometry.same_grid(geometry):
@@ -185,8 +185,8 @@ def _hashes(folder: Path, known: dict[str, str]) -> list[Problem]:
     return problems
 
 
-def _digest(image: Volume) -> str:
-    """Of the voxels, in whatever order and type of numbers they are stored."""
+def voxel_digest(image: Volume) -> str:
+    """SHA-256 of the voxels, in whatever order and type of numbers they are stored."""
     array = np.ascontiguousarray(oriented(image).array, np.float32)
     return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
 
