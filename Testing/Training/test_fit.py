@@ -554,8 +554,11 @@ def test_until_training_begins_its_folder_is_free(dataset: Path, tmp_path: Path,
     shutil.copytree(dataset, empty)
     for label in (empty / "labelsTr").iterdir():
         sitk.WriteImage(sitk.ReadImage(str(label)) * 0, str(label))
-    with pytest.raises(InputError, match="not one lesion is annotated in the cases to train on"):
+    with pytest.raises(InputError, match="not one lesion is annotated in the cases to train on; add labels$"):
         run(empty, tmp_path / "run", small)
+    mistyped = small.model_copy(update={"lesion_labels": (1,)})
+    with pytest.raises(InputError, match=r"add labels, or see whether lesion_labels \[1\] are those of lesions$"):
+        run(empty, tmp_path / "run", mistyped)
     run(dataset, tmp_path / "run", small.model_copy(update={"seed": 2}))
 
 

@@ -119,7 +119,7 @@ def fit(
     known = [case.name for case in held if learnt & {hashed[case.name]["t1c"], by_name[case.name].voxels}]
     if known:
         tell(f"held out, but {start_from} has learnt from them, so that they look too good: {', '.join(known)}")
-    _check(dataset, chosen, out_of_training)
+    _check(dataset, config.lesion_labels, chosen, out_of_training)
     tell(f"{counted(len(chosen), 'case')} to train on with {counted(_lesions(chosen), 'lesion')}, {len(held)} held out")
     look = (lambda net: validate(net, watched)) if watched else None
     with writable(out):  # the log of losses, which is written all along
@@ -196,9 +196,10 @@ def _same(written: Path, content: str, other: str, write: bool) -> None:
             partial.write_text(content, encoding="utf-8")
 
 
-def _check(dataset: Path, training: list[PreparedCase], held: list[PreparedCase]) -> None:
+def _check(dataset: Path, labels: tuple[int, ...], training: list[PreparedCase], held: list[PreparedCase]) -> None:
     if not _lesions(training):
-        raise InputError(f"{dataset}: not one lesion is annotated in the cases to train on; add labels")
+        asked = f", or see whether lesion_labels {list(labels)} are those of lesions" if labels else ""
+        raise InputError(f"{dataset}: not one lesion is annotated in the cases to train on; add labels{asked}")
     if held and not _lesions(held):
         raise InputError(
             f"{dataset}: not one lesion is annotated in the {counted(len(held), 'case')} held out; "
