@@ -146,6 +146,15 @@ class Annotation:
         left = before & inside
         return self._kept(imageOf(left, existing, extent)) if left.any() else None
 
+    def holds(self, segment: str = "", addTo: str = "", token: str = "") -> bool:
+        """Whether the ``segment`` that :meth:`insert` made is there; or in ``addTo`` a voxel of what :meth:`grow` put in."""
+        there = self.node.GetSegmentation().GetSegment(segment or addTo)
+        image = there and there.GetRepresentation(labelmapName())
+        if not image or not token:
+            return bool(there)
+        added = unpacked(json.loads(token)["own"])
+        return bool((voxelsOf(added) * (voxelsOf(sampled(image, added)) == there.GetLabelValue())).any())
+
     def _kept(self, image: Any) -> dict[str, Any]:
         """Of a lesion in the node's own coordinates: ``own``, there; ``world``, which they are once the node is hardened, None where
         it falls between two voxels; and what that is known by then: ``bent``, or ``frame`` and what it is ``hardened``."""

@@ -25,8 +25,7 @@ from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
 from .Annotation import Annotation, whyNotAnnotation
-from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
-from .Presence import Presence
+from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, overlaps, transformed
 from .Scene import Scene, whereNow
 from .Settings import Settings, terminologyName
 
@@ -75,7 +74,6 @@ class Review:
         }
         self._taken: dict[str, _Taken] = kept.get("taken", {})  # by the number of the event that took it out
         self._selectedOnly: str | None = None
-        self._presence = Presence(node)
         self._log: ReviewLog | None = None
         self._logOf: tuple[Path, str] | None = None
         if self._recover(settings.logFolder, annotation):
@@ -133,14 +131,16 @@ class Review:
 
     @property
     def absent(self) -> list[str]:
-        """IDs of the candidates that were accepted and of which the annotation has no voxel any more, nor those of their own
-        segment elsewhere: it was erased in another module, or the annotation's file is older than the scene's."""
-        accepted = [c for c in self.candidates if self.opinion(c).status is Status.ACCEPTED]
+        """IDs of the candidates that were accepted and are in the annotation no more, neither as they went in nor in any segment
+        where they lie: they were removed in another module, or the annotation's file is older than the scene's."""
+        accepted = {c: self._accepted.get(c, {}) for c in self.candidates if self.opinion(c).status is Status.ACCEPTED}
         if not self.annotation:
-            return accepted
-        return self._presence.absent(
-            self.annotation, {c: self._accepted.get(c, {}).get("segment", "") for c in accepted}
-        )
+            return list(accepted)
+        annotation = Annotation(self.annotation)
+        doubtful = [c for c, how in accepted.items() if not annotation.holds(**how)]
+        there = set(self.node.GetSegmentation().GetSegmentIDs())
+        found = {c for c, _segment in overlaps(self.node, there.intersection(doubtful), self.annotation)}
+        return [c for c in doubtful if c not in found]
 
     def shown(self) -> list[str]:
         """IDs of the candidates of at least the threshold, and of the decided, best first."""

@@ -38,6 +38,7 @@ class ReviewPanel:
         self._rows: list[str] = []
         self._selected: str | None = None
         self._touching: list[str] = []
+        self._absent: list[str] = []  # of the accepted, those that the annotation lacks: it is changed in other modules
         header = ui.suggestionsTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(3, qt.QHeaderView.Stretch)
@@ -107,6 +108,7 @@ class ReviewPanel:
             setQuietly(self.ui.onlySelectedCheckBox, "checked", False)
             if review:
                 review.showOnly(None)
+        self._absent = review.absent if review else []
         for widget in ("sensitivitySlider", "onlySelectedCheckBox", "outlinesCheckBox", "noteEdit"):
             getattr(self.ui, widget).enabled = bool(review)
         if not review:
@@ -193,6 +195,8 @@ class ReviewPanel:
             sentence = _("Kept in the scene, but not yet in the log: {error}")
             sentence = sentence.format(error=unwritten(error, self.logic.settings.logFolder, orAnother=True))
         self._say(sentence, True)
+        if self._absent:
+            self._absent = self._review.absent
         return done
 
     def _back(self, move: Callable[[], str | None]) -> None:
@@ -249,20 +253,19 @@ class ReviewPanel:
         self.ui.undoButton.enabled = bool(review) and review.canUndo
         self.ui.redoButton.enabled = bool(review) and review.canRedo
         self.ui.expectedLabel.text = self._expected()
-        self.ui.summaryLabel.text = "\n".join(filter(None, (self._summary(), self._absent())))
+        self.ui.summaryLabel.text = "\n".join(filter(None, (self._summary(), self._whatIsAbsent())))
         self.ui.folderLabel.text = self._whereLogged()  # saving the scene, of which nobody is told, changes it
 
-    def _absent(self) -> str:
+    def _whatIsAbsent(self) -> str:
         """A sentence where the annotation has not all that was accepted."""
-        absent = self._review.absent if self._review else []
-        if not absent:
+        if not self._absent:
             return ""
         sentence = _(
             "{count} accepted, but not in the annotation any more (at {places}): "
             "reject and accept again what belongs there, or undo and redo."
         )
-        places = "; ".join(self._place(name) for name in absent)
-        return sentence.format(count=len(absent), places=places)
+        places = "; ".join(self._place(name) for name in self._absent)
+        return sentence.format(count=len(self._absent), places=places)
 
     def _place(self, name: str) -> str:
         now = whereNow(self._review.candidates[name], self._review.node, name, atOnce=True)
