@@ -12,11 +12,11 @@ import slicer
 from lopsided.review import AHEAD, RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, SEGMENTS
 from slicer.i18n import tr as _
 
+from . import Scene
 from .Annotation import whyNotAnnotation
 from .JoinedSuggestions import decidedOf, joined
 from .Labelmaps import drawnOn, imageOfRegion, labelmapName, transformBetween
 from .Review import ANNOTATION_REFERENCE, renewed
-from .Scene import Scene, ijkToRasOf, removeNode
 from .Settings import Settings
 from .WorkFiles import besideOf, heal, isSearchedAhead, makeWay, writeWork
 
@@ -31,18 +31,18 @@ class CaseWork:
 
     Usage example::
 
-        work = CaseWork(case, worklist.folder(case), Scene(), Settings())
+        work = CaseWork(case, worklist.folder(case), Settings())
         work.open(parameterNode)
         work.save()
         work.close()
     """
 
-    def __init__(self, case: Any, folder: Path, scene: Scene, settings: Settings) -> None:
+    def __init__(self, case: Any, folder: Path, settings: Settings) -> None:
         """``case``: a :class:`lopsided.dataset.cases.CaseFiles`."""
         self.case, self.folder = case, folder
         self.snapped: bool | None = None  # as the reader left it; None for a case that they never had open
         self.wholeCase = False  # the reader says that they looked at all of it
-        self._scene, self._settings = scene, settings
+        self._settings = settings
         self._parameters: Any = None
         self._reference: Any = None
         self._places: dict[Any, Any] = {}  # of its volumes, where they were opened
@@ -70,9 +70,9 @@ class CaseWork:
             self._reference = parameterNode.reference
             for node in images.values():
                 with suppress(RuntimeError):  # a transform bends it: no grid of its own to compare
-                    self._places[node] = self._scene.geometry(node)
+                    self._places[node] = Scene.geometry(node)
             self._toWorld = {parent: transformBetween(node, None) for node, parent in _moving(self._reference)}
-            self._scene.show(self._reference)
+            Scene.show(self._reference)
             if is_kept(self.folder):
                 self._restore()
             else:
@@ -107,7 +107,7 @@ class CaseWork:
         a sentence where it was moved."""
         with suppress(RuntimeError):
             place = self._places.get(self._reference)
-            if place is None or self._scene.geometry(self._reference).same_grid(place):
+            if place is None or Scene.geometry(self._reference).same_grid(place):
                 return ""
         chain = _moving(self._reference)
         # the volume last, for by it the others are told
@@ -116,7 +116,7 @@ class CaseWork:
             shared = [(child, parent) for child, parent in chain if parent in own]
             if node in self._places and (shared or node is self._reference):
                 node.SetAndObserveTransformNodeID(None)
-                node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRasOf(self._places[node])))
+                node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(Scene.ijkToRasOf(self._places[node])))
             elif shared:
                 alone = transformBetween(node, shared[0][0])  # which stays
                 opened = [self._toWorld[parent] for _child, parent in shared if parent in self._toWorld]
@@ -141,11 +141,11 @@ class CaseWork:
             self._parameters.suggestions = chosen
             return  # the earlier are kept apart
         if decided:
-            chosen = self._ours(joined(self._scene, earlier, found))
+            chosen = self._ours(joined(earlier, found))
         self._parameters.suggestions = chosen
         for node in (earlier, found):
             if node in self._made and node is not chosen:
-                removeNode(node)
+                Scene.removeNode(node)
 
     @property
     def reference(self) -> Any:
@@ -161,7 +161,7 @@ class CaseWork:
         self.hold()
         for node in [*self._segmentations(), *self._made]:
             if slicer.mrmlScene.IsNodePresent(node):
-                removeNode(node)
+                Scene.removeNode(node)
         self._made = []
 
     def _images(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class CaseWork:
         volumes = {sequence: read_volume(path) for sequence, path in self.case.sequences.items()}
         return {
             sequence: self._ours(
-                slicer.util.addVolumeFromArray(volume.array, ijkToRasOf(volume.geometry), self._name(sequence))
+                slicer.util.addVolumeFromArray(volume.array, Scene.ijkToRasOf(volume.geometry), self._name(sequence))
             )
             for sequence, volume in volumes.items()
         }
@@ -234,7 +234,7 @@ class CaseWork:
     def _searchedAhead(self) -> Any:
         if not isSearchedAhead(self.folder, self._settings):
             return None
-        return self._ours(self._scene.loadSuggestions(self.folder / AHEAD, self._parameters.reference))
+        return self._ours(Scene.loadSuggestions(self.folder / AHEAD, self._parameters.reference))
 
     def _outlined(self) -> Any:
         """The case's annotation, each connected piece a segment."""
@@ -242,9 +242,9 @@ class CaseWork:
         from lopsided.volume import Volume
 
         reference = self._parameters.reference
-        image = Volume(slicer.util.arrayFromVolume(reference), self._scene.geometry(reference), reference.GetName())
-        node = self._ours(self._scene.newAnnotation(reference))
-        lattice = self._scene.lattice(reference)
+        image = Volume(slicer.util.arrayFromVolume(reference), Scene.geometry(reference), reference.GetName())
+        node = self._ours(Scene.newAnnotation(reference))
+        lattice = Scene.lattice(reference)
         lesions = outlined(self.case.annotation, image, self.case.labels, lacking=True)
         for number, lesion in enumerate(lesions, start=1):
             segment = slicer.vtkSegment()
@@ -264,15 +264,15 @@ class CaseWork:
         partial, before = self.folder.with_name(self.folder.name + ".partial"), besideOf(self.folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        marks = Marks(marked, self._scene, self._settings)
+        marks = Marks(marked, self._settings)
         apart = {f"{APART}{number}": node for number, node in enumerate(self._apart())}
         into = suggestions and suggestions.GetNodeReference(ANNOTATION_REFERENCE)
         acceptedInto = next((name for name, node in apart.items() if node is into), "" if into is annotation else None)
         try:
             for name, node in apart.items():
                 (partial / name).mkdir()
-                writeWork(partial / name, self._scene, **{"suggestions" if decidedOf(node) else "annotation": node})
-            writeWork(partial, self._scene, annotation, suggestions, marks, snapped, wholeCase, acceptedInto)
+                writeWork(partial / name, **{"suggestions" if decidedOf(node) else "annotation": node})
+            writeWork(partial, annotation, suggestions, marks, snapped, wholeCase, acceptedInto)
         finally:
             marks.close()
         if (self.folder / WORK_FILE).exists():  # else what is beside it is all that there is
@@ -308,7 +308,7 @@ class CaseWork:
             suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
         # not before: once they are chosen, the review takes over what a log has, and out of that annotation
         parameters.annotation, parameters.suggestions = annotation, suggestions
-        marks = Marks(parameters.reference, self._scene, self._settings)
+        marks = Marks(parameters.reference, self._settings)
         for mark, time in work.marks:
             marks.add(mark, time)
         marks.close()
@@ -320,14 +320,14 @@ class CaseWork:
 
         annotation = suggestions = None
         if work.annotation is not None:
-            annotation = self._ours(self._scene.newAnnotation(self._reference))
+            annotation = self._ours(Scene.newAnnotation(self._reference))
             annotation.SetName(work.annotation)
             if (folder / ANNOTATION).exists():  # else it has no segment
-                self._scene.readSegments(annotation, folder / ANNOTATION)
+                Scene.readSegments(annotation, folder / ANNOTATION)
         if work.suggestions is not None:
             result, segments = json.loads(work.suggestions[RESULT_ATTRIBUTE]), folder / SEGMENTS
             there = segments if segments.exists() else None  # else the user removed them all
-            suggestions = self._ours(self._scene.newSuggestions(self._reference, result, there))
+            suggestions = self._ours(Scene.newSuggestions(self._reference, result, there))
             for name, value in work.suggestions.items():
                 suggestions.SetAttribute(name, value)
             if asCopy and REVIEW_ATTRIBUTE in work.suggestions:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from .Annotation import whyNotAnnotation
 from .Review import Review, whyNotOn
-from .Scene import Scene
+from .Scene import writeVolumes
 from .Settings import Settings
 from .WorkFiles import checkPlace, writeWork
 
@@ -65,7 +65,7 @@ class Export:
             return _("Say who the patient is; only a pseudonym is written.")
         return ""
 
-    def write(self, scene: Scene, settings: Settings, folder: Path) -> tuple[dict[str, Any], dict[Path, str]]:
+    def write(self, settings: Settings, folder: Path) -> tuple[dict[str, Any], dict[Path, str]]:
         """The request, and the node's name by file.
 
         Raises:
@@ -74,10 +74,10 @@ class Export:
         """
         if self.marks:
             self.marks.check()
-        files, names = scene.writeVolumes({s: image for s, image in self.sequences.items() if image}, folder)
+        files, names = writeVolumes({s: image for s, image in self.sequences.items() if image}, folder)
         if not self.work:
             suggestions = self.review and self.review.node
-            writeWork(folder, scene, self.annotation, suggestions, self.marks, self.snapped, self.wholeCase)
+            writeWork(folder, self.annotation, suggestions, self.marks, self.snapped, self.wholeCase)
         elif not isinstance(self.sequences["t1c"], Path):  # which is where it was
             checkPlace(self.work, self.sequences["t1c"])
         request = {

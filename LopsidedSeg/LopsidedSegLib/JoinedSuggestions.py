@@ -9,7 +9,7 @@ from lopsided.review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, about, segment_i
 
 from .Labelmaps import copied, drawnOn, isEmpty, labelmap, overlaps, transformed
 from .Review import ANNOTATION_REFERENCE, renewed
-from .Scene import Scene
+from .Scene import newSuggestions
 from .Surfaces import addSurfaces
 
 
@@ -19,7 +19,7 @@ def decidedOf(suggestions: Any) -> set[str]:
     return {event["candidate"] for event in review["session"]["events"]} if review else set()
 
 
-def joined(scene: Scene, earlier: Any, found: Any) -> Any:
+def joined(earlier: Any, found: Any) -> Any:
     """A new node of the ``earlier`` suggestions that were decided on and of those ``found``, which are numbered on; one that
     shares a voxel with a decided one is that one."""
     decided = decidedOf(earlier)
@@ -37,7 +37,7 @@ def joined(scene: Scene, earlier: Any, found: Any) -> Any:
     sources.sort(key=lambda source: source[0]["confidence"], reverse=True)
     result["candidates"] = [{**c, "rank": rank, "label": rank} for c, rank, _source in sources]
     result["recognised"] = before.get("recognised", [])  # an accepted suggestion is no lesion that was known
-    node = scene.newSuggestions(drawnOn(found), result, None)
+    node = newSuggestions(drawnOn(found), result, None)
     node.SetName(earlier.GetName())
     for candidate, rank, source in sources:
         segment = source.GetSegmentation().GetSegment(segment_id(candidate["rank"]))

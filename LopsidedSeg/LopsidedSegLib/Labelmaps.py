@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 _REFERENCE = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
@@ -48,12 +49,13 @@ def frameOf(node: Any) -> np.ndarray | None:
 
 
 def asLabelmaps(node: Any) -> Any:
-    """A copy of a segmentation node as label maps, which one drawn as surfaces lacks, to be saved on :func:`latticeOf`; None
-    where it cannot be."""
+    """A copy of a segmentation node as label maps, which one drawn as surfaces lacks, to be saved on :func:`latticeOf`.
+    Raises RuntimeError, one sentence, where it cannot be."""
     copy = slicer.vtkMRMLSegmentationNode()
     copy.GetSegmentation().DeepCopy(node.GetSegmentation())
     if not copy.CreateBinaryLabelmapRepresentation():
-        return None
+        sentence = _("{name} cannot be made a label map; choose an annotation that is drawn in Segment Editor.")
+        raise RuntimeError(sentence.format(name=node.GetName()))
     copy.GetSegmentation().SetSourceRepresentationName(labelmapName())  # which is what Slicer writes to a file
     if copy.GetSegmentation().GetConversionParameter(_REFERENCE):
         lattice = latticeOf(copy)
@@ -92,16 +94,11 @@ def transformed(image: Any, source: Any, target: Any) -> Any:
     return moved
 
 
-def imageToWorld(image: Any) -> vtk.vtkMatrix4x4:
+def matrixOf(image: Any) -> np.ndarray:
     """Where an oriented image lies: its index to its coordinates."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    return matrix
-
-
-def matrixOf(image: Any) -> np.ndarray:
-    """As :func:`imageToWorld`, an array."""
-    return slicer.util.arrayFromVTKMatrix(imageToWorld(image))
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def shapeOf(extent: list[int]) -> tuple[int, int, int]:
@@ -206,7 +203,7 @@ def extentOn(lattice: Any, image: Any) -> list[int]:
 def partOf(lattice: Any, extent: list[int]) -> Any:
     """An image without voxels, on some of a lattice."""
     part = slicer.vtkOrientedImageData()
-    part.SetGeometryFromImageToWorldMatrix(imageToWorld(lattice))
+    part.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrixOf(lattice)))
     part.SetExtent(extent)
     return part
 

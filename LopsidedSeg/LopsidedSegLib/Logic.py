@@ -17,14 +17,13 @@ from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import Dependencies
+from . import Dependencies, Scene
 from .Annotation import Annotation, whyNotAnnotation
 from .CaseWork import CaseWork
 from .Export import Export
 from .ExportAll import ExportAll
 from .Parameters import Parameters
 from .Review import Review
-from .Scene import Scene, rasOf
 from .SceneCases import SceneCase, sceneCases
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
@@ -52,14 +51,11 @@ class Logic(ScriptedLoadableModuleLogic):
     def __init__(
         self,
         worker: Worker | None = None,
-        scene: Scene | None = None,
-        settings: Settings | None = None,
         prepare: Callable[[], None] = Dependencies.ensureDependencies,
     ) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._worker = worker or Worker()
-        self._scene = scene or Scene()
-        self.settings = settings or Settings()
+        self.settings = Settings()
         self._prepare = prepare
         self._folder: tempfile.TemporaryDirectory | None = None
         self._reviews: dict[str, Review] = {}
@@ -161,7 +157,7 @@ class Logic(ScriptedLoadableModuleLogic):
             callbacks.error(sentence)
             return
         self._send(
-            partial(export.write, self._scene, self.settings),
+            partial(export.write, self.settings),
             lambda reply: (reply["case"], reply["lesions"]),
             callbacks,
             exporting=True,
@@ -283,7 +279,7 @@ class Logic(ScriptedLoadableModuleLogic):
         from .SceneWork import SceneWork  # needs SimpleITK, which takes its time to import
 
         kind = SceneWork if isinstance(case, SceneCase) else CaseWork
-        return kind(case, worklist.folder(case), self._scene, self.settings)
+        return kind(case, worklist.folder(case), self.settings)
 
     def cancel(self) -> None:
         """End a search that runs; its callbacks are not called again."""
@@ -294,11 +290,11 @@ class Logic(ScriptedLoadableModuleLogic):
 
     def loadSuggestions(self, folder: Path, reference: Any) -> Any:
         """The new segmentation node of a result folder, from a search here or from the command line."""
-        return self._scene.loadSuggestions(folder, reference)
+        return Scene.loadSuggestions(folder, reference)
 
     def result(self, suggestions: Any) -> dict[str, Any] | None:
         """What is known of a suggestions node (candidates, model, threshold); None for any other node."""
-        return self._scene.result(suggestions)
+        return Scene.result(suggestions)
 
     def review(self, suggestions: Any) -> Review | None:
         """The review of a suggestions node, begun or gone on with; None for any other node.
@@ -313,7 +309,7 @@ class Logic(ScriptedLoadableModuleLogic):
             return None
         parameters = self.getParameterNode()
         chosen = parameters.suggestions is suggestions
-        found = Review(suggestions, self._scene, self.settings, parameters.annotation if chosen else None)
+        found = Review(suggestions, self.settings, parameters.annotation if chosen else None)
         there = {i: review for i, review in self._reviews.items() if slicer.mrmlScene.IsNodePresent(review.node)}
         self._reviews = {**there, suggestions.GetID(): found}
         if chosen and found.annotation and not parameters.annotation:
@@ -327,26 +323,21 @@ class Logic(ScriptedLoadableModuleLogic):
 
     def newAnnotation(self, reference: Any) -> Any:
         """An empty segmentation for lesions, on the grid of ``reference``."""
-        return self._scene.newAnnotation(reference)
+        return Scene.newAnnotation(reference)
 
     def jumpTo(self, candidate: dict[str, Any]) -> None:
         """Show a candidate in all slice views."""
-        self._scene.jumpTo(candidate)
+        Scene.jumpTo(candidate)
 
     def marks(self, reference: Any, changed: Callable[[], None] = lambda: None) -> Marks:
         """The coarse marks of lesions on a volume; ``changed`` is called after each change. Close them when done."""
         from .Marks import Marks
 
-        return Marks(reference, self._scene, self.settings, changed)
-
-    @staticmethod
-    def ras(lps: Any) -> tuple[float, float, float]:
-        """A point in Slicer's coordinates."""
-        return rasOf(lps)
+        return Marks(reference, self.settings, changed)
 
     def edit(self, review: Review, candidate: str, reference: Any) -> None:
         """Open Segment Editor on a candidate: on its segment in the annotation once it was accepted."""
-        self._scene.edit(*review.place(candidate), reference)
+        Scene.edit(*review.place(candidate), reference)
         slicer.util.selectModule("SegmentEditor")
 
     def _writeSearch(
@@ -362,11 +353,11 @@ class Logic(ScriptedLoadableModuleLogic):
         """``sequences`` and ``annotation`` are nodes, or files already; ``labels`` are of such an annotation."""
         if marks:
             marks.check()
-        files, names = self._scene.writeVolumes(sequences, folder)
+        files, names = Scene.writeVolumes(sequences, folder)
         written = annotation
         if annotation is not None and not isinstance(annotation, Path):
             written = folder / "annotation.nrrd"
-            if self._scene.writeAnnotation(annotation, written):
+            if Scene.writeAnnotation(annotation, written):
                 names[written] = annotation.GetName()
             else:
                 written = None

@@ -23,9 +23,10 @@ from lopsided.regions import Region
 from lopsided.volume import Volume
 from slicer.i18n import tr as _
 
+from . import Scene
 from .Annotation import PREVIEW_ATTRIBUTE
 from .Labelmaps import imageOfRegion, labelmapName
-from .Scene import Scene, lpsOf, rasOf, removeNode
+from .Scene import lpsOf, rasOf
 from .Settings import Settings
 
 KINDS = {  # an ROI is a box or an ellipsoid by its description
@@ -65,16 +66,16 @@ class Marks:
 
     Usage example::
 
-        marks = Marks(getNode("T1c"), Scene(), Settings())
+        marks = Marks(getNode("T1c"), Settings())
         marks.add(Point((10.0, -20.0, 30.0), 6.5))  # LPS, mm
         marks.start("line")  # the user draws it
         marks.undo()
     """
 
-    def __init__(self, reference: Any, scene: Scene, settings: Settings, changed: Any = lambda: None) -> None:
+    def __init__(self, reference: Any, settings: Settings, changed: Any = lambda: None) -> None:
         """``changed`` is called after each change of the marks, whoever made it."""
         self.reference = reference
-        self._scene, self._settings, self._changed = scene, settings, changed
+        self._settings, self._changed = settings, changed
         self._observed: list[tuple[Any, int]] = []
         self._busy = self._drawn = False
         self._observe()
@@ -174,7 +175,7 @@ class Marks:
         if item.point:
             item.node.RemoveNthControlPoint(item.node.GetNthControlPointIndexByID(item.point))
         else:
-            removeNode(item.node)
+            Scene.removeNode(item.node)
 
     @property
     def canUndo(self) -> bool:
@@ -233,7 +234,7 @@ class Marks:
             ValueError: a mark is without size.
         """
         self.check()
-        geometry = self._scene.geometry(self.reference)
+        geometry = Scene.geometry(self.reference)
         image = Volume(slicer.util.arrayFromVolume(self.reference), geometry, self.reference.GetName())
         found = []
         for mark in self.lesions():
@@ -247,7 +248,7 @@ class Marks:
         node, self._drawn = self._previewNode(), shown
         if not shown:
             if node:
-                removeNode(node)
+                Scene.removeNode(node)
             return None
         if node is None:
             node = slicer.vtkMRMLSegmentationNode()
@@ -260,7 +261,7 @@ class Marks:
             node.GetDisplayNode().SetSaveWithScene(False)
             node.GetDisplayNode().SetOpacity2DFill(0.25)
         node.GetSegmentation().RemoveAllSegments()
-        regions, lattice = self.regions(snapped), self._scene.lattice(self.reference)
+        regions, lattice = self.regions(snapped), Scene.lattice(self.reference)
         modifying = node.StartModify()
         for number, (mark, region) in enumerate(regions):
             segment = slicer.vtkSegment()

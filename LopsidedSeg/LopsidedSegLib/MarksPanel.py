@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from .Logic import Logic
 from .Marks import Item, Marks
+from .Scene import rasOf
 from .Widgets import setCell, setQuietly
 
 BUTTONS = {"point": "pointButton", "line": "lineButton", "box": "boxButton", "ellipsoid": "ellipsoidButton"}
@@ -102,7 +103,7 @@ class MarksPanel:
         names = {"point": _("point"), "line": _("line"), "box": _("box"), "ellipsoid": _("ellipsoid")}
         for row, item in enumerate(self._items):
             size = " × ".join(f"{s:.1f}" for s in _sizes(item.mark))
-            place = ", ".join(f"{x:.0f}" for x in self.logic.ras(_centre(item.mark)))
+            place = ", ".join(f"{x:.0f}" for x in rasOf(_centre(item.mark)))
             for column, text in enumerate((names[item.mark.kind], size, place)):
                 setCell(table, row, column, text)
         for button in BUTTONS.values():

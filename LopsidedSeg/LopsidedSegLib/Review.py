@@ -24,9 +24,9 @@ from lopsided.review import (
 from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 
+from . import Scene
 from .Annotation import Annotation, whyNotAnnotation
 from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, overlaps, transformed
-from .Scene import Scene, whereNow
 from .Settings import Settings, terminologyName
 
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
@@ -44,24 +44,24 @@ class Review:
 
     Usage example::
 
-        review = Review(node, Scene(), Settings())
+        review = Review(node, Settings())
         review.decide("Suggestion_1", Status.ACCEPTED, annotation)
         review.undo()
     """
 
-    def __init__(self, node: Any, scene: Scene, settings: Settings, annotation: Any = None) -> None:
+    def __init__(self, node: Any, settings: Settings, annotation: Any = None) -> None:
         """``annotation``: what takes lesions that the log says were accepted after the scene was saved, where the node knows
         of none; a new one for None.
 
         Raises ValueError for a node without suggestions, or with a review that cannot be read.
         """
-        result = scene.result(node)
+        result = Scene.result(node)
         if not result:
             raise ValueError(_("{name} holds no suggestions.").format(name=node.GetName()))
         self.node = node
         self.candidates = {segment_id(c["rank"]): c for c in result["candidates"]}
         self.result = result
-        self._scene, self._settings = scene, settings
+        self._settings = settings
         kept = json.loads(node.GetAttribute(REVIEW_ATTRIBUTE) or "{}")
         if kept:
             self._session = ReviewSession.from_json(_own(kept, node))
@@ -281,7 +281,7 @@ class Review:
         there = segmentId and self.annotation and self.annotation.GetSegmentation().GetSegment(segmentId)
         added = [c for c, how in self._accepted.items() if there and how.get("addTo") == segmentId]
         if added:
-            place = whereNow(self.candidates[added[0]], self.node, added[0])["centroid_ras"]
+            place = Scene.whereNow(self.candidates[added[0]], self.node, added[0])["centroid_ras"]
             sentence = _("The suggestion at {place} was added to this lesion; reject that one first.")
             raise RuntimeError(sentence.format(place=", ".join(f"{x:.0f}" for x in place)))
 
@@ -324,7 +324,7 @@ class Review:
         changes = [c for c in changes if _liesIn(c.before) != _liesIn(c.after)]
         if any(_liesIn(c.after) is not None for c in changes) and not self.annotation:
             into = None if whyNotAnnotation(annotation) else annotation
-            into = into or self._scene.newAnnotation(drawnOn(self.node))
+            into = into or Scene.newAnnotation(drawnOn(self.node))
             self.node.SetNodeReferenceID(ANNOTATION_REFERENCE, into.GetID())
         # what was added to a lesion comes out before that, and goes in after it
         steps = [(c, False) for c in sorted(changes, key=lambda c: not c.before.add_to)]

@@ -11,7 +11,6 @@ from slicer.i18n import tr as _
 from .Annotation import PREVIEW_ATTRIBUTE
 from .CaseWork import CaseWork
 from .Marks import TIMES_ATTRIBUTE
-from .Scene import Scene
 from .Settings import Settings
 from .WorkFiles import checkPlace
 
@@ -23,9 +22,9 @@ class SceneWork(CaseWork):
     the reader begins with. While a case is open, other segmentations and marks are not shown.
     """
 
-    def __init__(self, case: Any, folder: Path, scene: Scene, settings: Settings) -> None:
+    def __init__(self, case: Any, folder: Path, settings: Settings) -> None:
         """``case``: a :class:`.SceneCases.SceneCase`."""
-        super().__init__(case, folder, scene, settings)
+        super().__init__(case, folder, settings)
         self._hidden: list[Any] = []
 
     def close(self) -> None:

@@ -13,8 +13,9 @@ import vtk
 from lopsided.review import AHEAD, CANDIDATES, SEGMENTS
 from slicer.i18n import tr as _
 
+from . import Scene
 from .Labelmaps import transformBetween
-from .Scene import Scene, lpsOf
+from .Scene import lpsOf
 from .Settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +85,6 @@ def _place(volume: Any) -> list[tuple[float, float, float]]:
 
 def writeWork(
     folder: Path,
-    scene: Scene,
     annotation: Any = None,
     suggestions: Any = None,
     marks: Marks | None = None,
@@ -108,11 +108,11 @@ def writeWork(
     content: dict[str, Any] = {"snapped": snapped, "whole_case": wholeCase, "accepted_into": acceptedInto}
     if annotation:
         content["annotation"] = annotation.GetName()
-        scene.writeSegments(annotation, folder / ANNOTATION)
+        Scene.writeSegments(annotation, folder / ANNOTATION)
     if suggestions:
         names = [name for name in suggestions.GetAttributeNames() if name.startswith("LopsidedSeg.")]
         content["suggestions"] = {name: suggestions.GetAttribute(name) for name in names}
-        scene.writeSegments(suggestions, folder / SEGMENTS)
+        Scene.writeSegments(suggestions, folder / SEGMENTS)
     if marks:
         content["marks"] = [(asdict(item.mark), marks.time(item)) for item in marks.items()]
         content["place"] = _place(marks.reference)

@@ -14,7 +14,7 @@ from lopsided.model import find_model, load_card
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import Geometry
 from lopsided.wording import METASTASIS
-from LopsidedSegLib.Scene import Scene
+from LopsidedSegLib import Scene
 
 CENTRES = ((5, 6, 7), (12, 12, 9), (16, 5, 14))  # k, j, i
 CONFIDENCES = (0.9, 0.6, 0.2)
@@ -55,7 +55,7 @@ def add_suggestions(reference: Any, folder: Path) -> Any:
     model = {"name": "fake", "digest": DIGEST, "threshold": 0.5, "operating_points": []}
     content = {"candidates": candidates, "model": model, "threshold": 0.0}
     (result / "candidates.json").write_text(json.dumps(content), encoding="utf-8")
-    return Scene().loadSuggestions(result, reference)
+    return Scene.loadSuggestions(result, reference)
 
 
 def erase(node: Any, segment: str, reference: Any, isRemoved: bool) -> None:

@@ -13,9 +13,9 @@ import slicer
 import slicer.util
 import vtk
 from lopsided.review import SUGGESTION_TAG
+from LopsidedSegLib import Scene
 from LopsidedSegLib.Annotation import Annotation
 from LopsidedSegLib.Labelmaps import imageOf, labelmapName, latticeOf, matrixOf, transformed, voxelsOf
-from LopsidedSegLib.Scene import Scene
 from transforms import bend
 from vtk.util.numpy_support import numpy_to_vtk
 
@@ -114,7 +114,7 @@ def new_annotation_and_cube(matrix: np.ndarray) -> tuple[Any, Any]:
     volume = slicer.util.addVolumeFromArray(np.zeros((12, 12, 12), np.int16), np.eye(4), "T1c")
     lattice = slicer.vtkOrientedImageData()
     lattice.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    return Scene().newAnnotation(volume), imageOf(np.ones((3, 3, 3)), lattice, [4, 6, 4, 6, 4, 6])
+    return Scene.newAnnotation(volume), imageOf(np.ones((3, 3, 3)), lattice, [4, 6, 4, 6, 4, 6])
 
 
 def test_the_first_lesion_of_an_annotation_that_surfaces_were_in() -> None:
@@ -141,8 +141,8 @@ def test_no_lesion_is_lost_between_thick_slices(tmp_path: Path) -> None:
     lesions = [imageOf(np.ones((3, 3, 3)), lattice, [20, 22, 20, 22, k, k + 2]) for k in range(30, 35)]
     for n, lesion in enumerate(lesions):
         Annotation(node).insert(f"Lesion {n}", lesion, "Metastasis", (1.0, 0.5, 0.0), {})
-    assert Scene().writeSegments(node, tmp_path / "thick.seg.nrrd")
-    Scene().readSegments(again, tmp_path / "thick.seg.nrrd")
+    assert Scene.writeSegments(node, tmp_path / "thick.seg.nrrd")
+    Scene.readSegments(again, tmp_path / "thick.seg.nrrd")
     for n in range(5):
         volume, centre = world_volume(again, f"Lesion {n}")
         assert 20 < volume < 60
@@ -164,8 +164,8 @@ def test_own_lesions_are_saved_as_they_were_with_one_of_smaller_voxels(annotated
     before = state(annotated)
     added = Annotation(annotated).insert("new", image(LESION, spacing=1.5), "Metastasis", (1.0, 0.5, 0.0), {})
     again = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Again")
-    assert Scene().writeSegments(annotated, tmp_path / "saved.seg.nrrd")
-    Scene().readSegments(again, tmp_path / "saved.seg.nrrd")
+    assert Scene.writeSegments(annotated, tmp_path / "saved.seg.nrrd")
+    Scene.readSegments(again, tmp_path / "saved.seg.nrrd")
     after = state(again)
     assert after.pop(added)[2] == pytest.approx(LESION.sum() * 1.5**3, rel=0.2)
     for segment, (name, _colour, volume) in before.items():
@@ -181,7 +181,7 @@ def test_lesions_of_finer_voxels_than_the_annotations_own_are_saved(
     spacings = {"FLAIR": flair, "T1c": (1.0, 1.0, 1.0)}
     size = np.ceil(60 / np.array(spacings[on])).astype(int)[::-1]
     reference = slicer.util.addVolumeFromArray(np.zeros(size, np.int16), np.diag([*spacings[on], 1]), on)
-    node = Scene().newAnnotation(reference)
+    node = Scene.newAnnotation(reference)
 
     def lattice(spacing: tuple[float, float, float]) -> Any:
         made = slicer.vtkOrientedImageData()
@@ -198,15 +198,15 @@ def test_lesions_of_finer_voxels_than_the_annotations_own_are_saved(
     accepted = imageOf(np.ones((2, 2, 2)), lattice(spacings["T1c"]), [40, 41, 40, 41, 33, 34])
     Annotation(node).insert("new", accepted, "Accepted", (1.0, 0.5, 0.0), {})
     before = state(node)
-    again = Scene().newAnnotation(reference)
-    assert Scene().writeSegments(node, tmp_path / "saved.seg.nrrd")
-    Scene().readSegments(again, tmp_path / "saved.seg.nrrd")
+    again = Scene.newAnnotation(reference)
+    assert Scene.writeSegments(node, tmp_path / "saved.seg.nrrd")
+    Scene.readSegments(again, tmp_path / "saved.seg.nrrd")
     assert state(node) == before
     after = {name: volume for name, _colour, volume in state(again).values()}
     assert after.pop("Large") == pytest.approx(3600 * np.prod(flair), rel=0.1)
     assert after == {**{f"Tiny {n}": 1.0 for n in range(5)}, "Around": 125.0, "Accepted": 8.0}
     # and as one label map, for the search, but for those within another
-    assert Scene().writeAnnotation(node, tmp_path / "annotation.nrrd")
+    assert Scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "annotation.nrrd")))
     assert {3, 6, 7, 8} <= set(np.unique(labels))
     # what is drawn next may be anywhere in the volume

@@ -22,11 +22,11 @@ from lopsided.errors import InputError
 from lopsided.marks import BoxMark, Line, Point
 from lopsided.review import RESULT_ATTRIBUTE, Status
 from lopsided.wording import METASTASIS
+from LopsidedSegLib import Scene
 from LopsidedSegLib.CaseWork import CaseWork
 from LopsidedSegLib.Labelmaps import cropped, labelmap
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
-from LopsidedSegLib.Scene import Scene
 from suggestions import DIGEST, ONE, TWO, add_reference, add_suggestions, erase
 from transforms import move
 
@@ -62,7 +62,7 @@ def case(tmp_path: Path) -> CaseFiles:
 
 @pytest.fixture
 def work(case: CaseFiles, tmp_path: Path) -> CaseWork:
-    return CaseWork(case, tmp_path / "work" / "c", Scene(), Settings())
+    return CaseWork(case, tmp_path / "work" / "c", Settings())
 
 
 def masks(node: Any, reference: Any) -> dict[str, np.ndarray]:
@@ -75,14 +75,14 @@ def masks(node: Any, reference: Any) -> dict[str, np.ndarray]:
 
 def test_a_case_may_lack_labels_that_others_of_its_list_have(case: CaseFiles, tmp_path: Path) -> None:
     chosen = parameters()
-    CaseWork(replace(case, labels=("1", "2")), tmp_path / "c", Scene(), Settings()).open(chosen)
+    CaseWork(replace(case, labels=("1", "2")), tmp_path / "c", Settings()).open(chosen)
     assert chosen.annotation.GetSegmentation().GetNumberOfSegments() == 2
 
 
 def test_a_case_that_its_list_cannot_tell_is_not_opened(tmp_path: Path) -> None:
     case = CaseFiles("p", "c", {}, problem="it has several masks; unite them in one")
     with pytest.raises(RuntimeError, match="it has several masks; unite them in one"):
-        CaseWork(case, tmp_path / "c", Scene(), Settings()).open(parameters())
+        CaseWork(case, tmp_path / "c", Settings()).open(parameters())
 
 
 def test_a_case_is_opened_where_its_files_say(work: CaseWork, case: CaseFiles) -> None:
@@ -105,12 +105,12 @@ def test_all_work_is_there_again(work: CaseWork, case: CaseFiles, tmp_path: Path
     chosen = parameters()
     work.open(chosen)
     chosen.suggestions = add_suggestions(chosen.reference, tmp_path)
-    review = Review(chosen.suggestions, Scene(), Settings())
+    review = Review(chosen.suggestions, Settings())
     review.decide(ONE, Status.ACCEPTED, chosen.annotation)
     review.decide(TWO, Status.REJECTED)
     review.writeNote(TWO, "Gefäß")
     review.threshold = 0.35
-    marks = Marks(chosen.reference, Scene(), Settings())
+    marks = Marks(chosen.reference, Settings())
     given = [Point((10, 12, 14), 5.5), Line(((4, 4, 4), (10, 4, 4))), BoxMark((20, 16, 18), (6, 8, 10))]
     for n, mark in enumerate(given):
         marks.add(mark, f"2026-01-0{n + 1}T10:00:00+00:00")
@@ -124,15 +124,15 @@ def test_all_work_is_there_again(work: CaseWork, case: CaseFiles, tmp_path: Path
     assert "vtkMRMLScalarVolumeDisplayNode" not in drawn, "it would keep the image in memory"
 
     again = parameters()
-    CaseWork(case, work.folder, Scene(), Settings()).open(again)
+    CaseWork(case, work.folder, Settings()).open(again)
     after = masks(again.annotation, again.reference)
     assert after.keys() == before.keys()
     for name, mask in before.items():
         np.testing.assert_array_equal(after[name], mask)
-    review = Review(again.suggestions, Scene(), Settings())
+    review = Review(again.suggestions, Settings())
     assert [review.opinion(c).status for c in (ONE, TWO)] == ["accepted", "rejected"]
     assert (review.opinion(TWO).note, review.threshold) == ("Gefäß", 0.35)
-    marks = Marks(again.reference, Scene(), Settings())
+    marks = Marks(again.reference, Settings())
     assert [(item.mark, marks.time(item)) for item in marks.items()] == [
         (mark, f"2026-01-0{n + 1}T10:00:00+00:00") for n, mark in enumerate(given)
     ]
@@ -192,12 +192,12 @@ def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp
     (tmp_path / "other").mkdir()
     own = add_suggestions(chosen.reference, tmp_path / "own")
     work.goOn(own)
-    Review(own, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    Review(own, Settings()).decide(ONE, Status.REJECTED)
     second = add_reference()
     other = add_suggestions(second, tmp_path / "other")
     work.goOn(other)
     assert chosen.suggestions is other
-    Review(other, Scene(), Settings()).decide(TWO, Status.REJECTED)
+    Review(other, Settings()).decide(TWO, Status.REJECTED)
     if removed:
         slicer.mrmlScene.RemoveNode(second)
     work.save()
@@ -205,7 +205,7 @@ def test_suggestions_of_another_volume_are_no_part_of_a_case(work: CaseWork, tmp
     assert slicer.mrmlScene.IsNodePresent(other)
     again = parameters()
     work.open(again)
-    review = Review(again.suggestions, Scene(), Settings())
+    review = Review(again.suggestions, Settings())
     assert [review.opinion(candidate).status for candidate in (ONE, TWO)] == [Status.REJECTED, Status.PENDING]
 
 
@@ -220,12 +220,12 @@ def test_what_was_decided_on_another_models_suggestions_is_exported_as_that_mode
     result["model"]["digest"] = "e" * 64
     found[0].SetAttribute(RESULT_ATTRIBUTE, json.dumps(result))
     work.goOn(found[0])
-    Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
+    Review(found[0], Settings()).decide(ONE, Status.REJECTED)
     work.goOn(found[1])
     joined = json.loads(chosen.suggestions.GetAttribute(RESULT_ATTRIBUTE))
     assert joined["model"]["digest"] == DIGEST
     assert {c["rank"]: c.get("model") for c in joined["candidates"]} == {1: "e" * 64, 5: None, 6: None}
-    review = Review(chosen.suggestions, Scene(), Settings())
+    review = Review(chosen.suggestions, Settings())
     review.decide(ONE, Status.ACCEPTED, chosen.annotation)
     segment = chosen.annotation.GetSegmentation().GetSegment(review.place(ONE)[1])
     model = vtk.reference("")
@@ -240,7 +240,7 @@ def test_what_was_decided_on_is_known_again_where_a_transform_has_moved_it(work:
     found = [add_suggestions(chosen.reference, tmp_path / name) for name in ("first", "second")]
     move(found, 20)
     work.goOn(found[0])
-    Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
+    Review(found[0], Settings()).decide(ONE, Status.REJECTED)
     found[1].HardenTransform()  # a search finds in the world
     before = cropped(labelmap(found[1], ONE)).GetBounds()
     work.goOn(found[1])
@@ -253,9 +253,9 @@ def test_suggestions_of_two_searches_are_listed_best_first(work: CaseWork, tmp_p
     work.open(chosen)
     first, second = (add_suggestions(chosen.reference, tmp_path / name) for name in ("first", "second"))
     work.goOn(first)
-    Review(first, Scene(), Settings()).decide(TWO, Status.REJECTED)
+    Review(first, Settings()).decide(TWO, Status.REJECTED)
     work.goOn(second)
-    review = Review(chosen.suggestions, Scene(), Settings())
+    review = Review(chosen.suggestions, Settings())
     review.threshold = 0.1
     assert review.shown() == ["Suggestion_4", TWO, "Suggestion_6"]
 
@@ -268,11 +268,11 @@ def test_what_was_decided_on_and_erased_since_hides_nothing_that_is_found(
     work.open(chosen)
     found = [add_suggestions(chosen.reference, tmp_path / name) for name in ("first", "second")]
     work.goOn(found[0])
-    Review(found[0], Scene(), Settings()).decide(ONE, Status.REJECTED)
+    Review(found[0], Settings()).decide(ONE, Status.REJECTED)
     erase(found[0], ONE, chosen.reference, isRemoved)
     work.goOn(found[1])
     assert set(masks(chosen.suggestions, chosen.reference)) == {f"Suggestion {n}" for n in (4, 5, 6)}
-    assert Review(chosen.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
+    assert Review(chosen.suggestions, Settings()).opinion(ONE).status is Status.REJECTED
 
 
 def test_a_search_that_finds_nothing_keeps_what_was_decided_on(work: CaseWork, tmp_path: Path) -> None:
@@ -280,9 +280,9 @@ def test_a_search_that_finds_nothing_keeps_what_was_decided_on(work: CaseWork, t
     work.open(chosen)
     earlier = add_suggestions(chosen.reference, tmp_path)
     work.goOn(earlier)
-    Review(earlier, Scene(), Settings()).decide(ONE, Status.REJECTED)
-    result = Scene().result(earlier)
-    work.goOn(Scene().newSuggestions(chosen.reference, {**result, "candidates": []}, None))
+    Review(earlier, Settings()).decide(ONE, Status.REJECTED)
+    result = Scene.result(earlier)
+    work.goOn(Scene.newSuggestions(chosen.reference, {**result, "candidates": []}, None))
     assert set(masks(chosen.suggestions, chosen.reference)) == {"Suggestion 1"}
 
 
@@ -297,8 +297,8 @@ def test_undo_after_opening_again_takes_out_of_the_annotation_that_was_accepted_
     first = chosen.annotation
     [lesion, *_] = first.GetSegmentation().GetSegmentIDs()
     before = masks(first, chosen.reference)
-    Review(suggestions, Scene(), Settings()).decide(ONE, Status.ACCEPTED, first, addTo=lesion)
-    second = Scene().newAnnotation(chosen.reference)
+    Review(suggestions, Settings()).decide(ONE, Status.ACCEPTED, first, addTo=lesion)
+    second = Scene.newAnnotation(chosen.reference)
     segment = slicer.vtkSegment()
     segment.DeepCopy(first.GetSegmentation().GetSegment(lesion))
     second.GetSegmentation().AddSegment(segment, lesion)
@@ -308,7 +308,7 @@ def test_undo_after_opening_again_takes_out_of_the_annotation_that_was_accepted_
     again = parameters()
     work.open(again)
     drawn = masks(again.annotation, again.reference)
-    review = Review(again.suggestions, Scene(), Settings())
+    review = Review(again.suggestions, Settings())
     review.undo()
     np.testing.assert_equal(masks(again.annotation, again.reference), drawn)
     assert review.annotation is not again.annotation
@@ -333,7 +333,7 @@ def held() -> Iterator[None]:
 def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork) -> None:
     chosen = parameters()
     work.open(chosen)
-    marks = Marks(chosen.reference, Scene(), Settings())
+    marks = Marks(chosen.reference, Settings())
     marks.add(Point((4, 15, 8), 12))
     work.save()
     for _ in range(2):
@@ -386,7 +386,7 @@ def test_work_of_which_a_copy_left_only_what_is_apart_is_not_begun_anew(
     work.close()
     (work.folder / "work.json").rename(tmp_path / "left behind")
     with pytest.raises(InputError, match=r"work\.json is missing; restore it from a copy"):
-        CaseWork(case, work.folder, Scene(), Settings()).open(parameters())
+        CaseWork(case, work.folder, Settings()).open(parameters())
     assert [path.name for path in work.folder.iterdir()] == ["apart-0"]
 
 
@@ -416,11 +416,11 @@ def test_a_case_that_was_moved_is_kept_and_put_back(work: CaseWork) -> None:
     work.open(chosen)
     assert work.save() == ""
     before = slicer.util.arrayFromVolume(chosen.reference).copy()
-    place = Scene().geometry(chosen.reference)
+    place = Scene.geometry(chosen.reference)
     chosen.reference.SetOrigin(1, 2, 3)
     move([chosen.reference], 6)
     assert "was moved, and is put back" in work.save()
-    assert Scene().geometry(chosen.reference).same_grid(place)
+    assert Scene.geometry(chosen.reference).same_grid(place)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(chosen.reference), before)
     assert work.save() == ""
 
@@ -430,14 +430,14 @@ def test_what_was_moved_with_the_volume_is_put_back_with_it(work: CaseWork, tmp_
     chosen = parameters()
     work.open(chosen)
     work.goOn(add_suggestions(chosen.reference, tmp_path))
-    marks = Marks(chosen.reference, Scene(), Settings())
+    marks = Marks(chosen.reference, Settings())
     marks.add(Point((10, 12, 14), 6))
     drawn = (chosen.annotation, chosen.suggestions)
     before = [masks(node, chosen.reference) for node in drawn]
     chosen.t1 = slicer.util.addVolumeFromArray(np.zeros((9, 9, 9), np.int16), np.eye(4), "the user's")
     transform = move([chosen.reference, chosen.flair, *drawn, marks.items()[0].node, chosen.t1], 6)
     assert "was moved, and is put back" in work.save()
-    assert Scene().geometry(chosen.flair).same_grid(Scene().geometry(chosen.reference))
+    assert Scene.geometry(chosen.flair).same_grid(Scene.geometry(chosen.reference))
     np.testing.assert_equal([masks(node, chosen.reference) for node in drawn], before)
     assert all(node.GetTransformNodeID() is None for node in drawn)
     assert marks.items()[0].mark == Point((10, 12, 14), 6)
@@ -472,7 +472,7 @@ def test_a_lesion_taken_out_before_its_case_was_put_back_comes_back_with_it(
     chosen = parameters()
     work.open(chosen)
     chosen.suggestions = add_suggestions(chosen.reference, tmp_path)
-    review = Review(chosen.suggestions, Scene(), Settings())
+    review = Review(chosen.suggestions, Settings())
     review.decide(ONE, Status.ACCEPTED, chosen.annotation)
     before = masks(chosen.annotation, chosen.reference)
     move([chosen.reference, chosen.annotation, chosen.suggestions], 6)
@@ -481,7 +481,7 @@ def test_a_lesion_taken_out_before_its_case_was_put_back_comes_back_with_it(
     if isLeft:
         work.close()
         work.open(chosen)
-        review = Review(chosen.suggestions, Scene(), Settings())
+        review = Review(chosen.suggestions, Settings())
     review.undo(chosen.annotation)
     np.testing.assert_equal(masks(chosen.annotation, chosen.reference), before)
 
@@ -500,7 +500,7 @@ def test_what_else_is_in_the_scene_stays(work: CaseWork) -> None:
 def test_a_broken_case_leaves_nothing_behind(case: CaseFiles, tmp_path: Path) -> None:
     case.sequences["flair"].write_bytes(case.sequences["flair"].read_bytes()[:500])
     with pytest.raises(InputError, match="flair"):
-        CaseWork(case, tmp_path / "work", Scene(), Settings()).open(parameters())
+        CaseWork(case, tmp_path / "work", Settings()).open(parameters())
     assert slicer.util.getNodesByClass("vtkMRMLDisplayableNode") == []
 
 
@@ -526,7 +526,7 @@ def test_work_that_was_copied_by_half_is_refused_and_stays_as_it_is(
     chosen = parameters()
     work.open(chosen)
     chosen.suggestions = add_suggestions(chosen.flair, tmp_path)
-    Review(chosen.suggestions, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    Review(chosen.suggestions, Settings()).decide(ONE, Status.REJECTED)
     (tmp_path / "second").mkdir()
     work.goOn(add_suggestions(chosen.reference, tmp_path / "second"))
     work.save(wholeCase=True)
@@ -534,11 +534,11 @@ def test_work_that_was_copied_by_half_is_refused_and_stays_as_it_is(
     (work.folder / missing).rename(tmp_path / "left behind")
     there = sorted(work.folder.rglob("*"))
     with pytest.raises(InputError, match=f"{missing} is missing; restore it from a copy"):
-        CaseWork(case, work.folder, Scene(), Settings()).open(parameters())
+        CaseWork(case, work.folder, Settings()).open(parameters())
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
     assert sorted(work.folder.rglob("*")) == there
     (tmp_path / "left behind").rename(work.folder / missing)
-    CaseWork(case, work.folder, Scene(), Settings()).open(chosen)
+    CaseWork(case, work.folder, Settings()).open(chosen)
     assert len(masks(chosen.annotation, chosen.reference)) == 2
 
 
@@ -548,9 +548,9 @@ def test_work_is_whole_without_what_the_system_hid_beside_it(
     """As macOS leaves it beside each file on a drive of others, and takes it away with a copy."""
     write = Scene.writeSegments
 
-    def withAnother(self: Scene, node: Any, path: Path) -> bool:
+    def withAnother(node: Any, path: Path) -> bool:
         path.with_name(f"._{path.name}").write_bytes(b"x")
-        return write(self, node, path)
+        return write(node, path)
 
     monkeypatch.setattr(Scene, "writeSegments", withAnother)
     chosen = parameters()
@@ -558,7 +558,7 @@ def test_work_is_whole_without_what_the_system_hid_beside_it(
     work.save()
     work.close()
     (work.folder / "._annotation.seg.nrrd").unlink()
-    CaseWork(case, work.folder, Scene(), Settings()).open(chosen)
+    CaseWork(case, work.folder, Settings()).open(chosen)
     assert len(masks(chosen.annotation, chosen.reference)) == 2
 
 
@@ -566,13 +566,13 @@ def test_a_case_opens_again_whose_suggestions_were_all_removed(work: CaseWork, c
     chosen, again = parameters(), parameters()
     work.open(chosen)
     chosen.suggestions = add_suggestions(chosen.reference, tmp_path)
-    Review(chosen.suggestions, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    Review(chosen.suggestions, Settings()).decide(ONE, Status.REJECTED)
     chosen.suggestions.GetSegmentation().RemoveAllSegments()
     work.save()
     work.close()
-    CaseWork(case, work.folder, Scene(), Settings()).open(again)
+    CaseWork(case, work.folder, Settings()).open(again)
     assert again.suggestions.GetSegmentation().GetNumberOfSegments() == 0
-    assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
+    assert Review(again.suggestions, Settings()).opinion(ONE).status is Status.REJECTED
     assert len(masks(again.annotation, again.reference)) == 2
 
 
@@ -582,18 +582,18 @@ def test_decisions_on_another_volume_of_the_case_are_kept_apart(
     chosen, again = parameters(), parameters()
     work.open(chosen)
     chosen.suggestions = add_suggestions(chosen.flair, tmp_path)
-    Review(chosen.suggestions, Scene(), Settings()).decide(ONE, Status.REJECTED)
+    Review(chosen.suggestions, Settings()).decide(ONE, Status.REJECTED)
     (tmp_path / "second").mkdir()
     work.goOn(add_suggestions(chosen.reference, tmp_path / "second"))
-    Review(chosen.suggestions, Scene(), Settings())
+    Review(chosen.suggestions, Settings())
     work.save()
     work.close()
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
-    CaseWork(case, work.folder, Scene(), Settings()).open(again)
-    nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if Scene().result(n)]
+    CaseWork(case, work.folder, Settings()).open(again)
+    nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if Scene.result(n)]
     [apart] = [node for node in nodes if node is not again.suggestions]
-    assert Review(apart, Scene(), Settings()).opinion(ONE).status is Status.REJECTED
-    assert Review(again.suggestions, Scene(), Settings()).opinion(ONE).status is Status.PENDING
+    assert Review(apart, Settings()).opinion(ONE).status is Status.REJECTED
+    assert Review(again.suggestions, Settings()).opinion(ONE).status is Status.PENDING
 
 
 def test_suggestions_are_not_kept_as_the_annotation(work: CaseWork, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import vtk
 from lopsided.dataset.inputs import read_markups
 from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point
 from LopsidedSegLib.Marks import Marks
-from LopsidedSegLib.Scene import Scene
 from transforms import move
 
 CENTRE_RAS = np.array([12.0, -31.0, 40.0])
@@ -55,7 +54,7 @@ def reference(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def marks(reference: Any) -> Iterator[Marks]:
-    marks = Marks(reference, Scene(), Settings())
+    marks = Marks(reference, Settings())
     yield marks
     marks.close()
 
@@ -98,7 +97,7 @@ def test_what_slicer_saves_of_a_mark_is_that_mark_at_the_command_line(
         marks.start(mark.kind)
         marks.close()
         place(CENTRE_RAS, CENTRE_RAS + 8)
-        marks = Marks(marks.reference, Scene(), Settings())
+        marks = Marks(marks.reference, Settings())
         if mark.kind == "point":
             marks.remove(marks.items()[1])
     else:
@@ -130,10 +129,10 @@ def place(*points_ras: np.ndarray) -> None:
 
 
 def _voxels(node: Any, segment: str) -> tuple[np.ndarray, np.ndarray]:
-    from LopsidedSegLib.Labelmaps import imageToWorld, labelmap, voxelsOf
+    from LopsidedSegLib.Labelmaps import labelmap, matrixOf, voxelsOf
 
     image = labelmap(node, segment)
-    matrix = slicer.util.arrayFromVTKMatrix(imageToWorld(image)).copy()
+    matrix = matrixOf(image).copy()
     matrix[:3, 3] += matrix[:3, :3] @ np.array(image.GetExtent())[::2]
     return voxelsOf(image) > 0, matrix
 
@@ -305,14 +304,14 @@ def test_undo_leaves_a_mark_where_it_was_typed_to_be_before_the_next(marks: Mark
 def test_marks_belong_to_their_volume_and_the_preview_is_not_saved(marks: Marks, reference: Any) -> None:
     marks.add(MARKS[0])
     other = slicer.util.addVolumeFromArray(np.zeros((9, 9, 9), np.int16), np.eye(4), "another")
-    elsewhere = Marks(other, Scene(), Settings())
+    elsewhere = Marks(other, Settings())
     assert elsewhere.items() == []
     elsewhere.close()
     preview = marks.preview(True, True)
     assert not preview.GetSaveWithScene()
     assert marks.preview(False, True) is None
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
-    again = Marks(reference, Scene(), Settings())
+    again = Marks(reference, Settings())
     assert [item.mark for item in again.items()] == [item.mark for item in marks.items()]
     again.close()
 
@@ -340,7 +339,7 @@ def _displaying(node: Any) -> list[Any]:
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)
 def test_a_change_made_anywhere_is_heard_of(reference: Any) -> None:
     heard: list[int] = []
-    marks = Marks(reference, Scene(), Settings(), lambda: heard.append(len(marks.items())))
+    marks = Marks(reference, Settings(), lambda: heard.append(len(marks.items())))
     item = marks.add(MARKS[0])
     marks.add(MARKS[2])
     slicer.mrmlScene.RemoveNode(marks.items()[1].node)

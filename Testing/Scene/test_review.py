@@ -12,10 +12,10 @@ import slicer
 import slicer.util
 import vtk
 from lopsided.review import Status, read_log
+from LopsidedSegLib import Scene
 from LopsidedSegLib.Annotation import Annotation
-from LopsidedSegLib.Labelmaps import imageToWorld
+from LopsidedSegLib.Labelmaps import matrixOf
 from LopsidedSegLib.Review import ANNOTATION_REFERENCE, Review
-from LopsidedSegLib.Scene import Scene
 from suggestions import DIGEST, ONE, THREE, TWO, Settings, add_reference, add_suggestions, erase
 from transforms import move
 
@@ -46,7 +46,7 @@ def suggestions(reference: Any, tmp_path: Path) -> Any:
 
 @pytest.fixture
 def review(suggestions: Any) -> Review:
-    return Review(suggestions, Scene(), Settings("ab"))
+    return Review(suggestions, Settings("ab"))
 
 
 def voxels(node: Any, segment: str, reference: Any) -> np.ndarray:
@@ -73,9 +73,9 @@ def test_a_list_begins_where_its_search_ended(suggestions: Any) -> None:
     """As `lopsided suggest --threshold` wrote it; what was searched in Slicer, with all there are, at the model's."""
     result = json.loads(suggestions.GetAttribute("LopsidedSeg.Result"))
     suggestions.SetAttribute("LopsidedSeg.Result", json.dumps({**result, "threshold": 0.35}))
-    assert Review(suggestions, Scene(), Settings("ab")).threshold == 0.35
+    assert Review(suggestions, Settings("ab")).threshold == 0.35
     suggestions.SetAttribute("LopsidedSeg.Result", json.dumps({**result, "threshold": 0.0}))
-    assert Review(suggestions, Scene(), Settings("ab")).threshold == result["model"]["threshold"]
+    assert Review(suggestions, Settings("ab")).threshold == result["model"]["threshold"]
 
 
 def test_the_threshold_hides_and_shows_and_decided_ones_stay(review: Review, suggestions: Any) -> None:
@@ -198,9 +198,9 @@ def test_a_lesion_read_from_a_file_is_whole_after_undo_and_redo(
     review.decide(TWO, Status.ACCEPTED, annotation)
     _node, own = review.place(TWO)
     before = voxels(annotation, own, reference)
-    Scene().writeSegments(annotation, tmp_path / "saved.seg.nrrd")
+    Scene.writeSegments(annotation, tmp_path / "saved.seg.nrrd")
     annotation.GetSegmentation().RemoveAllSegments()
-    Scene().readSegments(annotation, tmp_path / "saved.seg.nrrd")
+    Scene.readSegments(annotation, tmp_path / "saved.seg.nrrd")
     review.undo()
     review.redo()
     assert before.any()
@@ -218,7 +218,7 @@ def bordering(reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_lesion_does_not_go_out_with_another_that_was_added_to_it(
     bordering: Any, annotation: Any, reference: Any, status: Status
 ) -> None:
-    review = Review(bordering, Scene(), Settings("ab"))
+    review = Review(bordering, Settings("ab"))
     review.decide(ONE, Status.ACCEPTED, annotation)
     own = review.place(ONE)[1]
     assert review.touching(TWO, annotation) == [own]
@@ -246,13 +246,13 @@ def test_a_log_takes_no_lesion_out_with_another_either(
 ) -> None:
     """One that was written when that was possible."""
     settings = Settings("ab", tmp_path / "reviews")
-    review = Review(bordering, Scene(), settings)
+    review = Review(bordering, settings)
     review.decide(ONE, Status.ACCEPTED, annotation)
     own = review.place(ONE)[1]
     review.decide(TWO, Status.ACCEPTED, annotation, addTo=own)
     review._session.decide(ONE, Status.REJECTED, threshold=0.5)
     review._log.write()
-    again = Review(bordering, Scene(), settings)
+    again = Review(bordering, settings)
     assert [again.place(candidate) for candidate in (ONE, TWO)] == [(annotation, own)] * 2
     assert voxels(annotation, own, reference).sum() == 54
 
@@ -336,7 +336,7 @@ def test_redo_without_the_annotation_changes_nothing_until_another_is_chosen(
     assert review.opinion(ONE).status is Status.PENDING
     assert review.canRedo
     assert len(review._session.events) == 2, "nothing is recorded of what was not done"
-    other = Scene().newAnnotation(reference)
+    other = Scene.newAnnotation(reference)
     review.redo(other)
     assert review.place(ONE)[0] is review.annotation is other
 
@@ -360,7 +360,7 @@ def test_a_review_goes_on_after_the_scene_was_saved_and_opened(
     slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
     assert slicer.mrmlScene.Connect()
     node = slicer.util.getNode("T1c suggestions")
-    again = Review(node, Scene(), Settings("somebody else"))
+    again = Review(node, Settings("somebody else"))
     assert [again.opinion(c).status for c in (ONE, TWO, THREE)] == ["accepted", "rejected", "pending"]
     assert again.opinion(TWO).note == "Gefäß | a 'vessel': <b>"
     assert again.threshold == 0.31
@@ -374,7 +374,7 @@ def test_the_log_has_each_decision_and_a_full_disk_loses_none(
     suggestions: Any, annotation: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "reviews"
-    review = Review(suggestions, Scene(), Settings("ab", folder))
+    review = Review(suggestions, Settings("ab", folder))
     review.decide(ONE, Status.ACCEPTED, annotation)
     [log] = folder.iterdir()
     assert [(e.action, e.candidate, e.value, e.threshold) for e in read_log(log).events] == [
@@ -396,7 +396,7 @@ def test_the_log_has_each_decision_and_a_full_disk_loses_none(
 def test_decisions_made_after_the_scene_was_saved_come_back_from_the_log(
     suggestions: Any, annotation: Any, tmp_path: Path
 ) -> None:
-    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    review = Review(suggestions, Settings("ab", tmp_path / "reviews"))
     review.decide(TWO, Status.REJECTED)
     saved = suggestions.GetAttribute("LopsidedSeg.Review")
     suggestions.SetNodeReferenceID("LopsidedSeg.Annotation", annotation.GetID())
@@ -404,7 +404,7 @@ def test_decisions_made_after_the_scene_was_saved_come_back_from_the_log(
     for segment in set(segments(annotation)) - {"Mine"}:  # the annotation as it was saved
         annotation.GetSegmentation().RemoveSegment(segment)
     suggestions.SetAttribute("LopsidedSeg.Review", saved)
-    again = Review(suggestions, Scene(), Settings("who goes on", tmp_path / "reviews"))
+    again = Review(suggestions, Settings("who goes on", tmp_path / "reviews"))
     assert again.opinion(ONE).status is Status.ACCEPTED
     assert len(segments(annotation)) == 2
     again.undo()
@@ -425,12 +425,12 @@ def test_the_first_accepted_lesion_comes_back_too(
 ) -> None:
     """Into the annotation that is chosen, or a new one."""
     nodes = {"annotation": annotation, "suggestions": suggestions}
-    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    review = Review(suggestions, Settings("ab", tmp_path / "reviews"))
     saved = suggestions.GetAttribute("LopsidedSeg.Review")
     review.decide(ONE, Status.ACCEPTED, annotation)
     review.decide(TWO, Status.REJECTED)
     crash(suggestions, annotation, saved)
-    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"), nodes.get(chosen))
+    again = Review(suggestions, Settings("ab", tmp_path / "reviews"), nodes.get(chosen))
     assert [again.opinion(c).status for c in (ONE, TWO)] == ["accepted", "rejected"]
     assert again.annotation is not suggestions
     assert (again.annotation is annotation) == (chosen == "annotation")
@@ -441,7 +441,7 @@ def test_the_first_accepted_lesion_comes_back_too(
 def test_what_cannot_come_back_keeps_nothing_else_from_it(
     suggestions: Any, annotation: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    review = Review(suggestions, Settings("ab", tmp_path / "reviews"))
     saved = suggestions.GetAttribute("LopsidedSeg.Review")
     review.decide(ONE, Status.ACCEPTED, annotation)
     review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
@@ -450,7 +450,7 @@ def test_what_cannot_come_back_keeps_nothing_else_from_it(
     review.redo()
     crash(suggestions, annotation, saved)
     annotation.GetSegmentation().RemoveSegment("Mine")
-    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"), annotation)
+    again = Review(suggestions, Settings("ab", tmp_path / "reviews"), annotation)
     assert [again.opinion(c).status for c in (ONE, TWO, THREE)] == ["accepted", "pending", "rejected"]
     assert "Suggestion_2 cannot be done again" in caplog.text
     assert len(segments(annotation)) == 1
@@ -460,7 +460,7 @@ def test_what_cannot_come_back_elsewhere_is_where_it_was(
     suggestions: Any, annotation: Any, reference: Any, tmp_path: Path
 ) -> None:
     """A lesion of its own that was added, since the scene was saved, to one that was drawn since."""
-    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    review = Review(suggestions, Settings("ab", tmp_path / "reviews"))
     review.decide(TWO, Status.ACCEPTED, annotation)
     own = review.place(TWO)[1]
     mask = edit(annotation, own, reference)
@@ -471,7 +471,7 @@ def test_what_cannot_come_back_elsewhere_is_where_it_was(
     review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
     annotation.GetSegmentation().DeepCopy(saved)
     suggestions.SetAttribute("LopsidedSeg.Review", attribute)
-    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    again = Review(suggestions, Settings("ab", tmp_path / "reviews"))
     assert again.opinion(TWO).status is Status.ACCEPTED
     assert again.place(TWO) == (annotation, own)
     np.testing.assert_array_equal(voxels(annotation, own, reference), mask)
@@ -486,7 +486,7 @@ def test_what_was_edited_comes_back_by_undo_of_the_decision_that_took_it_out(
 ) -> None:
     """Though another followed that one, and the scene was saved before both."""
     settings = Settings("ab", tmp_path / "reviews")
-    review = Review(suggestions, Scene(), settings)
+    review = Review(suggestions, settings)
     review.decide(TWO, Status.ACCEPTED, annotation)
     own = review.place(TWO)[1]
     mask = edit(annotation, own, reference)
@@ -496,7 +496,7 @@ def test_what_was_edited_comes_back_by_undo_of_the_decision_that_took_it_out(
     review.decide(TWO, last, annotation, addTo="Mine" if last is Status.ACCEPTED else None)
     annotation.GetSegmentation().DeepCopy(saved)
     suggestions.SetAttribute("LopsidedSeg.Review", attribute)
-    again = Review(suggestions, Scene(), settings)
+    again = Review(suggestions, settings)
     assert again.opinion(TWO).status is last
     for _ in range(2):
         again.undo()
@@ -509,13 +509,13 @@ def test_what_was_added_comes_back_after_what_it_was_added_to_and_goes_before(
 ) -> None:
     """Whichever is listed first."""
     settings = Settings("ab", tmp_path / "reviews")
-    review = Review(bordering, Scene(), settings)
+    review = Review(bordering, settings)
     saved = bordering.GetAttribute("LopsidedSeg.Review")
     review.decide(TWO, Status.ACCEPTED, annotation)
     own = review.place(TWO)[1]
     review.decide(ONE, Status.ACCEPTED, annotation, addTo=own)
     crash(bordering, annotation, saved)
-    again = Review(bordering, Scene(), settings, annotation)
+    again = Review(bordering, settings, annotation)
     assert again.place(ONE) == again.place(TWO) == (annotation, own)
     both = voxels(annotation, own, reference)
     both[5, 5, 6] = False
@@ -526,7 +526,7 @@ def test_what_was_added_comes_back_after_what_it_was_added_to_and_goes_before(
         again.decide(candidate, Status.REJECTED)
     annotation.GetSegmentation().DeepCopy(segmentation)
     bordering.SetAttribute("LopsidedSeg.Review", saved)
-    last = Review(bordering, Scene(), settings)
+    last = Review(bordering, settings)
     assert segments(annotation) == ["Mine"]
     assert "cannot be done again" not in caplog.text
     for _ in range(2):
@@ -538,12 +538,12 @@ def test_what_was_added_to_a_lesion_comes_back_there(
     suggestions: Any, annotation: Any, reference: Any, tmp_path: Path
 ) -> None:
     mine = voxels(annotation, "Mine", reference).copy()
-    review = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"))
+    review = Review(suggestions, Settings("ab", tmp_path / "reviews"))
     saved = suggestions.GetAttribute("LopsidedSeg.Review")
     review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
     crash(suggestions, annotation, saved)
     slicer.util.updateSegmentBinaryLabelmapFromArray(mine.astype(np.uint8), annotation, "Mine", reference)
-    again = Review(suggestions, Scene(), Settings("ab", tmp_path / "reviews"), annotation)
+    again = Review(suggestions, Settings("ab", tmp_path / "reviews"), annotation)
     assert segments(annotation) == ["Mine"]
     np.testing.assert_array_equal(voxels(annotation, "Mine", reference), mine | voxels(suggestions, TWO, reference))
     again.undo()
@@ -553,16 +553,16 @@ def test_what_was_added_to_a_lesion_comes_back_there(
 def test_a_copy_of_the_suggestions_goes_its_own_way(suggestions: Any, annotation: Any, tmp_path: Path) -> None:
     """Neither takes over from the logs what was decided on the other, nor accepts anything a second time."""
     settings = Settings("ab", tmp_path / "reviews")
-    review = Review(suggestions, Scene(), settings)
+    review = Review(suggestions, settings)
     copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     copy.Copy(suggestions)
     copy.CreateDefaultDisplayNodes()
     review.decide(ONE, Status.ACCEPTED, annotation)
     before = segments(annotation)
-    shown = Review(copy, Scene(), settings, annotation)
+    shown = Review(copy, settings, annotation)
     assert shown.opinion(ONE).status is Status.PENDING
     shown.decide(TWO, Status.REJECTED)
-    assert Review(suggestions, Scene(), settings).opinion(TWO).status is Status.PENDING
+    assert Review(suggestions, settings).opinion(TWO).status is Status.PENDING
     assert segments(annotation) == before
 
 
@@ -596,7 +596,7 @@ def test_what_was_accepted_and_is_in_no_segment_any_more_is_known(
     review.decide(THREE, Status.REJECTED)
     assert review.absent == []
     annotation.GetSegmentation().RemoveSegment("Mine")
-    assert Review(suggestions, Scene(), Settings("ab")).absent == [TWO]
+    assert Review(suggestions, Settings("ab")).absent == [TWO]
     slicer.mrmlScene.RemoveNode(annotation)
     assert review.absent == [ONE, TWO]
 
@@ -678,7 +678,7 @@ def test_what_was_edited_is_there_again_when_a_review_is_opened_again_before_und
         review.decide(candidate, Status.REJECTED)
     if hardened:
         annotation.HardenTransform()
-    again = Review(suggestions, Scene(), Settings("ab"))
+    again = Review(suggestions, Settings("ab"))
     for _ in range(2):
         again.undo()
     for name, mask in before.items():
@@ -703,11 +703,11 @@ def test_what_was_taken_out_under_a_transform_comes_back_where_it_was_once_that_
         node.SetAndObserveTransformNodeID(None)
     if meanwhile == "another source volume":
         wider = slicer.util.addVolumeFromArray(np.zeros((24, 22, 26), np.int16))
-        toRAS = slicer.util.arrayFromVTKMatrix(imageToWorld(Scene().lattice(reference)))
+        toRAS = matrixOf(Scene.lattice(reference))
         wider.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(toRAS @ (np.eye(4) - 2 * np.eye(4, k=3))))
         annotation.SetReferenceImageGeometryParameterFromVolumeNode(wider)
     elif meanwhile == "a refused annotation":
-        surfaces = Scene().newAnnotation(reference)
+        surfaces = Scene.newAnnotation(reference)
         surfaces.GetSegmentation().AddEmptySegment("Drawn")
         surfaces.GetSegmentation().SetSourceRepresentationName("Closed surface")
         with pytest.raises(RuntimeError, match="not stored as label maps"):
@@ -743,7 +743,7 @@ def test_what_was_taken_out_goes_into_another_annotation_where_it_was_in_the_wor
     for candidate in (ONE, THREE):
         review.decide(candidate, Status.REJECTED)
     slicer.mrmlScene.RemoveNode(annotation)
-    another = Scene().newAnnotation(reference)
+    another = Scene.newAnnotation(reference)
     for _ in range(2):
         review.undo(another)
     after = [another.GetSegmentCenterRAS(review.place(candidate)[1]) for candidate in (ONE, THREE)]
@@ -761,10 +761,10 @@ def turned() -> Any:
 def test_where_a_suggestion_is_edited(review: Review, suggestions: Any, annotation: Any) -> None:
     """Among the suggestions before it is accepted; and what is accepted then is what it became."""
     assert review.place(TWO) == (suggestions, TWO)
-    Scene().edit(suggestions, TWO, slicer.util.getNode("T1c"))
+    Scene.edit(suggestions, TWO, slicer.util.getNode("T1c"))
     review.decide(TWO, Status.ACCEPTED, annotation, addTo="Mine")
     assert review.place(TWO) == (annotation, "Mine")
-    Scene().edit(*review.place(TWO), slicer.util.getNode("T1c"))
+    Scene.edit(*review.place(TWO), slicer.util.getNode("T1c"))
     [editor] = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
     assert editor.GetSingletonTag() == "SegmentEditor", "the one that Segment Editor looks for"
     assert editor.GetSegmentationNode() is annotation
@@ -789,7 +789,7 @@ def test_a_suggestion_erased_in_another_module_cannot_be_accepted(
 
 def test_accepted_lesions_are_what_the_reader_set(suggestions: Any, annotation: Any) -> None:
     entry = "Category~SCT^1^Structure~SCT^2^Edema~SCT^3^Left~Anatomy~SCT^4^Brain~^^"
-    review = Review(suggestions, Scene(), Settings("ab", terminology=entry))
+    review = Review(suggestions, Settings("ab", terminology=entry))
     review.decide(ONE, Status.ACCEPTED, annotation)
     segment = annotation.GetSegmentation().GetSegment(review.place(ONE)[1])
     value = vtk.reference("")
@@ -801,7 +801,7 @@ def test_accepted_lesions_are_what_the_reader_set(suggestions: Any, annotation: 
 
 def test_each_reader_has_a_log_and_a_name_on_their_decisions(suggestions: Any, tmp_path: Path) -> None:
     settings = Settings("ab", tmp_path / "reviews")
-    review = Review(suggestions, Scene(), settings)
+    review = Review(suggestions, settings)
     review.decide(ONE, Status.REJECTED)
     settings.reader = "cd"
     review.decide(TWO, Status.REJECTED)
@@ -814,4 +814,4 @@ def test_each_reader_has_a_log_and_a_name_on_their_decisions(suggestions: Any, t
 
 def test_a_node_without_suggestions_is_refused(annotation: Any) -> None:
     with pytest.raises(ValueError, match="Lesions holds no suggestions"):
-        Review(annotation, Scene(), Settings("ab"))
+        Review(annotation, Settings("ab"))

@@ -16,6 +16,9 @@ import slicer.util
 import vtk
 from lopsided.segmentation import Segment, segmentation_image
 from lopsided.volume import geometry_of
+from LopsidedSegLib import Scene
+from LopsidedSegLib.Annotation import Annotation
+from LopsidedSegLib.Labelmaps import labelmap, transformed
 from transforms import bending
 
 SHAPE = (30, 36, 40)  # k, j, i
@@ -31,14 +34,6 @@ GRIDS = {
     "left-handed": TILT @ np.diag([0.9, 1.1, -2.0]),
     "sagittal": TILT @ np.array([[0, 0, 1.2], [1, 0, 0], [0, -1, 0]]),
 }
-
-
-@pytest.fixture
-def scene() -> Any:
-    """What is tested here."""
-    from LopsidedSegLib.Scene import Scene
-
-    return Scene()
 
 
 def _transform(kind: str) -> Any:
@@ -137,10 +132,10 @@ def _state(node: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("transform", ["none", "moved", "mirrored", "sheared", "warped"])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_volume_is_written_where_it_is(scene: Any, tmp_path: Path, grid: str, transform: str) -> None:
+def test_a_volume_is_written_where_it_is(tmp_path: Path, grid: str, transform: str) -> None:
     """Within half a voxel where it must be resampled, exactly otherwise."""
     node, expected = _volume(GRIDS[grid], _transform(transform))
-    scene.writeVolume(node, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(node, tmp_path / "t1c.nrrd")
     near = HALF_A_VOXEL if transform in ("sheared", "warped") else 1e-3
     np.testing.assert_allclose(_centre(tmp_path / "t1c.nrrd"), expected, atol=near)
     geometry = geometry_of(sitk.ReadImage(str(tmp_path / "t1c.nrrd")))
@@ -151,35 +146,30 @@ def test_a_volume_is_written_where_it_is(scene: Any, tmp_path: Path, grid: str, 
 
 @pytest.mark.parametrize("transform", ["none", "moved", "sheared", "warped"])
 @pytest.mark.parametrize("grid", ["LPS", "left-handed"])
-def test_an_annotation_is_written_where_it_is_and_not_changed(
-    scene: Any, tmp_path: Path, grid: str, transform: str
-) -> None:
+def test_an_annotation_is_written_where_it_is_and_not_changed(tmp_path: Path, grid: str, transform: str) -> None:
     """The label map covers the lesion; the node is as before, and the scene has no further node."""
     moved = _transform(transform)
     volume, expected = _volume(GRIDS[grid], moved)
     node = _segmentation(volume, moved)
     before = _state(node)
-    assert scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
+    assert Scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
     assert _state(node) == before
     near = HALF_A_VOXEL if transform in ("sheared", "warped") else 1e-3
     np.testing.assert_allclose(_centre(tmp_path / "annotation.nrrd"), expected, atol=near)
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_transforms_under_transforms_are_followed(scene: Any, tmp_path: Path, inverted: bool) -> None:
+def test_transforms_under_transforms_are_followed(tmp_path: Path, inverted: bool) -> None:
     """Of the volume, of the annotation both ways, of the grid that marks become voxels of, and of an accepted lesion."""
-    from LopsidedSegLib.Annotation import Annotation
-    from LopsidedSegLib.Labelmaps import labelmap, transformed
-
     nested = _nested(inverted)
     volume, expected = _volume(GRIDS["oblique"], nested)
     node = _segmentation(volume, nested)
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
-    assert scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
-    assert scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    assert Scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
+    assert Scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
     for file in ("t1c.nrrd", "annotation.nrrd", "annotation.seg.nrrd"):
         np.testing.assert_allclose(_centre(tmp_path / file), expected, atol=1e-3)
-    np.testing.assert_allclose(scene.geometry(volume).physical(BLOB_IJK[::-1]) * (-1, -1, 1), expected, atol=1e-3)
+    np.testing.assert_allclose(Scene.geometry(volume).physical(BLOB_IJK[::-1]) * (-1, -1, 1), expected, atol=1e-3)
     plain = _segmentation(_volume(GRIDS["LPS"])[0])
     lesion = transformed(labelmap(plain, "Known"), plain, None)
     accepted = Annotation(node).insert("new", lesion, "Metastasis", (1.0, 0.5, 0.0), {})
@@ -187,18 +177,18 @@ def test_transforms_under_transforms_are_followed(scene: Any, tmp_path: Path, in
     np.testing.assert_allclose(node.GetSegmentCenterRAS(accepted), there, atol=2 * HALF_A_VOXEL)
 
 
-def test_nothing_is_cut_off_where_a_tilted_volume_is_sheared(scene: Any, tmp_path: Path) -> None:
+def test_nothing_is_cut_off_where_a_tilted_volume_is_sheared(tmp_path: Path) -> None:
     """Resampling keeps every corner of the image."""
     node, _ = _volume(GRIDS["oblique"], _transform("sheared"))
     slicer.util.arrayFromVolume(node)[:] = 100
-    scene.writeVolume(node, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(node, tmp_path / "t1c.nrrd")
     image = sitk.ReadImage(str(tmp_path / "t1c.nrrd"))
     volume = (sitk.GetArrayFromImage(image) > 50).sum() * np.prod(image.GetSpacing())
     sheared = abs(np.linalg.det(np.array([[1, 0, 0.3], [0, 1, 0], [0, 0.2, 1]]) @ GRIDS["oblique"]))
     assert volume == pytest.approx(np.prod(SHAPE) * sheared, rel=0.05)
 
 
-def test_an_annotation_drawn_as_a_surface_stays_a_surface(scene: Any, tmp_path: Path) -> None:
+def test_an_annotation_drawn_as_a_surface_stays_a_surface(tmp_path: Path) -> None:
     """Its label map is made on a copy."""
     volume, expected = _volume(GRIDS["straight"])
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Surfaces")
@@ -210,17 +200,15 @@ def test_an_annotation_drawn_as_a_surface_stays_a_surface(scene: Any, tmp_path: 
     sphere.Update()
     node.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "Known", (1.0, 0.0, 0.0))
     before = _state(node)
-    assert scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
-    assert scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
+    assert Scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
+    assert Scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
     assert _state(node) == before
     for file in ("annotation.nrrd", "annotation.seg.nrrd"):
         np.testing.assert_allclose(_centre(tmp_path / file), expected, atol=0.6)
-    scene.readSegments(scene.newAnnotation(volume), tmp_path / "annotation.seg.nrrd")
+    Scene.readSegments(Scene.newAnnotation(volume), tmp_path / "annotation.seg.nrrd")
 
 
-def test_segments_that_cannot_be_read_back_are_an_error(
-    scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_segments_that_cannot_be_read_back_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before they take the place of a case's earlier copy."""
     node = _segmentation(_volume(GRIDS["straight"])[0])
 
@@ -231,24 +219,24 @@ def test_segments_that_cannot_be_read_back_are_an_error(
 
     monkeypatch.setattr(slicer, "vtkMRMLSegmentationStorageNode", Full)
     with pytest.raises(RuntimeError, match="Annotation could not be written; is there room in"):
-        scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
+        Scene.writeSegments(node, tmp_path / "annotation.seg.nrrd")
 
 
-def test_a_lesion_of_one_fine_voxel_is_not_lost(scene: Any, tmp_path: Path) -> None:
+def test_a_lesion_of_one_fine_voxel_is_not_lost(tmp_path: Path) -> None:
     """The annotation keeps its own voxels, however coarse the volume to search is."""
     fine = slicer.util.addVolumeFromArray(np.zeros((60, 72, 80), np.uint8), np.diag([0.5, 0.5, 0.5, 1]), "Fine")
     slicer.util.arrayFromVolume(fine)[31, 33, 35] = 1
-    assert scene.writeAnnotation(_segmentation(fine), tmp_path / "annotation.nrrd")
+    assert Scene.writeAnnotation(_segmentation(fine), tmp_path / "annotation.nrrd")
     np.testing.assert_allclose(_centre(tmp_path / "annotation.nrrd"), [17.5, 16.5, 15.5], atol=1e-3)
 
 
 @pytest.mark.parametrize("segments", [0, 1])
-def test_an_annotation_with_nothing_in_it_is_none(scene: Any, tmp_path: Path, segments: int) -> None:
+def test_an_annotation_with_nothing_in_it_is_none(tmp_path: Path, segments: int) -> None:
     """No segment, or an empty one."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
     for _ in range(segments):
         node.GetSegmentation().AddEmptySegment()
-    assert not scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
+    assert not Scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
     assert not any(tmp_path.iterdir())
 
 
@@ -269,12 +257,12 @@ def _result(folder: Path, reference: Path, count: int = 1) -> dict[str, Any]:
 
 @pytest.mark.parametrize("transform", ["none", "moved", "warped"])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_suggestion_comes_back_where_the_lesion_is(scene: Any, tmp_path: Path, grid: str, transform: str) -> None:
+def test_a_suggestion_comes_back_where_the_lesion_is(tmp_path: Path, grid: str, transform: str) -> None:
     """Out, through files, and in again: the segment and the slice views are on the lesion as it is displayed."""
     volume, expected = _volume(GRIDS[grid], _transform(transform))
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     result = _result(tmp_path / "result", tmp_path / "t1c.nrrd")
-    node = scene.loadSuggestions(tmp_path / "result", volume)
+    node = Scene.loadSuggestions(tmp_path / "result", volume)
     assert node.GetName() == "T1c suggestions"
     segmentation = node.GetSegmentation()
     assert [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())] == [
@@ -282,7 +270,7 @@ def test_a_suggestion_comes_back_where_the_lesion_is(scene: Any, tmp_path: Path,
     ]
     near = HALF_A_VOXEL if transform == "warped" else 1e-2
     np.testing.assert_allclose(node.GetSegmentCenterRAS("Suggestion_1"), expected, atol=near)
-    scene.jumpTo(result["candidates"][0])
+    Scene.jumpTo(result["candidates"][0])
     views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     assert len(views) == 3
     for view in views:
@@ -291,88 +279,88 @@ def test_a_suggestion_comes_back_where_the_lesion_is(scene: Any, tmp_path: Path,
         assert min(view.GetFieldOfView()[:2]) == pytest.approx(80), "four times its diameter"
 
 
-def test_a_suggestion_is_looked_at_where_it_is_now(scene: Any, tmp_path: Path) -> None:
+def test_a_suggestion_is_looked_at_where_it_is_now(tmp_path: Path) -> None:
     """Moved with its volume since it was found; or where it was found, once its voxels or its segment are gone."""
-    from LopsidedSegLib.Scene import whereNow
-
     volume, found = _volume(GRIDS["oblique"])
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     [candidate] = _result(tmp_path / "result", tmp_path / "t1c.nrrd")["candidates"]
-    node = scene.loadSuggestions(tmp_path / "result", volume)
+    node = Scene.loadSuggestions(tmp_path / "result", volume)
     moved = _placed(node, slicer.util.arrayFromVTKMatrix(_ijkToRas(volume)), _nested(False))
     assert np.linalg.norm(moved - found) > 10
-    scene.jumpTo(whereNow(candidate, node, "Suggestion_1"))
+    Scene.jumpTo(Scene.whereNow(candidate, node, "Suggestion_1"))
     view = slicer.util.getNodesByClass("vtkMRMLSliceNode")[0]
     np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3], moved, atol=HALF_A_VOXEL)
     node.HardenTransform()
-    scene.jumpTo(whereNow(candidate, node, "Suggestion_1"))
+    Scene.jumpTo(Scene.whereNow(candidate, node, "Suggestion_1"))
     np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3], moved, atol=HALF_A_VOXEL)
-    np.testing.assert_allclose(whereNow(candidate, node, "Suggestion_1")["centroid_ras"], moved, atol=HALF_A_VOXEL)
+    np.testing.assert_allclose(
+        Scene.whereNow(candidate, node, "Suggestion_1")["centroid_ras"], moved, atol=HALF_A_VOXEL
+    )
     node.RemoveClosedSurfaceRepresentation()
-    np.testing.assert_allclose(whereNow(candidate, node, "Suggestion_1")["centroid_ras"], moved, atol=HALF_A_VOXEL)
+    np.testing.assert_allclose(
+        Scene.whereNow(candidate, node, "Suggestion_1")["centroid_ras"], moved, atol=HALF_A_VOXEL
+    )
     node.GetSegmentation().RemoveSegment("Suggestion_1")
-    assert whereNow(candidate, node, "Suggestion_1") == candidate
+    assert Scene.whereNow(candidate, node, "Suggestion_1") == candidate
     node.GetSegmentation().AddEmptySegment("Suggestion_1")
-    assert whereNow(candidate, node, "Suggestion_1") == candidate
+    assert Scene.whereNow(candidate, node, "Suggestion_1") == candidate
 
 
-def test_a_list_of_places_does_not_wait_for_the_middles_of_label_maps(scene: Any, tmp_path: Path) -> None:
+def test_a_list_of_places_does_not_wait_for_the_middles_of_label_maps(tmp_path: Path) -> None:
     """As after Show 3D is off, which takes the surfaces away: Slicer looks at the whole volume for each."""
-    from LopsidedSegLib.Scene import whereNow
-
     volume, found = _volume(GRIDS["oblique"])
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     [candidate] = _result(tmp_path / "result", tmp_path / "t1c.nrrd")["candidates"]
-    node = scene.loadSuggestions(tmp_path / "result", volume)
+    node = Scene.loadSuggestions(tmp_path / "result", volume)
     node.RemoveClosedSurfaceRepresentation()
     asked = Mock(GetSegmentCenter=Mock(side_effect=AssertionError("it takes long")))
     asked.GetSegmentation, asked.GetParentTransformNode = node.GetSegmentation, node.GetParentTransformNode
-    place = whereNow(candidate, asked, "Suggestion_1", atOnce=True)["centroid_ras"]
+    place = Scene.whereNow(candidate, asked, "Suggestion_1", atOnce=True)["centroid_ras"]
     np.testing.assert_allclose(place, found, atol=HALF_A_VOXEL)
     moved = _placed(node, slicer.util.arrayFromVTKMatrix(_ijkToRas(volume)), _nested(False))
-    place = whereNow(candidate, asked, "Suggestion_1", atOnce=True)["centroid_ras"]
+    place = Scene.whereNow(candidate, asked, "Suggestion_1", atOnce=True)["centroid_ras"]
     np.testing.assert_allclose(place, moved, atol=HALF_A_VOXEL)
 
 
-def test_nothing_is_an_error_of_mrml(scene: Any, tmp_path: Path) -> None:
+def test_nothing_is_an_error_of_mrml(tmp_path: Path) -> None:
     """Slicer marks an error in its status bar, whatever becomes of it."""
     volume, _ = _volume(GRIDS["LPS"])
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     _result(tmp_path / "result", tmp_path / "t1c.nrrd")
     before, said = vtk.vtkOutputWindow.GetInstance(), vtk.vtkStringOutputWindow()
     vtk.vtkOutputWindow.SetInstance(said)
     try:
-        scene.loadSuggestions(tmp_path / "result", volume)
+        Scene.loadSuggestions(tmp_path / "result", volume)
     finally:
         vtk.vtkOutputWindow.SetInstance(before)
     assert said.GetOutput() == ""
 
 
-def test_a_second_search_makes_a_second_node(scene: Any, tmp_path: Path) -> None:
+def test_a_second_search_makes_a_second_node(tmp_path: Path) -> None:
     """Earlier suggestions stay."""
     volume, _ = _volume(GRIDS["LPS"])
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     _result(tmp_path / "result", tmp_path / "t1c.nrrd")
-    names = [scene.loadSuggestions(tmp_path / "result", volume).GetName() for _ in range(2)]
+    names = [Scene.loadSuggestions(tmp_path / "result", volume).GetName() for _ in range(2)]
     assert names == ["T1c suggestions", "T1c suggestions_1"]
 
 
-def test_no_suggestion_is_a_result_too(scene: Any, tmp_path: Path) -> None:
+def test_no_suggestion_is_a_result_too(tmp_path: Path) -> None:
     """A node without segments, that says what was searched with."""
     volume, _ = _volume(GRIDS["LPS"])
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     result = _result(tmp_path / "result", tmp_path / "t1c.nrrd", count=0)
-    node = scene.loadSuggestions(tmp_path / "result", volume)
+    node = Scene.loadSuggestions(tmp_path / "result", volume)
     assert node.GetSegmentation().GetNumberOfSegments() == 0
-    assert scene.result(node) == result
+    assert Scene.result(node) == result
 
 
-def test_the_result_is_saved_with_the_scene(scene: Any, tmp_path: Path) -> None:
+def test_the_result_is_saved_with_the_scene(tmp_path: Path) -> None:
     """The origin of suggestions is in the node, special characters too."""
     volume, _ = _volume(GRIDS["LPS"])
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     result = _result(tmp_path / "result", tmp_path / "t1c.nrrd")
-    scene.loadSuggestions(tmp_path / "result", volume)
+    Scene.loadSuggestions(tmp_path / "result", volume)
     slicer.mrmlScene.SetSaveToXMLString(1)
     slicer.mrmlScene.Commit()
     slicer.mrmlScene.SetSaveToXMLString(0)
@@ -380,15 +368,15 @@ def test_the_result_is_saved_with_the_scene(scene: Any, tmp_path: Path) -> None:
     again.SetLoadFromXMLString(1)
     again.SetSceneXMLString(slicer.mrmlScene.GetSceneXMLString())
     again.Connect()
-    assert scene.result(again.GetFirstNodeByName("T1c suggestions")) == result
-    assert scene.result(None) is None
+    assert Scene.result(again.GetFirstNodeByName("T1c suggestions")) == result
+    assert Scene.result(None) is None
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_damaged_result_adds_nothing(scene: Any, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_result_adds_nothing(tmp_path: Path, damage: str) -> None:
     """The error comes before any node."""
     volume, _ = _volume(GRIDS["LPS"])
-    scene.writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     _result(tmp_path / "result", tmp_path / "t1c.nrrd")
     path = tmp_path / "result" / "suggestions.seg.nrrd"
     content = path.read_bytes()
@@ -397,13 +385,13 @@ def test_a_damaged_result_adds_nothing(scene: Any, tmp_path: Path, damage: str) 
         path.write_bytes(content[: len(content) // 2])
     before = slicer.mrmlScene.GetNumberOfNodes()
     with pytest.raises(RuntimeError):
-        scene.loadSuggestions(tmp_path / "result", volume)
+        Scene.loadSuggestions(tmp_path / "result", volume)
     assert slicer.mrmlScene.GetNumberOfNodes() == before
 
 
-def test_a_colour_picture_is_refused(scene: Any, tmp_path: Path) -> None:
+def test_a_colour_picture_is_refused(tmp_path: Path) -> None:
     """With the node's name."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photo")
     slicer.util.updateVolumeFromArray(node, np.zeros((4, 5, 6, 3), np.uint8))
     with pytest.raises(RuntimeError, match="Photo is not a scalar volume"):
-        scene.writeVolume(node, tmp_path / "t1c.nrrd")
+        Scene.writeVolume(node, tmp_path / "t1c.nrrd")

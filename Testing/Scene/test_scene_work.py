@@ -15,11 +15,11 @@ import slicer.util
 import vtk
 from lopsided.marks import Line, Point
 from lopsided.review import Status
+from LopsidedSegLib import Scene
 from LopsidedSegLib.Export import Export
-from LopsidedSegLib.Labelmaps import imageToWorld
+from LopsidedSegLib.Labelmaps import matrixOf
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
-from LopsidedSegLib.Scene import Scene
 from LopsidedSegLib.SceneCases import SceneCase, sceneCases
 from LopsidedSegLib.SceneWork import SceneWork
 from suggestions import ONE, TWO, add_reference, add_suggestions
@@ -59,7 +59,7 @@ def case(own: dict[str, Any]) -> SceneCase:
 
 
 def work(case: SceneCase, tmp_path: Path, reader: str = "ab") -> SceneWork:
-    return SceneWork(case, tmp_path / "work" / reader / "Doe", Scene(), Settings(reader))
+    return SceneWork(case, tmp_path / "work" / reader / "Doe", Settings(reader))
 
 
 def there() -> set[str]:
@@ -70,7 +70,7 @@ def there() -> set[str]:
 
 def toWorld(node: Any) -> np.ndarray:
     """From a volume's index to the world."""
-    return slicer.util.arrayFromVTKMatrix(imageToWorld(Scene().lattice(node)))
+    return matrixOf(Scene.lattice(node))
 
 
 def centres(segmentation: Any, reference: Any) -> dict[str, list[float]]:
@@ -109,10 +109,10 @@ def test_all_work_is_there_again(case: SceneCase, own: dict[str, Any], tmp_path:
     chosen, opened = parameters(), work(case, tmp_path)
     opened.open(chosen)
     chosen.suggestions = add_suggestions(chosen.reference, tmp_path)
-    review = Review(chosen.suggestions, Scene(), Settings())
+    review = Review(chosen.suggestions, Settings())
     review.decide(ONE, Status.ACCEPTED, chosen.annotation)
     review.decide(TWO, Status.REJECTED)
-    marks = Marks(chosen.reference, Scene(), Settings())
+    marks = Marks(chosen.reference, Settings())
     marks.add(POINT, "2026-01-01T10:00:00+00:00")
     opened.save(snapped=True, wholeCase=True)
     marks.close()
@@ -123,9 +123,9 @@ def test_all_work_is_there_again(case: SceneCase, own: dict[str, Any], tmp_path:
     assert centres(again.annotation, again.reference) == expected
     assert len(expected) == 2
     assert (opened.snapped, opened.wholeCase) == (True, True)
-    review = Review(again.suggestions, Scene(), Settings())
+    review = Review(again.suggestions, Settings())
     assert [review.opinion(c).status for c in (ONE, TWO)] == ["accepted", "rejected"]
-    marks = Marks(again.reference, Scene(), Settings())
+    marks = Marks(again.reference, Settings())
     assert [(item.mark, marks.time(item)) for item in marks.items()] == [(POINT, "2026-01-01T10:00:00+00:00")]
     marks.close()
     assert len(masks(own["annotation"], own["t1c"])) == 1, "the user's own is as it was"
@@ -134,18 +134,18 @@ def test_all_work_is_there_again(case: SceneCase, own: dict[str, Any], tmp_path:
 def test_what_was_done_before_the_list_was_opened_is_begun_with(own: dict[str, Any], tmp_path: Path) -> None:
     """A review, an accepted lesion and marks on the user's own nodes; those stay, and what is done now is apart."""
     suggestions = add_suggestions(own["t1c"], tmp_path)
-    before = Review(suggestions, Scene(), Settings())
+    before = Review(suggestions, Settings())
     before.decide(ONE, Status.ACCEPTED, own["annotation"])
-    marks = Marks(own["t1c"], Scene(), Settings())
+    marks = Marks(own["t1c"], Settings())
     for mark in (POINT, LINE):
         marks.add(mark)
     [case] = sceneCases()
     nodes = there()
     chosen, opened = parameters(), work(case, tmp_path)
     opened.open(chosen)
-    review = Review(chosen.suggestions, Scene(), Settings())
+    review = Review(chosen.suggestions, Settings())
     assert review.opinion(ONE).status is Status.ACCEPTED
-    ours = Marks(chosen.reference, Scene(), Settings())
+    ours = Marks(chosen.reference, Settings())
     assert [item.mark for item in ours.items()] == [POINT, LINE]
     review.undo()
     assert chosen.annotation.GetSegmentation().GetNumberOfSegments() == 1
@@ -159,7 +159,7 @@ def test_what_was_done_before_the_list_was_opened_is_begun_with(own: dict[str, A
     assert [item.mark for item in marks.items()] == [POINT, LINE]
     opened = work(case, tmp_path)
     opened.open(chosen)
-    ours = Marks(chosen.reference, Scene(), Settings())
+    ours = Marks(chosen.reference, Settings())
     assert [item.mark for item in ours.items()] == [LINE], "from then on, what was kept counts"
     ours.close()
     marks.close()
@@ -169,7 +169,7 @@ def test_other_segmentations_and_marks_are_hidden_while_a_case_is_open(
     case: SceneCase, own: dict[str, Any], tmp_path: Path
 ) -> None:
     """What the user had hidden stays so."""
-    marks, ruler = Marks(own["t1c"], Scene(), Settings()), slicer.vtkMRMLMarkupsLineNode()
+    marks, ruler = Marks(own["t1c"], Settings()), slicer.vtkMRMLMarkupsLineNode()
     slicer.mrmlScene.AddNode(ruler)
     ruler.CreateDefaultDisplayNodes()
     nodes = [own["annotation"], own["other"], marks.add(POINT).node, marks.add(LINE).node, ruler]
@@ -185,13 +185,13 @@ def test_other_segmentations_and_marks_are_hidden_while_a_case_is_open(
 def test_a_second_reader_does_not_see_the_firsts_work(case: SceneCase, tmp_path: Path) -> None:
     chosen, first, second = parameters(), work(case, tmp_path, "a"), work(case, tmp_path, "b")
     first.open(chosen)
-    marks = Marks(chosen.reference, Scene(), Settings())
+    marks = Marks(chosen.reference, Settings())
     marks.add(POINT)
     first.save()
     marks.close()
     first.close()
     second.open(chosen)
-    marks = Marks(chosen.reference, Scene(), Settings())
+    marks = Marks(chosen.reference, Settings())
     assert marks.items() == []
     marks.close()
 
@@ -227,23 +227,23 @@ def test_the_users_own_suggestions_hear_nothing_of_what_is_decided_on_the_case(
 ) -> None:
     """Though both have the same history to begin with, and their logs are in one folder."""
     suggestions, settings = add_suggestions(own["t1c"], tmp_path), Settings(logFolder=tmp_path / "logs")
-    Review(suggestions, Scene(), settings).decide(TWO, Status.ACCEPTED, own["annotation"])
+    Review(suggestions, settings).decide(TWO, Status.ACCEPTED, own["annotation"])
     if isImported:  # with a scene in which it had another ID
         kept = suggestions.GetAttribute("LopsidedSeg.Review").replace(suggestions.GetID(), "vtkMRMLSegmentationNode99")
         suggestions.SetAttribute("LopsidedSeg.Review", kept)
     [case] = sceneCases()
-    chosen, opened = parameters(), SceneWork(case, tmp_path / "work", Scene(), settings)
+    chosen, opened = parameters(), SceneWork(case, tmp_path / "work", settings)
     opened.open(chosen)
-    review = Review(chosen.suggestions, Scene(), settings)
+    review = Review(chosen.suggestions, settings)
     assert review.opinion(TWO).status is Status.ACCEPTED
     review.decide(ONE, Status.ACCEPTED, chosen.annotation)
     opened.save()
     opened.close()
     before = own["annotation"].GetSegmentation().GetNumberOfSegments()
-    assert Review(suggestions, Scene(), settings).opinion(ONE).status is Status.PENDING
+    assert Review(suggestions, settings).opinion(ONE).status is Status.PENDING
     assert own["annotation"].GetSegmentation().GetNumberOfSegments() == before
     opened.open(chosen)
-    assert Review(chosen.suggestions, Scene(), settings).opinion(ONE).status is Status.ACCEPTED
+    assert Review(chosen.suggestions, settings).opinion(ONE).status is Status.ACCEPTED
 
 
 def test_a_case_that_a_transform_bends_can_be_opened_and_left(own: dict[str, Any], tmp_path: Path) -> None:
@@ -267,19 +267,19 @@ def test_work_on_a_volume_that_was_moved_since_is_neither_opened_nor_exported(
     opened.close()
     export = Export(case.sequences, tmp_path / "dataset", "p", "c", work=opened.folder, reader="ab")
     settings = SimpleNamespace(keyFile=tmp_path / "key.json")
-    export.write(Scene(), settings, tmp_path)
+    export.write(settings, tmp_path)
     move, before = own["t1c"].GetParentTransformNode(), there()
     place = slicer.util.arrayFromTransformMatrix(move)
     moved = place.copy()
     moved[0, 3] += 0.5
     move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
     with pytest.raises(RuntimeError, match="Doe T1c was moved since"):
-        export.write(Scene(), settings, tmp_path)
+        export.write(settings, tmp_path)
     with pytest.raises(RuntimeError, match="Doe T1c was moved since"):
         work(case, tmp_path).open(parameters())
     assert there() == before
     move.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(place))
-    export.write(Scene(), settings, tmp_path)
+    export.write(settings, tmp_path)
     opened.open(parameters())
 
 

@@ -9,9 +9,9 @@ import pytest
 import slicer
 import slicer.util
 from lopsided.review import Status
+from LopsidedSegLib import Scene
 from LopsidedSegLib.Labelmaps import cropped, imageOf, labelmap, voxelsOf
 from LopsidedSegLib.Review import Review
-from LopsidedSegLib.Scene import Scene
 from suggestions import ONE, TWO, Settings, add_reference, add_suggestions
 from views import SliceView, ThreeDView
 
@@ -38,9 +38,9 @@ def red(node: Any) -> Any:
 
 def test_the_outline_is_around_the_lesion_and_the_image_is_seen_within(node: Any, red: SliceView) -> None:
     """A square of 6 mm in a view of 60 mm: its edge, and nothing else, in the middle."""
-    review = Review(node, Scene(), Settings("ab"))
+    review = Review(node, Settings("ab"))
     candidate = review.candidates[ONE]
-    Scene().jumpTo(candidate)
+    Scene.jumpTo(candidate)
     pixels = red.pixels()
     drawn = coloured(pixels)
     rows, columns = np.nonzero(drawn)
@@ -59,8 +59,8 @@ def test_the_outline_is_around_the_lesion_and_the_image_is_seen_within(node: Any
 
 def test_accepted_rejected_and_alone(node: Any, red: SliceView) -> None:
     """An accepted one is seen in the annotation; a rejected one is grey; one alone hides the others."""
-    review = Review(node, Scene(), Settings("ab"))
-    Scene().jumpTo(review.candidates[TWO])
+    review = Review(node, Settings("ab"))
+    Scene.jumpTo(review.candidates[TWO])
     before = coloured(red.pixels()).sum()
     assert before > 0
     review.showOnly(ONE)
@@ -81,7 +81,7 @@ def test_accepted_rejected_and_alone(node: Any, red: SliceView) -> None:
 
 def test_each_suggestion_has_a_surface_of_its_own_in_3d(node: Any) -> None:
     """Of its size, where it is; and a segment that is edited gets another."""
-    review = Review(node, Scene(), Settings("ab"))
+    review = Review(node, Settings("ab"))
     view = ThreeDView(SIZE)
     review.showOnly(ONE)
     view.look(review.candidates[ONE]["centroid_ras"], 15)
@@ -107,8 +107,8 @@ def _taller(extent: tuple[int, ...]) -> list[int]:
 def test_3d_views_turn_to_the_candidate_as_they_looked(node: Any) -> None:
     camera = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCameraNode")
     camera.SetPosition(0, 500, 0)
-    candidate = Review(node, Scene(), Settings("ab")).candidates[TWO]
-    Scene().jumpTo(candidate)
+    candidate = Review(node, Settings("ab")).candidates[TWO]
+    Scene.jumpTo(candidate)
     ras = np.array(candidate["centroid_ras"])
     np.testing.assert_allclose(camera.GetFocalPoint(), ras)
     np.testing.assert_allclose(camera.GetPosition(), ras + np.array([0, 500, 0]))

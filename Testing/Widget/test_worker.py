@@ -30,9 +30,9 @@ class Heard:
 
 
 def _request(volume: Any, folder: Path, name: str = "result") -> dict[str, Any]:
-    from LopsidedSegLib.Scene import Scene
+    from LopsidedSegLib import Scene
 
-    Scene().writeVolume(volume, folder / "t1c.nrrd")
+    Scene.writeVolume(volume, folder / "t1c.nrrd")
     sequences = {"t1c": str(folder / "t1c.nrrd")}
     return {"suggest": {"sequences": sequences, "annotation": None, "model": None, "out": str(folder / name)}}
 
