@@ -96,7 +96,6 @@ class CaseWork:
         moved = self._putBack()
         annotation, suggestions = self._parameters.annotation, self._suggestions()
         self._keep(annotation, suggestions, self._reference, snapped, wholeCase)
-        self.snapped, self.wholeCase = snapped, wholeCase
         for node in (annotation, suggestions):
             if node and node not in self._made and node.GetID() not in self._ownedByUser:
                 self._ours(node)

@@ -152,8 +152,9 @@ class Review:
 
     def showOnly(self, candidate: str | None) -> None:
         """Show this candidate's segment alone; all that are listed for None."""
-        self._selectedOnly = candidate
-        self._show()
+        if candidate != self._selectedOnly:
+            self._selectedOnly = candidate
+            self._show()
 
     def place(self, candidate: str) -> tuple[Any, str]:
         """Node and segment to edit: in the annotation once it was accepted, else among the suggestions."""

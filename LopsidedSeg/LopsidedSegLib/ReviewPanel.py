@@ -48,7 +48,7 @@ class ReviewPanel:
         ui.undoButton.connect("clicked(bool)", lambda checked=False: self.onUndo())
         ui.redoButton.connect("clicked(bool)", lambda checked=False: self.onRedo())
         ui.editButton.connect("clicked(bool)", lambda checked=False: self.onEdit())
-        ui.onlySelectedCheckBox.connect("toggled(bool)", self.onOnlySelected)
+        ui.onlySelectedCheckBox.connect("toggled(bool)", lambda checked: self.onNote())
         ui.outlinesCheckBox.connect("toggled(bool)", self.onOutlines)
         ui.noteEdit.connect("editingFinished()", self.onNote)
         keys: dict[str, Callable[[], Any]] = {
@@ -106,8 +106,6 @@ class ReviewPanel:
         if review is not self._review:
             self._review, self._selected, self._touching = review, None, []
             setQuietly(self.ui.onlySelectedCheckBox, "checked", False)
-            if review:
-                review.showOnly(None)
         self._absent = review.absent if review else []
         for widget in ("sensitivitySlider", "onlySelectedCheckBox", "outlinesCheckBox", "noteEdit"):
             getattr(self.ui, widget).enabled = bool(review)
@@ -134,10 +132,6 @@ class ReviewPanel:
         if self._review:
             self._review.threshold = _toThreshold(value)
             self._fillTable()
-
-    def onOnlySelected(self, checked: bool) -> None:
-        if self._review:
-            self._review.showOnly(self._selected if checked else None)
 
     def onOutlines(self, checked: bool) -> None:
         if self._review:
@@ -216,8 +210,6 @@ class ReviewPanel:
         self._look()
         self._fillTable()
         self.logic.jumpTo(whereNow(self._review.candidates[candidate], self._review.node, candidate))
-        if self.ui.onlySelectedCheckBox.checked:
-            self._review.showOnly(self._selected)  # None where it is not listed at this threshold
 
     def _look(self) -> None:
         """Whether the selected suggestion touches lesions of the annotation as it is now."""
@@ -229,8 +221,8 @@ class ReviewPanel:
         self._rows = review.shown() if review else []
         if self._selected not in self._rows:
             self._selected, self._touching = None, []
-            if review and self.ui.onlySelectedCheckBox.checked:
-                review.showOnly(None)
+        if review:
+            review.showOnly(self._selected if self.ui.onlySelectedCheckBox.checked else None)
         table.setRowCount(len(self._rows))
         for row, name in enumerate(self._rows):
             self._fillRow(row, name)

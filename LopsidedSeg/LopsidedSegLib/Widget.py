@@ -56,7 +56,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui, self.logic, self._caseToExport, self.worklistPanel, callbacks, self.refreshIfBusy
         )
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
         self._sceneChanged = qt.QTimer()
@@ -98,14 +98,10 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.exportPanel.cancelled()
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller: Any, event: Any) -> None:
-        if self.parent.isEntered:
-            self.setParameterNode(self.logic.getParameterNode())
-
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
         self._sceneChanged.start(0)  # until a bundle is read whole, its scene is said to be in a temporary folder
 
-    def onSceneChanged(self) -> None:
+    def onSceneChanged(self, caller: Any = None, event: Any = None) -> None:
         if self._entered:
             self.setParameterNode(self.logic.getParameterNode())
 
@@ -216,7 +212,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._entered:  # marks are not drawn over other modules
             self.marksPanel.show(self._parameterNode and self._parameterNode.reference)
         self.exportPanel.refresh()
-        self.worklistPanel.show(self._parameterNode)
+        self.worklistPanel.refresh()
 
     def refreshIfBusy(self) -> None:
         """After something was started; what could not be started has said why."""

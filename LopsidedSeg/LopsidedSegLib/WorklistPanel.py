@@ -30,7 +30,6 @@ class WorklistPanel:
         """``settle`` takes what is still being typed; ``opened`` is told of each case, to show what was drawn on it
         before."""
         self.ui, self.logic, self._say, self._settle, self._opened = ui, logic, say, settle, opened
-        self._parameterNode: Any = None
         self._worklist: Any = None
         self._source: Path | None = None
         self._afterwards: Any = None
@@ -55,10 +54,6 @@ class WorklistPanel:
         ui.nextCaseButton.connect("clicked(bool)", lambda checked=False: self.onStep(1))
         ui.reviewedButton.connect("clicked(bool)", lambda checked=False: self.onStatus("reviewed"))
         ui.flagButton.connect("clicked(bool)", lambda checked=False: self.onStatus("flagged"))
-
-    def show(self, parameterNode: Any) -> None:
-        self._parameterNode = parameterNode
-        self.refresh()
 
     def onFile(self) -> None:
         found = qt.QFileDialog.getOpenFileName(self.ui.listFileButton, _("Worklist"), "", "CSV (*.csv)")
@@ -107,7 +102,7 @@ class WorklistPanel:
         work, label = self.logic.caseWork(self._worklist, case), self._worklist.label(case)
         self._case = case
         try:
-            work.open(self._parameterNode)
+            work.open(self.logic.getParameterNode())
         except (RuntimeError, OSError, ValueError) as error:
             self._say(_("{case} cannot be opened: {error}").format(case=label, error=error), True)
         else:
@@ -191,7 +186,7 @@ class WorklistPanel:
         if self._work:
             self._work.goOn(suggestions)
         else:
-            self._parameterNode.suggestions = suggestions
+            self.logic.getParameterNode().suggestions = suggestions
 
     def save(self) -> bool:
         """Keep the work on the case that is open."""
