@@ -48,15 +48,10 @@ class Logic(ScriptedLoadableModuleLogic):
         review.decide("Suggestion_1", "accepted", getNode("Lesions"))
     """
 
-    def __init__(
-        self,
-        worker: Worker | None = None,
-        prepare: Callable[[], None] = Dependencies.ensureDependencies,
-    ) -> None:
+    def __init__(self, worker: Worker | None = None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._worker = worker or Worker()
         self.settings = Settings()
-        self._prepare = prepare
         self._folder: tempfile.TemporaryDirectory | None = None
         self._reviews: dict[str, Review] = {}
         self._ahead = False
@@ -196,7 +191,7 @@ class Logic(ScriptedLoadableModuleLogic):
             return
         self._exporting = exporting
         try:
-            self._prepare()
+            Dependencies.ensureDependencies()
             self._folder = _temporaryFolder()
             request, names = write(Path(self._folder.name))
         except Exception as error:  # whatever it is, the user hears of it, and no image is left in that folder
@@ -266,7 +261,7 @@ class Logic(ScriptedLoadableModuleLogic):
         scene = self.settings.sceneFile
         if source is None and scene is None:
             raise RuntimeError(_("Save the scene first: your work on its cases is kept beside it."))
-        self._prepare()
+        Dependencies.ensureDependencies()
         from lopsided.worklist import WORK_FOLDER, Worklist
 
         reader = self.settings.reader

@@ -42,9 +42,9 @@ class Worker:
         worker.wait()  # only where no event loop runs
     """
 
-    def __init__(self, command: list[str] | None = None, silence: float = SILENCE_S) -> None:
+    def __init__(self, command: list[str] | None = None) -> None:
         self.command = command or [sys.executable, "-m", "lopsided.worker"]
-        self.silence = silence
+        self.silence = SILENCE_S
         self._heard = self._watched = 0.0
         self._ready: dict[str, Any] | None = None
         self._request: dict[str, Any] | None = None
@@ -188,15 +188,9 @@ class Worker:
 
 
 def _understood(line: bytes) -> tuple[str, Any] | None:
-    """What the process says, and of what; None where that is no message, or not of the shape that it has."""
+    """What the process says, and of what; None for what a launcher or a library prints."""
     try:
         [(kind, content)] = json.loads(line).items()
-        if kind == "ready":
-            isRight = isinstance(content["version"], str) and isinstance(content["pid"], int)
-        elif kind == "progress":
-            isRight = isinstance(content["what"], str) and 0 <= content["part"] <= 1
-        else:
-            isRight = kind != "error" or isinstance(content, str)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         return None
-    return (kind, content) if isRight else None
+    return kind, content

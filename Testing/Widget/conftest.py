@@ -45,10 +45,10 @@ def worker(fake: Callable[[str], list[str]]) -> Iterator[Any]:
 
 @pytest.fixture
 def logic(worker: Any) -> Any:
-    """The logic on the fake worker; nothing is installed."""
+    """The logic on the fake worker."""
     from LopsidedSeg import LopsidedSegLogic
 
-    return LopsidedSegLogic(worker, prepare=lambda: None)
+    return LopsidedSegLogic(worker)
 
 
 @pytest.fixture

@@ -69,10 +69,10 @@ def open_panel(logic: Any, size: tuple[int, int] = (440, 980)) -> Iterator[Any]:
 
 
 def new_logic() -> Any:
-    """The logic on the real computing process; nothing is installed."""
+    """The logic on the real computing process."""
     from LopsidedSeg import LopsidedSegLogic
 
-    return LopsidedSegLogic(prepare=lambda: None)
+    return LopsidedSegLogic()
 
 
 def click(widget: Any) -> None:

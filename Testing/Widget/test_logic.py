@@ -303,7 +303,7 @@ def test_the_real_worker_speaks_the_same_protocol(
 
     model_folder = request.getfixturevalue(folder)
     reference = volume("T1c")
-    logic = LopsidedSegLogic(prepare=lambda: None)
+    logic = LopsidedSegLogic()
     try:
         node = logic.suggest(reference, annotation=annotation(reference), model=str(model_folder))
         with pytest.raises(RuntimeError, match="no model"):

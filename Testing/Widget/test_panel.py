@@ -285,7 +285,7 @@ def test_the_module_reloaded_goes_on_and_its_keys_act_once(found: Any, worker: A
     found.cleanup()
     QTest.keyClick(found.parent, "A")
     assert found.ui.suggestionsTable.rowCount == 0
-    again = new_panel(LopsidedSegLogic(worker, prepare=lambda: None))
+    again = new_panel(LopsidedSegLogic(worker))
     again.enter()
     again.parent.activateWindow()
     assert QTest.qWaitForWindowActive(again.parent)

@@ -36,7 +36,7 @@ def crashed(panel: Any, worker: Any, tmp_path: Path) -> Any:
     panel.worklistPanel._work = None  # nothing more is kept
     slicer.mrmlScene.Clear(0)
     worker.stop()
-    again = new_panel(LopsidedSegLogic(worker, prepare=lambda: None))
+    again = new_panel(LopsidedSegLogic(worker))
     again.enter()
     again.worklistPanel.open(tmp_path / "cases.csv")
     return again

@@ -81,7 +81,7 @@ def test_the_scene_is_gone_through_as_a_list_is(
 
     load(volume)
     saved(tmp_path)
-    again = new_panel(LopsidedSegLogic(worker, prepare=lambda: None))
+    again = new_panel(LopsidedSegLogic(worker))
     again.enter()
     click(again.ui.listSceneButton)
     assert rows(again) == [["Doe", "reviewed"], ["Roe", "in progress"]]

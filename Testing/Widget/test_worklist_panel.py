@@ -124,7 +124,7 @@ def test_decisions_survive_a_slicer_that_ends_in_the_middle_of_a_case(
     opened.worklistPanel._work = None  # it ends here, and nothing more is kept
     slicer.mrmlScene.Clear(0)
     worker.stop()
-    again = new_panel(LopsidedSegLogic(worker, prepare=lambda: None))
+    again = new_panel(LopsidedSegLogic(worker))
     again.enter()
     again.worklistPanel.open(source)
     table = again.ui.suggestionsTable
