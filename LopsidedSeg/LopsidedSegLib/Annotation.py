@@ -23,7 +23,6 @@ from .Labelmaps import (
     packed,
     partOf,
     sampled,
-    shapeOf,
     transformBetween,
     transformed,
     unpacked,
@@ -72,8 +71,8 @@ class Annotation:
             existing = labelmap(self.node, segmentId)
             if isEmpty(existing):
                 continue
-            here = sampled(existing, around)  # on the lesion's grid, which is small
-            if (_voxels(here, extent) & _voxels(around, extent)).any() or _isWithin(existing, around):
+            here = voxelsOf(sampled(existing, around)) > 0  # on the lesion's grid, which is small
+            if (here & (voxelsOf(around) > 0)).any() or _isWithin(existing, around):
                 found.append(segmentId)
         return found
 
@@ -236,7 +235,8 @@ def _isWithin(image: Any, other: Any) -> bool:
     if (low > high).any():
         return False
     extent = np.stack([low, high], axis=1).ravel().tolist()
-    return bool((_voxels(sampled(other, partOf(image, extent)), extent) & _voxels(image, extent)).any())
+    part = partOf(image, extent)
+    return bool(((voxelsOf(sampled(other, part)) > 0) & (voxelsOf(sampled(image, part)) > 0)).any())
 
 
 def _union(a: Any, b: Any) -> list[int]:
@@ -246,14 +246,4 @@ def _union(a: Any, b: Any) -> list[int]:
 
 def _voxels(image: Any, extent: list[int]) -> np.ndarray:
     """Bool (k, j, i) over ``extent``, false where the image does not reach."""
-    whole = np.zeros(shapeOf(extent), bool)
-    own = image.GetExtent()
-    array = voxelsOf(image) > 0
-    low = [max(own[n], extent[n]) for n in (4, 2, 0)]
-    end = [min(own[n + 1], extent[n + 1]) + 1 for n in (4, 2, 0)]
-    if all(a < b for a, b in zip(low, end, strict=True)):
-        target, source = (
-            tuple(slice(a - e[n], b - e[n]) for a, b, n in zip(low, end, (4, 2, 0), strict=True)) for e in (extent, own)
-        )
-        whole[target] = array[source]
-    return whole
+    return voxelsOf(sampled(image, partOf(image, extent))) > 0

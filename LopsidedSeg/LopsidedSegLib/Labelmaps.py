@@ -131,14 +131,9 @@ def isEmpty(image: Any) -> bool:
 
 def cropped(image: Any) -> Any:
     """A copy of a label map that is not empty, as far as it is marked."""
-    voxels, extent = voxelsOf(image), list(image.GetExtent())
-    for axis in range(3):  # k, j, i
-        there = np.flatnonzero(voxels.any(axis=tuple(a for a in range(3) if a != axis)))
-        low = image.GetExtent()[4 - 2 * axis]
-        extent[4 - 2 * axis : 6 - 2 * axis] = int(low + there[0]), int(low + there[-1])
-    low = image.GetExtent()[::2]
-    i, j, k = (slice(extent[2 * n] - low[n], extent[2 * n + 1] - low[n] + 1) for n in range(3))
-    return imageOf(voxels[k, j, i] > 0, image, extent)
+    extent = [0] * 6
+    slicer.vtkOrientedImageDataResample.CalculateEffectiveExtent(image, extent)
+    return imageOf(voxelsOf(sampled(image, partOf(image, extent))) > 0, image, extent)
 
 
 def packed(image: Any) -> dict[str, Any]:
