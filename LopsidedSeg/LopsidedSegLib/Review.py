@@ -242,8 +242,6 @@ class Review:
             raise RuntimeError(whyNot)
         if self.annotation not in (None, annotation) and self.count(Status.ACCEPTED):
             sentence = _("The lesions of this review went into {name}; choose it as the annotation.")
-            if whyNotAnnotation(self.annotation):  # an older version took it
-                sentence = _("The lesions of this review went into {name}, which is no annotation; reject them first.")
             raise RuntimeError(sentence.format(name=self.annotation.GetName()))
         # in another annotation, coordinates are not those of what was taken out of the first
         another = self.annotation is not annotation

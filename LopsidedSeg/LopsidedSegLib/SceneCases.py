@@ -86,7 +86,7 @@ def _case(patient: str, name: str, volumes: list[Any]) -> SceneCase:
     suggested = [n for n in drawn if n.GetAttribute(RESULT_ATTRIBUTE) and drawnOn(n) in volumes]
     suggestions = suggested[-1] if suggested else None
     annotation = suggestions and suggestions.GetNodeReference(ANNOTATION_REFERENCE)
-    if not annotation or whyNotAnnotation(annotation):  # as scenes may say that older versions saved
+    if not annotation:
         own = [n for n in drawn if not whyNotAnnotation(n) and _isOn(n, drawnOn(n), volumes, name)]
         annotation = own[0] if len(own) == 1 else None
     return SceneCase(patient, name, sequences, annotation, suggestions)

@@ -15,7 +15,7 @@ from lopsided.review import Status, read_log
 from LopsidedSegLib import Scene
 from LopsidedSegLib.Annotation import Annotation
 from LopsidedSegLib.Labelmaps import matrixOf
-from LopsidedSegLib.Review import ANNOTATION_REFERENCE, Review
+from LopsidedSegLib.Review import Review
 from suggestions import DIGEST, ONE, THREE, TWO, Settings, add_reference, add_suggestions, erase
 from transforms import move
 
@@ -310,19 +310,6 @@ def test_suggestions_are_no_annotation(review: Review, suggestions: Any) -> None
     assert review.opinion(ONE).status is Status.PENDING
     assert review.annotation is None
     assert segments(suggestions) == before
-
-
-def test_lesions_that_an_older_version_put_among_suggestions_are_to_be_rejected_first(
-    review: Review, suggestions: Any, annotation: Any
-) -> None:
-    """Those cannot be chosen as the annotation."""
-    review.decide(ONE, Status.ACCEPTED, annotation)
-    suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, suggestions.GetID())
-    with pytest.raises(RuntimeError, match="went into T1c suggestions, which is no annotation; reject them first"):
-        review.decide(TWO, Status.ACCEPTED, annotation)
-    review.decide(ONE, Status.REJECTED)
-    review.decide(TWO, Status.ACCEPTED, annotation)
-    assert review.annotation is annotation
 
 
 def test_redo_without_the_annotation_changes_nothing_until_another_is_chosen(

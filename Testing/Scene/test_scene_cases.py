@@ -167,17 +167,6 @@ def test_a_review_in_the_scene_comes_with_its_own_annotation(add: Add, tmp_path:
     assert (case.suggestions, case.annotation) == (suggestions, annotation)
 
 
-def test_suggestions_that_a_scene_says_were_accepted_into_themselves_are_no_annotation(
-    add: Add, tmp_path: Path
-) -> None:
-    """Else all of them would be kept, and exported, as lesions of the reader's."""
-    suggestions = add_suggestions(add("p1 T1c"), tmp_path)
-    suggestions.SetNodeReferenceID(ANNOTATION_REFERENCE, suggestions.GetID())
-    assert [case.annotation for case in sceneCases()] == [None]
-    own = segmentation("p1 mine")
-    assert [case.annotation for case in sceneCases()] == [own]
-
-
 def test_what_a_worklist_loaded_and_what_is_no_image_is_no_case(add: Add) -> None:
     add("p1 T1c")
     add("p2 t1c").SetAttribute(CASE_ATTRIBUTE, "p2")
