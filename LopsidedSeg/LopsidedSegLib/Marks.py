@@ -80,7 +80,8 @@ class Marks:
         self._busy = self._drawn = False
         self._observe()
         self._complete()  # what was drawn while another module was shown
-        self._states = [self._state()]
+        self._last = self._state()
+        self._steps: list[dict[_Key, _Was | None]] = []  # of each change, the marks that it was of, as they were before
 
     def close(self) -> None:
         """Stop following the scene; the marks stay, the preview that was drawn here goes."""
@@ -179,30 +180,27 @@ class Marks:
 
     @property
     def canUndo(self) -> bool:
-        return len(self._states) > 1
+        return bool(self._steps)
 
     def undo(self) -> None:
         """As it was before the last mark that was made, moved, resized or removed, since a transform last moved them or the
         volume; what that left alone stays as it is."""
         if not self.canUndo:
             return
-        self._followUnheard(self._state())
         self._busy = True
-        self._states.pop()
-        before, there = self._states[-1], {_key(item): item for item in self._items("")}
-        for key, item in there.items():
-            if key not in before:
-                self.remove(item)
         made: dict[str, Any] = {}
-        wanted = [key for key, was in before.items() if key not in there or there[key].mark != was.mark]
-        while wanted:
-            key = wanted.pop(0)
-            now = self._again(key, self._states[-1][key], made)
-            swapped = {key: now, now: key}  # the key that it has now may be that of another mark in an older state
-            wanted = [swapped.get(other, other) for other in wanted]
-            self._states = [{swapped.get(k, k): was for k, was in state.items()} for state in self._states]
+        new = [key for key, was in self._steps[-1].items() if was is None]
+        for item in self._items(""):
+            if _key(item) in new:
+                self.remove(item)
+        while left := [key for key, was in self._steps[-1].items() if was]:
+            key = left[0]
+            now = self._again(key, self._steps[-1].pop(key), made)
+            swapped = {key: now, now: key}  # the key that it has now may be that of another mark in an older step
+            self._steps = [{swapped.get(k, k): was for k, was in step.items()} for step in self._steps]
+        self._steps.pop()
         self._busy = False
-        self._states[-1] = self._state()  # an axis that was set anew may differ in its last digit
+        self._last = self._state()
         self._changed()
 
     def _again(self, key: _Key, was: _Was, made: dict[str, Any]) -> _Key:
@@ -326,20 +324,25 @@ class Marks:
         """Undo goes back to here and no further: where marks were before, there may be other tissue now."""
         if self._busy:
             return
-        couldUndo, self._states = self.canUndo, [self._state()]
+        couldUndo, self._steps, self._last = self.canUndo, [], self._state()
         if couldUndo:  # not at each step of a transform that is drawn
             self._changed()
 
     def _onChange(self, moved: Any = None) -> None:
-        """Remember when it was, and how it is now. ``moved``: the node of a mark that was moved or resized, none where one was
-        made or removed."""
+        """Remember how it was. ``moved``: the node of a mark that was moved or resized, none where one was made or removed. What
+        changed elsewhere since, as where a place was typed in, is nothing to undo."""
         if self._busy:
             return
         self._complete()
-        state = self._state()
-        self._followUnheard(state, moved)
-        if {key: was.mark for key, was in state.items()} != {key: was.mark for key, was in self._states[-1].items()}:
-            self._states.append(state)
+        before, self._last = self._last, self._state()
+        step: dict[_Key, _Was | None] = {}
+        for key in {**before, **self._last}:
+            was, now = before.get(key), self._last.get(key)
+            isMoved = was and now and moved and key[0] == moved.GetID() and was.mark != now.mark
+            if isMoved or not (was and now):
+                step[key] = was
+        if step:
+            self._steps.append(step)
             self._changed()
 
     def _complete(self) -> None:
@@ -363,15 +366,6 @@ class Marks:
         return {
             _key(item): _Was(item.mark, item.node.GetTransformNodeID(), self.time(item)) for item in self._items("")
         }
-
-    def _followUnheard(self, state: dict[_Key, _Was], moved: Any = None) -> None:
-        """What changed elsewhere than in the node ``moved``, as where a place is typed in, is nothing to undo: marks are
-        remembered as they are by now."""
-        for key, was in list(self._states[-1].items()):
-            if key in state and (moved is None or key[0] != moved.GetID()):
-                for earlier in self._states:
-                    if earlier.get(key) == was:
-                        earlier[key] = state[key]
 
     @staticmethod
     def _isPlaced(node: Any, n: int) -> bool:
