@@ -153,13 +153,6 @@ def ahead(work: CaseWork, tmp_path: Path) -> Path:
     return (tmp_path / "result").rename(work.folder / "ahead")
 
 
-@pytest.mark.usefixtures("ahead")
-def test_a_search_made_ahead_is_shown(work: CaseWork) -> None:
-    again = parameters()
-    work.open(again)
-    assert again.suggestions.GetSegmentation().GetNumberOfSegments() == 3
-
-
 def test_a_search_made_ahead_by_another_model_is_none(work: CaseWork, ahead: Path) -> None:
     """The model was trained again, and chosen, since."""
     made = ahead / "candidates.json"
@@ -330,7 +323,7 @@ def held() -> Iterator[None]:
         yield
 
 
-def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork) -> None:
+def test_a_save_that_fails_at_its_end_puts_the_one_before_back(work: CaseWork) -> None:
     chosen = parameters()
     work.open(chosen)
     marks = Marks(chosen.reference, Settings())
@@ -339,6 +332,8 @@ def test_a_save_that_fails_at_its_end_twice_loses_nothing(work: CaseWork) -> Non
     for _ in range(2):
         with held(), pytest.raises(PermissionError):
             work.save()
+        assert (work.folder / "work.json").exists()
+        assert not work.folder.with_name("c.before").exists()
     marks.close()
     work.close()
     again = parameters()
@@ -399,15 +394,6 @@ def test_a_save_removes_nothing_but_the_search_ahead_from_where_no_work_is(work:
     (work.folder / "notes.txt").unlink()
     work.save()
     assert (work.folder / "work.json").exists()
-
-
-def test_a_save_that_fails_at_its_end_puts_the_one_before_back(work: CaseWork) -> None:
-    work.open(parameters())
-    work.save()
-    with held(), pytest.raises(PermissionError):
-        work.save()
-    assert (work.folder / "work.json").exists()
-    assert not work.folder.with_name("c.before").exists()
 
 
 def test_a_case_that_was_moved_is_kept_and_put_back(work: CaseWork) -> None:

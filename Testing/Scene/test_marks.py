@@ -355,29 +355,12 @@ def test_a_change_made_anywhere_is_heard_of(reference: Any) -> None:
 
 
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)
-@pytest.mark.parametrize(("written", "diameter"), [("6,5", 6.5), ("7.25", 7.25)])
-def test_the_description_of_a_point_is_its_diameter(marks: Marks, written: str, diameter: float) -> None:
-    item = marks.add(MARKS[0])
-    item.node.SetNthControlPointDescription(0, written)
-    assert [item.mark.diameter_mm for item in marks.items()] == [diameter]
-
-
-@pytest.mark.parametrize("reference", ["plain"], indirect=True)
-@pytest.mark.parametrize(
-    ("written", "words"),
-    [
-        ("6 mm", "description is '6 mm', and no number above 0; give its diameter in mm there"),
-        ("nan", "description is 'nan', and no number above 0"),
-        ("0", "description is '0', and no number above 0"),
-        ("-2", "description is '-2', and no number above 0"),
-    ],
-)
-def test_a_description_that_says_no_diameter_is_said_and_takes_no_other(marks: Marks, written: str, words: str) -> None:
+def test_a_description_that_says_no_diameter_is_said_and_takes_no_other(marks: Marks) -> None:
     """It is a field of Slicer's, that anyone writes in. The mark is there to be mended."""
     item = marks.add(MARKS[0])
-    item.node.SetNthControlPointDescription(0, written)
+    item.node.SetNthControlPointDescription(0, "6 mm")
     marks.add(MARKS[2])
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match="description is '6 mm', and no number above 0; give its diameter in mm there"):
         marks.preview(True, False)
     first, _box = marks.items()
     assert first.mark.diameter_mm <= 0

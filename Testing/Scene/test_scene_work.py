@@ -182,31 +182,6 @@ def test_other_segmentations_and_marks_are_hidden_while_a_case_is_open(
     assert [bool(node.GetDisplayVisibility()) for node in nodes] == [True, False, True, True, True]
 
 
-def test_a_second_reader_does_not_see_the_firsts_work(case: SceneCase, tmp_path: Path) -> None:
-    chosen, first, second = parameters(), work(case, tmp_path, "a"), work(case, tmp_path, "b")
-    first.open(chosen)
-    marks = Marks(chosen.reference, Settings())
-    marks.add(POINT)
-    first.save()
-    marks.close()
-    first.close()
-    second.open(chosen)
-    marks = Marks(chosen.reference, Settings())
-    assert marks.items() == []
-    marks.close()
-
-
-def test_a_search_made_ahead_is_shown(case: SceneCase, own: dict[str, Any], tmp_path: Path) -> None:
-    made = add_suggestions(own["flair"], tmp_path)
-    slicer.mrmlScene.RemoveNode(made)
-    opened, chosen = work(case, tmp_path), parameters()
-    opened.folder.mkdir(parents=True)
-    (tmp_path / "result").rename(opened.folder / "ahead")
-    opened.open(chosen)
-    assert chosen.suggestions.GetSegmentation().GetNumberOfSegments() == 3
-    assert len(masks(chosen.annotation, chosen.reference)) == 1
-
-
 def test_a_volume_that_is_gone_or_missing_is_said_and_nothing_changes(case: SceneCase, tmp_path: Path) -> None:
     other = SceneCase("Roe", "Roe", {"flair": case.sequences["flair"]})
     slicer.mrmlScene.RemoveNode(case.sequences["flair"])

@@ -15,7 +15,7 @@ import slicer.util
 import slicer_standin
 from LopsidedSegLib import Settings
 from LopsidedSegLib.Annotation import PREVIEW_ATTRIBUTE
-from offscreen import click, new_panel, open_panel, search, until
+from offscreen import click, open_panel, search, until
 from PySide6.QtTest import QTest
 
 Fake = Callable[[str], list[str]]
@@ -275,34 +275,6 @@ def test_a_text_field_keeps_its_keys_and_the_note_is_kept(found: Any) -> None:
     assert found.ui.noteEdit.text == ""
     found.reviewPanel.onCellClicked(1, 0)
     assert found.ui.noteEdit.text == "A vessel, no doubt"
-
-
-def test_the_module_reloaded_goes_on_and_its_keys_act_once(found: Any, worker: Any) -> None:
-    from LopsidedSeg import LopsidedSegLogic
-
-    found.reviewPanel.onCellClicked(0, 0)
-    click(found.ui.rejectButton)
-    found.cleanup()
-    QTest.keyClick(found.parent, "A")
-    assert found.ui.suggestionsTable.rowCount == 0
-    again = new_panel(LopsidedSegLogic(worker))
-    again.enter()
-    again.parent.activateWindow()
-    assert QTest.qWaitForWindowActive(again.parent)
-    assert _statuses(again) == ["rejected", ""]
-    for key in "NNU":
-        QTest.keyClick(again.parent, key)
-    assert _statuses(again) == ["rejected", "uncertain"]
-    click(again.ui.undoButton)
-    assert _statuses(again) == ["rejected", ""]
-    again.cleanup()
-
-
-def test_a_review_takes_one_key_a_suggestion(found: Any) -> None:
-    """One to begin with, and one for each decision; no mouse."""
-    for key in "N" + "AR":
-        QTest.keyClick(found.parent, key)
-    assert found.ui.summaryLabel.text == "2 found · 1 accepted · 1 rejected · 0 uncertain · done in 0:00"
 
 
 def test_the_sensitivity_moves_the_list_and_says_what_to_expect(found: Any) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import qt
 import slicer
 import slicer.util
 from offscreen import click, open_panel, search, until
@@ -103,17 +102,23 @@ def test_nothing_takes_the_place_of_a_volume_that_is_deleted(panel: Any, volume:
     assert statuses(panel) == []
 
 
-def test_its_keys_live_after_its_code_is_loaded_again(found: Any, logic: Any) -> None:
+def test_the_module_reloaded_goes_on_and_its_keys_act_once(found: Any, logic: Any) -> None:
     """Slicer's Reload sets the panel up again, and does not enter it."""
     from LopsidedSeg import LopsidedSegWidget
 
+    found.reviewPanel.onCellClicked(0, 0)
+    click(found.ui.rejectButton)
     found.cleanup()
+    QTest.keyClick(found.parent, "A")
+    assert statuses(found) == []
     again = LopsidedSegWidget(found.parent, logic)
     again.setup()
     found.parent.activateWindow()
     assert QTest.qWaitForWindowActive(found.parent)
     assert again.ui.pointButton.enabled, "marks too"
-    again.reviewPanel.onCellClicked(0, 0)
-    QTest.keyClick(found.parent, qt.Qt.Key.Key_R)
+    for key in "NNU":
+        QTest.keyClick(found.parent, key)
+    assert statuses(again) == ["rejected", "uncertain"]
+    click(again.ui.undoButton)
     assert statuses(again) == ["rejected", ""]
     again.cleanup()

@@ -17,7 +17,7 @@ from lopsided.marks import Point
 from lopsided.worklist import Worklist
 from LopsidedSegLib import Dependencies
 from LopsidedSegLib.CaseWork import CaseWork
-from offscreen import click, new_panel, open_panel, until
+from offscreen import click, open_panel, until
 from PySide6.QtTest import QTest
 
 Fake = Callable[[str], list[str]]
@@ -111,28 +111,6 @@ def test_nothing_is_lost_between_cases(opened: Any, source: Path) -> None:
     assert ui.marksTable.rowCount == 1, "the scene was closed, which is a way of leaving"
 
 
-def test_decisions_survive_a_slicer_that_ends_in_the_middle_of_a_case(
-    opened: Any, source: Path, worker: Any, logic: Any
-) -> None:
-    from LopsidedSeg import LopsidedSegLogic
-
-    click(opened.ui.suggestButton)
-    until(lambda: not logic.busy)
-    opened.reviewPanel.onCellClicked(0, 0)
-    click(opened.ui.acceptButton)
-    click(opened.ui.rejectButton)
-    opened.worklistPanel._work = None  # it ends here, and nothing more is kept
-    slicer.mrmlScene.Clear(0)
-    worker.stop()
-    again = new_panel(LopsidedSegLogic(worker))
-    again.enter()
-    again.worklistPanel.open(source)
-    table = again.ui.suggestionsTable
-    assert [table.item(row, 5).text() for row in range(table.rowCount)] == ["accepted", "rejected"]
-    assert again.logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments() == 2
-    again.cleanup()
-
-
 def test_the_next_case_is_searched_while_one_reviews(
     opened: Any, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,16 +191,6 @@ def test_work_that_cannot_be_kept_stays_open(opened: Any, source: Path) -> None:
     assert volumes() == ["zwei t1c"]
     kept = json.loads((folder / "work.json").read_text(encoding="utf-8"))
     assert len(kept["marks"]) == 1
-
-
-def test_two_readers_have_work_of_their_own(opened: Any, source: Path) -> None:
-    opened.marksPanel.marks.add(Point((4, 15, 8), 5))
-    click(opened.ui.reviewedButton)
-    click(opened.ui.nextCaseButton)
-    opened.logic.settings.reader = "Dr. Sight"
-    opened.worklistPanel.open(source)
-    assert rows(opened)[0] == ["eins", "in progress"]
-    assert opened.ui.marksTable.rowCount == 0
 
 
 def test_what_is_said_of_a_case_is_of_that_case(opened: Any) -> None:
