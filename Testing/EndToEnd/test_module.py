@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed, so there is no MRML")
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed, so there is no Qt")
 sys.path.insert(0, str(Path(__file__).parents[1] / "Widget"))
-from offscreen import click, new_logic, new_panel, until, watched  # isort: split
+from offscreen import click, new_logic, new_panel, statuses, until, watched  # isort: split
 
 import qt
 import slicer
@@ -50,11 +50,6 @@ def panel() -> Iterator[Any]:
 
 def search(panel: Any) -> list[str]:
     return watched(panel, panel.ui.suggestButton, 300)
-
-
-def statuses(panel: Any) -> list[str]:
-    table = panel.ui.suggestionsTable
-    return [table.item(row, table.columnCount - 1).text() for row in range(table.rowCount)]
 
 
 def load(path: Path, name: str) -> Any:

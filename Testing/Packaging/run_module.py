@@ -4,24 +4,20 @@ Usage: run_module.py (generic | unittest) FOLDER MODULE
 """
 
 import importlib
-import os
 import sys
 import types
 import unittest
 from pathlib import Path
 
-TESTING = Path(__file__).resolve().parents[1]
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-sys.path[:0] = [str(TESTING / "Scene"), str(TESTING / "Widget")]
-import qt_standin
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Widget"))
+from offscreen import Window  # isort: split
+
+import qt
 import slicer_standin
 
 
 def open_and_close(module: types.ModuleType, folder: Path) -> None:
     """The module's description, and its panel from setup to cleanup."""
-    import qt
-    from offscreen import Window
-
     parent = types.SimpleNamespace(path=str(folder / f"{module.__name__}.py"))
     getattr(module, module.__name__)(parent)
     assert parent.categories == ["Segmentation"]
@@ -36,8 +32,6 @@ def open_and_close(module: types.ModuleType, folder: Path) -> None:
 
 def main(what: str, folder: str, name: str) -> int:
     """The exit code."""
-    slicer_standin.boot()
-    qt_standin.boot()
     slicer_standin.clear()
     sys.path.insert(0, folder)
     module = importlib.import_module(name)

@@ -79,6 +79,13 @@ def clear() -> None:
         slicer.mrmlScene.AddNode(node)
 
 
+def place(*points_ras: typing.Iterable[float]) -> None:
+    """What clicks in a slice view do in Slicer's place mode."""
+    node = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
+    for point in points_ras:
+        node.AddControlPointWorld(vtk.vtkVector3d(*point))
+
+
 def _module(name: str, **content: object) -> None:
     module = sys.modules[name] = types.ModuleType(name)
     vars(module).update(content)

@@ -26,9 +26,11 @@ ONE, TWO, THREE = (f"Suggestion_{n}" for n in (1, 2, 3))
 class Settings:
     """Those of the application, in a test's hands."""
 
-    reader: str
+    reader: str = "ab"
     logFolder: Path | None = None
     terminology: str = METASTASIS
+    diameter: float = 6.0
+    model: str | None = None
 
 
 def add_reference() -> Any:

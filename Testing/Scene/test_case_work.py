@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,23 +21,13 @@ from lopsided.dataset.cases import CaseFiles
 from lopsided.errors import InputError
 from lopsided.marks import BoxMark, Line, Point
 from lopsided.review import RESULT_ATTRIBUTE, Status
-from lopsided.wording import METASTASIS
 from LopsidedSegLib import Scene
 from LopsidedSegLib.CaseWork import CaseWork
 from LopsidedSegLib.Labelmaps import cropped, labelmap
 from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
-from suggestions import DIGEST, ONE, TWO, add_reference, add_suggestions, erase
+from suggestions import DIGEST, ONE, TWO, Settings, add_reference, add_suggestions, erase
 from transforms import move
-
-
-@dataclass
-class Settings:
-    reader: str = "ab"
-    logFolder: Path | None = None
-    terminology: str = METASTASIS
-    diameter: float = 6.0
-    model: str | None = None
 
 
 def parameters() -> Any:

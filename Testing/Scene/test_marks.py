@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,15 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-import vtk
 from lopsided.dataset.inputs import read_markups
 from lopsided.marks import BoxMark, Ellipsoid, Line, Mark, Point
 from LopsidedSegLib.Marks import Marks
+from slicer_standin import place
+from suggestions import Settings
 from transforms import move
 
 CENTRE_RAS = np.array([12.0, -31.0, 40.0])
 OBLIQUE = ((0.936, -0.28, 0.213), (0.31, 0.936, -0.163), (-0.154, 0.219, 0.963))
-
-
-@dataclass
-class Settings:
-    diameter: float = 6.0
 
 
 @pytest.fixture(params=["plain", "oblique", "left-handed", "transformed"])
@@ -121,13 +117,6 @@ def test_a_box_that_is_described_as_an_ellipsoid_is_one_until_that_is_undone(mar
     assert [item.mark.kind for item in marks.items()] == ["box"]
 
 
-def place(*points_ras: np.ndarray) -> None:
-    """What clicks in a slice view do in Slicer's place mode."""
-    node = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
-    for point in points_ras:
-        node.AddControlPointWorld(vtk.vtkVector3d(*point))
-
-
 def _voxels(node: Any, segment: str) -> tuple[np.ndarray, np.ndarray]:
     from LopsidedSegLib.Labelmaps import labelmap, matrixOf, voxelsOf
 
@@ -149,14 +138,12 @@ def test_a_generous_mark_is_trimmed_to_the_bright_lesion(marks: Marks) -> None:
 def test_a_reader_draws_points_one_after_the_other(marks: Marks) -> None:
     """By Slicer's place mode: each click is a lesion of the last diameter."""
     marks.start("point")
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    node = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     assert interaction.GetCurrentInteractionMode() == interaction.Place
     assert interaction.GetPlaceModePersistence() == 1
-    node.AddControlPointWorld(vtk.vtkVector3d(*CENTRE_RAS))
+    place(CENTRE_RAS)
     marks._settings.diameter = 3.5
-    node.AddControlPointWorld(vtk.vtkVector3d(*(CENTRE_RAS + 8)))
+    place(CENTRE_RAS + 8)
     assert [item.mark.diameter_mm for item in marks.items()] == [6.0, 3.5]
     assert all(marks.time(item) for item in marks.items())
     marks.resize(marks.items()[0], 9)
@@ -166,14 +153,11 @@ def test_a_reader_draws_points_one_after_the_other(marks: Marks) -> None:
 @pytest.mark.parametrize("reference", ["plain"], indirect=True)
 def test_a_line_half_drawn_is_none_yet(marks: Marks) -> None:
     marks.start("line")
-    node = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
-    node.AddControlPointWorld(vtk.vtkVector3d(*CENTRE_RAS))
+    place(CENTRE_RAS)
     assert marks.items() == []
-    node.AddControlPointWorld(vtk.vtkVector3d(*(CENTRE_RAS + np.array([6, 0, 0]))))
+    place(CENTRE_RAS + np.array([6, 0, 0]))
     marks.start("line")
-    node = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
-    for across in (-2, 2):
-        node.AddControlPointWorld(vtk.vtkVector3d(*(CENTRE_RAS + np.array([3, across, 0]))))
+    place(*(CENTRE_RAS + np.array([[3, -2, 0], [3, 2, 0]])))
     assert len(marks.items()) == 2
     [lesion] = marks.lesions()
     assert lesion.across_lps is not None, "as RECIST: the longest diameter, and the one across"

@@ -46,7 +46,7 @@ def suggestions(reference: Any, tmp_path: Path) -> Any:
 
 @pytest.fixture
 def review(suggestions: Any) -> Review:
-    return Review(suggestions, Settings("ab"))
+    return Review(suggestions, Settings())
 
 
 def voxels(node: Any, segment: str, reference: Any) -> np.ndarray:
@@ -73,9 +73,9 @@ def test_a_list_begins_where_its_search_ended(suggestions: Any) -> None:
     """As `lopsided suggest --threshold` wrote it; what was searched in Slicer, with all there are, at the model's."""
     result = json.loads(suggestions.GetAttribute("LopsidedSeg.Result"))
     suggestions.SetAttribute("LopsidedSeg.Result", json.dumps({**result, "threshold": 0.35}))
-    assert Review(suggestions, Settings("ab")).threshold == 0.35
+    assert Review(suggestions, Settings()).threshold == 0.35
     suggestions.SetAttribute("LopsidedSeg.Result", json.dumps({**result, "threshold": 0.0}))
-    assert Review(suggestions, Settings("ab")).threshold == result["model"]["threshold"]
+    assert Review(suggestions, Settings()).threshold == result["model"]["threshold"]
 
 
 def test_the_threshold_hides_and_shows_and_decided_ones_stay(review: Review, suggestions: Any) -> None:
@@ -218,7 +218,7 @@ def bordering(reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_lesion_does_not_go_out_with_another_that_was_added_to_it(
     bordering: Any, annotation: Any, reference: Any, status: Status
 ) -> None:
-    review = Review(bordering, Settings("ab"))
+    review = Review(bordering, Settings())
     review.decide(ONE, Status.ACCEPTED, annotation)
     own = review.place(ONE)[1]
     assert review.touching(TWO, annotation) == [own]
@@ -583,7 +583,7 @@ def test_what_was_accepted_and_is_in_no_segment_any_more_is_known(
     review.decide(THREE, Status.REJECTED)
     assert review.absent == []
     annotation.GetSegmentation().RemoveSegment("Mine")
-    assert Review(suggestions, Settings("ab")).absent == [TWO]
+    assert Review(suggestions, Settings()).absent == [TWO]
     slicer.mrmlScene.RemoveNode(annotation)
     assert review.absent == [ONE, TWO]
 
@@ -665,7 +665,7 @@ def test_what_was_edited_is_there_again_when_a_review_is_opened_again_before_und
         review.decide(candidate, Status.REJECTED)
     if hardened:
         annotation.HardenTransform()
-    again = Review(suggestions, Settings("ab"))
+    again = Review(suggestions, Settings())
     for _ in range(2):
         again.undo()
     for name, mask in before.items():
@@ -801,4 +801,4 @@ def test_each_reader_has_a_log_and_a_name_on_their_decisions(suggestions: Any, t
 
 def test_a_node_without_suggestions_is_refused(annotation: Any) -> None:
     with pytest.raises(ValueError, match="Lesions holds no suggestions"):
-        Review(annotation, Settings("ab"))
+        Review(annotation, Settings())

@@ -22,8 +22,8 @@ from LopsidedSegLib.Marks import Marks
 from LopsidedSegLib.Review import Review
 from LopsidedSegLib.SceneCases import SceneCase, sceneCases
 from LopsidedSegLib.SceneWork import SceneWork
-from suggestions import ONE, TWO, add_reference, add_suggestions
-from test_case_work import Settings, masks, parameters
+from suggestions import ONE, TWO, Settings, add_reference, add_suggestions
+from test_case_work import masks, parameters
 from transforms import bend, move
 
 POINT, LINE = Point((10, 12, 14), 5.5), Line(((4, 4, 4), (10, 4, 4)))

@@ -38,7 +38,7 @@ def red(node: Any) -> Any:
 
 def test_the_outline_is_around_the_lesion_and_the_image_is_seen_within(node: Any, red: SliceView) -> None:
     """A square of 6 mm in a view of 60 mm: its edge, and nothing else, in the middle."""
-    review = Review(node, Settings("ab"))
+    review = Review(node, Settings())
     candidate = review.candidates[ONE]
     Scene.jumpTo(candidate)
     pixels = red.pixels()
@@ -59,7 +59,7 @@ def test_the_outline_is_around_the_lesion_and_the_image_is_seen_within(node: Any
 
 def test_accepted_rejected_and_alone(node: Any, red: SliceView) -> None:
     """An accepted one is seen in the annotation; a rejected one is grey; one alone hides the others."""
-    review = Review(node, Settings("ab"))
+    review = Review(node, Settings())
     Scene.jumpTo(review.candidates[TWO])
     before = coloured(red.pixels()).sum()
     assert before > 0
@@ -81,7 +81,7 @@ def test_accepted_rejected_and_alone(node: Any, red: SliceView) -> None:
 
 def test_each_suggestion_has_a_surface_of_its_own_in_3d(node: Any) -> None:
     """Of its size, where it is; and a segment that is edited gets another."""
-    review = Review(node, Settings("ab"))
+    review = Review(node, Settings())
     view = ThreeDView(SIZE)
     review.showOnly(ONE)
     view.look(review.candidates[ONE]["centroid_ras"], 15)
@@ -107,7 +107,7 @@ def _taller(extent: tuple[int, ...]) -> list[int]:
 def test_3d_views_turn_to_the_candidate_as_they_looked(node: Any) -> None:
     camera = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCameraNode")
     camera.SetPosition(0, 500, 0)
-    candidate = Review(node, Settings("ab")).candidates[TWO]
+    candidate = Review(node, Settings()).candidates[TWO]
     Scene.jumpTo(candidate)
     ras = np.array(candidate["centroid_ras"])
     np.testing.assert_allclose(camera.GetFocalPoint(), ras)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 HERE = Path(__file__).parent
 pytest.importorskip("slicer", reason="slicer-core is not installed, so there is no MRML")
@@ -52,6 +53,28 @@ def logic(worker: Any) -> Any:
 
 
 @pytest.fixture
+def panel(logic: Any) -> Iterator[Any]:
+    """The module's panel, open, on the fake worker."""
+    with offscreen.open_panel(logic, (440, 1700)) as panel:
+        yield panel
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a worklist of cases by these names, of patients p0, p1 and so on."""
+
+    def write(*names: str) -> Path:
+        for n, _name in enumerate(names):
+            image = np.random.default_rng(n).integers(0, 500, (24, 22, 20)).astype(np.int16)
+            sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / f"{n}.nii.gz"))
+        rows = "".join(f"p{n},{name},{n}.nii.gz,\n" for n, name in enumerate(names))
+        (tmp_path / "cases.csv").write_text("patient,case,t1c,annotation\n" + rows, encoding="utf-8")
+        return tmp_path / "cases.csv"
+
+    return write
+
+
+@pytest.fixture
 def found(panel: Any, volume: Any, annotation: Any) -> Any:
     """A module's panel with two suggestions, and an annotation chosen."""
     reference = volume("T1c")
@@ -64,7 +87,6 @@ def found(panel: Any, volume: Any, annotation: Any) -> Any:
 @pytest.fixture
 def volume() -> Callable[[str], Any]:
     """Adds a volume of some texture to the scene."""
-    import slicer
 
     def add(name: str) -> Any:
         array = np.random.default_rng(0).integers(0, 500, (24, 22, 20)).astype(np.int16)
@@ -77,7 +99,6 @@ def volume() -> Callable[[str], Any]:
 @pytest.fixture
 def annotation() -> Callable[[Any], Any]:
     """Adds a segmentation with one small lesion on a volume's grid."""
-    import slicer
 
     def add(reference: Any) -> Any:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Annotation")

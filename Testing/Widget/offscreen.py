@@ -94,6 +94,28 @@ def watched(panel: Any, button: Any, seconds: float) -> list[str]:
     return list(dict.fromkeys(said))
 
 
+def cells(table: Any) -> list[list[str]]:
+    """What a table shows, row by row."""
+    return [[table.item(row, n).text() for n in range(table.columnCount)] for row in range(table.rowCount)]
+
+
+def statuses(panel: Any) -> list[str]:
+    """What was decided on each suggestion that is listed."""
+    return [row[5] for row in cells(panel.ui.suggestionsTable)]
+
+
+class Heard:
+    """Callbacks that remember."""
+
+    def __init__(self) -> None:
+        from LopsidedSegLib.Worker import Callbacks
+
+        self.progress: list[tuple[str, float]] = []
+        self.done: list[Any] = []
+        self.errors: list[str] = []
+        self.callbacks = Callbacks(lambda *p: self.progress.append(p), self.done.append, self.errors.append)
+
+
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Let Qt work until it is so."""
     end = time.monotonic() + seconds

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import SimpleITK as sitk
 import slicer.util
 from lopsided.dataset.check import check_dataset
 from lopsided.dataset.records import CaseRecord, read_record
@@ -19,24 +17,17 @@ from LopsidedSegLib.ExportAll import ExportAll
 from LopsidedSegLib.Worker import Callbacks
 from offscreen import click, open_panel, until, watched
 
-Fake = Callable[[str], list[str]]
 REAL = [sys.executable, "-m", "lopsided.worker"]
 
 
 @pytest.fixture
-def panel(logic: Any, tmp_path: Path) -> Iterator[Any]:
+def panel(logic: Any, cases: Any, tmp_path: Path) -> Iterator[Any]:
     """Four cases; of the first three, each is reviewed and has a mark, and the third is open."""
-    rng = np.random.default_rng(0)
-    for n in range(4):
-        array = rng.integers(0, 500, (24, 22, 20)).astype(np.int16)
-        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"{n}.nii.gz"))
-    rows = "".join(f"p{n},{name},{n}.nii.gz\n" for n, name in enumerate(("eins", "zwei", "drei", "vier")))
-    (tmp_path / "cases.csv").write_text("patient,case,t1c\n" + rows, encoding="utf-8")
     logic.settings.reader = "Dr. Ray"
     logic.settings.dataset = tmp_path / "dataset"
     with open_panel(logic, (440, 1700)) as panel:
         assert panel.ui.exportAllButton.toolTip == "Open a worklist."
-        panel.worklistPanel.open(tmp_path / "cases.csv")
+        panel.worklistPanel.open(cases("eins", "zwei", "drei", "vier"))
         assert panel.ui.exportAllButton.toolTip == "No case of the worklist is reviewed yet."
         for n in range(3):
             if n:
@@ -103,7 +94,7 @@ def test_one_that_fails_does_not_stop_the_rest_and_is_named(panel: Any, worker: 
 
 
 @pytest.mark.parametrize("how", ["crash", "error", "none"])
-def test_a_process_that_ends_fails_one_case_at_a_time(panel: Any, worker: Any, fake: Fake, how: str) -> None:
+def test_a_process_that_ends_fails_one_case_at_a_time(panel: Any, worker: Any, fake: Any, how: str) -> None:
     worker.command = ["/there/is/no/such/process"] if how == "none" else fake(how)
     first, *failed = export_all(panel)[-1].splitlines()
     assert first == "0 of 3 reviewed cases are exported."
@@ -113,7 +104,7 @@ def test_a_process_that_ends_fails_one_case_at_a_time(panel: Any, worker: Any, f
     assert export_all(panel)[-1] == "3 of 3 reviewed cases are exported."
 
 
-def test_cancel_says_how_far_it_was_and_what_is_done_meanwhile_is_not_lost(panel: Any, worker: Any, fake: Fake) -> None:
+def test_cancel_says_how_far_it_was_and_what_is_done_meanwhile_is_not_lost(panel: Any, worker: Any, fake: Any) -> None:
     """Going to another case would end the export; so it waits."""
     ui = panel.ui
     worker.command = fake("slow")
@@ -147,9 +138,7 @@ def test_work_that_cannot_be_kept_is_not_exported_as_it_was(panel: Any, monkeypa
     monkeypatch.undo()
 
 
-def test_cases_of_the_scene_are_exported_too(
-    panel: Any, worker: Any, volume: Callable[[str], Any], tmp_path: Path
-) -> None:
+def test_cases_of_the_scene_are_exported_too(panel: Any, worker: Any, volume: Any, tmp_path: Path) -> None:
     """One of them open, the other not; a volume that is gone is named."""
     ui = panel.ui
     for name in ("Doe T1c", "Poe T1c", "Roe T1c"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,11 @@ import qt
 import slicer
 import slicer.util
 from lopsided.review import Status
-from LopsidedSegLib.Worker import Callbacks
-from offscreen import open_panel, until
+from offscreen import Heard, open_panel, until
 from PySide6.QtTest import QTest
 
-Fake = Callable[[str], list[str]]
 
-
-class Outcome:
-    """What a search came to."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.errors: list[str] = []
-        self.callbacks = Callbacks(lambda what, part: None, self.nodes.append, self.errors.append)
-
-
-def test_a_process_killed_at_any_moment(logic: Any, worker: Any, volume: Any, fake: Fake, tmp_path: Path) -> None:
+def test_a_process_killed_at_any_moment(logic: Any, worker: Any, volume: Any, fake: Any, tmp_path: Path) -> None:
     """Thirty times: a sentence, a scene as before, the decisions as before, and the next search works."""
     logic.settings.folder = tmp_path
     reference = volume("T1c")
@@ -42,18 +29,18 @@ def test_a_process_killed_at_any_moment(logic: Any, worker: Any, volume: Any, fa
     for _ in range(30):
         worker.command = fake("slow")
         before = slicer.mrmlScene.GetNumberOfNodes()
-        outcome = Outcome()
-        logic.begin(outcome.callbacks, reference)
+        heard = Heard()
+        logic.begin(heard.callbacks, reference)
         QTest.qWait(when.randint(0, 500))
         pid = worker._process.processId()
         if logic.busy and pid:
             os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         until(lambda: not logic.busy)
-        if outcome.errors:
+        if heard.errors:
             killed += 1
-            assert outcome.errors[0].startswith("The computing process ended unexpectedly.")
+            assert heard.errors[0].startswith("The computing process ended unexpectedly.")
             assert slicer.mrmlScene.GetNumberOfNodes() == before
-        for node in outcome.nodes:
+        for node in heard.done:
             slicer.mrmlScene.RemoveNode(node)
         assert logic.review(kept).opinion("Suggestion_1").status is Status.REJECTED
         worker.stop()
@@ -67,18 +54,18 @@ def test_a_process_killed_at_any_moment(logic: Any, worker: Any, volume: Any, fa
 
 @pytest.mark.parametrize("which", ["flair", "annotation"])
 def test_an_input_removed_during_the_search(
-    logic: Any, worker: Any, volume: Any, annotation: Any, fake: Fake, which: str
+    logic: Any, worker: Any, volume: Any, annotation: Any, fake: Any, which: str
 ) -> None:
     """The search goes on with what it was given; the next one is not harmed."""
     worker.command = fake("slow")
     nodes = {"reference": volume("T1c"), "flair": volume("FLAIR")}
     nodes["annotation"] = annotation(nodes["reference"])
-    outcome = Outcome()
-    logic.begin(outcome.callbacks, **nodes)
+    heard = Heard()
+    logic.begin(heard.callbacks, **nodes)
     slicer.mrmlScene.RemoveNode(nodes[which])
     until(lambda: not logic.busy)
-    assert outcome.errors == []
-    [node] = outcome.nodes
+    assert heard.errors == []
+    [node] = heard.done
     assert node.GetSegmentation().GetNumberOfSegments() == 2
     assert logic.suggest(volume("another")).GetSegmentation().GetNumberOfSegments() == 2
 

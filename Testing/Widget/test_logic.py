@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def test_suggest_returns_a_new_node_and_changes_none(
 
 
 def test_after_a_result_that_cannot_be_read_the_scene_is_as_before_and_a_search_works(
-    logic: Any, worker: Any, volume: Any, fake: Callable[[str], list[str]]
+    logic: Any, worker: Any, volume: Any, fake: Any
 ) -> None:
     reference = volume("T1c")
     before = slicer.mrmlScene.GetNumberOfNodes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,17 @@ import pytest
 import qt
 import slicer
 import slicer.util
-import vtk
 from lopsided.marks import BoxMark, Ellipsoid, Point
-from offscreen import click, new_panel, open_panel, until
+from offscreen import cells, click, new_panel, open_panel, until
+from slicer_standin import place
 
 
 @pytest.fixture
-def panel(logic: Any, volume: Callable[[str], Any]) -> Iterator[Any]:
+def panel(logic: Any, volume: Any) -> Iterator[Any]:
     """The open panel, with a volume chosen."""
     with open_panel(logic, (440, 1500)) as panel:
         panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
         yield panel
-
-
-def rows(panel: Any) -> list[list[str]]:
-    table = panel.ui.marksTable
-    return [[table.item(row, n).text() for n in range(table.columnCount)] for row in range(table.rowCount)]
-
-
-def place(*points_ras: tuple[float, float, float]) -> None:
-    """What a click in a slice view does while Slicer is in place mode."""
-    node = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
-    for point in points_ras:
-        node.AddControlPointWorld(vtk.vtkVector3d(*point))
 
 
 def test_nothing_can_be_marked_without_a_volume(logic: Any) -> None:
@@ -51,19 +39,19 @@ def test_points_are_listed_resized_deleted_and_brought_back(panel: Any) -> None:
     click(ui.pointButton)
     assert ui.statusLabel.text == "Click each lesion; press Escape when done."
     place((-2, 35, 10), (10, 30, 31))
-    assert rows(panel) == [["point", "8.0", "-2, 35, 10"], ["point", "8.0", "10, 30, 31"]]
+    assert cells(panel.ui.marksTable) == [["point", "8.0", "-2, 35, 10"], ["point", "8.0", "10, 30, 31"]]
     preview = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     assert [node.GetSegmentation().GetNumberOfSegments() for node in preview] == [2], "live"
     ui.marksTable.setCurrentCell(1, 0)
     panel.marksPanel.onCellClicked(1, 0)
     ui.diameterSpinBox.value = 5
-    assert [row[1] for row in rows(panel)] == ["8.0", "5.0"]
+    assert [row[1] for row in cells(panel.ui.marksTable)] == ["8.0", "5.0"]
     ui.marksTable.setCurrentCell(0, 0)
     panel.marksPanel.onCellClicked(0, 0)
     click(ui.deleteMarkButton)
-    assert [row[1] for row in rows(panel)] == ["5.0"]
+    assert [row[1] for row in cells(panel.ui.marksTable)] == ["5.0"]
     click(ui.undoMarkButton)
-    assert sorted(row[1] for row in rows(panel)) == ["5.0", "8.0"]
+    assert sorted(row[1] for row in cells(panel.ui.marksTable)) == ["5.0", "8.0"]
     assert panel.logic.settings.diameter == 5, "the last one chosen"
     ui.previewCheckBox.checked = False
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
@@ -75,7 +63,7 @@ def test_lines_and_rois_are_listed_with_their_sizes(panel: Any, tmp_path: Path) 
     marks = panel.marksPanel.marks
     marks.add(BoxMark((0, -30, 20), (7, 8, 9)))
     marks.add(Ellipsoid((0, -28, 25), (5, 6, 12)))
-    assert [row[:2] for row in rows(panel)] == [
+    assert [row[:2] for row in cells(panel.ui.marksTable)] == [
         ["line", "6.0"],
         ["box", "7.0 × 8.0 × 9.0"],
         ["ellipsoid", "5.0 × 6.0 × 12.0"],
@@ -84,18 +72,18 @@ def test_lines_and_rois_are_listed_with_their_sizes(panel: Any, tmp_path: Path) 
     assert not panel.ui.deleteMarkButton.enabled, "nothing is selected"
 
 
-def test_marks_stay_with_their_volume(panel: Any, volume: Callable[[str], Any]) -> None:
+def test_marks_stay_with_their_volume(panel: Any, volume: Any) -> None:
     first = panel.logic.getParameterNode().reference
     panel.marksPanel.marks.add(Point((2, -35, 10), 6))
     second = volume("another")
     panel.ui.referenceSelector.setCurrentNode(second)
-    assert rows(panel) == []
+    assert cells(panel.ui.marksTable) == []
     panel.ui.referenceSelector.setCurrentNode(first)
-    assert len(rows(panel)) == 1
+    assert len(cells(panel.ui.marksTable)) == 1
     panel.exit()
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [], "no preview outside of the module"
     panel.enter()
-    assert len(rows(panel)) == 1
+    assert len(cells(panel.ui.marksTable)) == 1
 
 
 def test_what_an_export_lacks_is_said(panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +99,7 @@ def test_what_an_export_lacks_is_said(panel: Any, tmp_path: Path, monkeypatch: p
     assert "LopsidedSeg-pseudonyms.key" in ui.keyLabel.text
 
 
-def test_a_case_goes_to_a_dataset(panel: Any, worker: Any, annotation: Callable[[Any], Any], tmp_path: Path) -> None:
+def test_a_case_goes_to_a_dataset(panel: Any, worker: Any, annotation: Any, tmp_path: Path) -> None:
     """Outlined, marked, accepted and rejected; by the real process; and again after another lesion was marked."""
     import sys
 
@@ -166,7 +154,7 @@ def test_a_point_whose_description_is_no_number_is_said_and_not_used(panel: Any,
     panel.marksPanel.refresh()
     assert ui.statusLabel.text == words
     ui.diameterSpinBox.value = 11
-    assert [row[1] for row in rows(panel)] == ["0.0", "4.0"]
+    assert [row[1] for row in cells(panel.ui.marksTable)] == ["0.0", "4.0"]
     panel.logic.settings.dataset = tmp_path / "dataset"
     ui.patientEdit.text = "0815"
     ui.statusLabel.text = ""
@@ -175,7 +163,7 @@ def test_a_point_whose_description_is_no_number_is_said_and_not_used(panel: Any,
     assert not panel.logic.busy
     ui.marksTable.setCurrentCell(0, 0)
     ui.diameterSpinBox.value = 6
-    assert [row[1] for row in rows(panel)] == ["6.0", "4.0"]
+    assert [row[1] for row in cells(panel.ui.marksTable)] == ["6.0", "4.0"]
 
 
 def test_an_export_that_fails_is_a_sentence(panel: Any, worker: Any, tmp_path: Path) -> None:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import qt
-import SimpleITK as sitk
 import slicer
 import slicer.util
 from lopsided.marks import Point
 from LopsidedSegLib import Settings
 from LopsidedSegLib.Labelmaps import drawnOn
-from offscreen import click, open_panel, search, until
+from offscreen import Heard, click, search, statuses, until
 from PySide6.QtTest import QTest
 from transforms import move
-
-Fake = Callable[[str], list[str]]
-
-
-@pytest.fixture
-def panel(logic: Any) -> Iterator[Any]:
-    """The panel, open."""
-    with open_panel(logic, (440, 1700)) as panel:
-        yield panel
 
 
 @pytest.fixture
@@ -37,14 +25,9 @@ def found(found: Any) -> Any:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(cases: Any) -> Path:
     """A worklist of two cases."""
-    for n in range(2):
-        image = np.random.default_rng(n).integers(0, 500, (24, 22, 20)).astype(np.int16)
-        sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / f"{n}.nii.gz"))
-    path = tmp_path / "cases.csv"
-    path.write_text("patient,case,t1c\np0,one,0.nii.gz\np1,two,1.nii.gz\n", encoding="utf-8")
-    return path
+    return cases("one", "two")
 
 
 def segments(node: Any) -> list[str]:
@@ -58,14 +41,8 @@ def decide(panel: Any, row: int, button: str) -> None:
     click(getattr(panel.ui, button))
 
 
-def statuses(panel: Any) -> list[str]:
-    """Of the listed, as the table has them."""
-    table = panel.ui.suggestionsTable
-    return [table.item(row, 5).text() for row in range(table.rowCount)]
-
-
 def test_a_search_ends_where_a_worklist_is_opened(
-    panel: Any, worker: Any, volume: Any, fake: Fake, source: Path
+    panel: Any, worker: Any, volume: Any, fake: Any, source: Path
 ) -> None:
     """What it found would be kept as the case's."""
     worker.command = fake("slow")
@@ -179,7 +156,7 @@ def test_suggestions_whose_volume_is_gone_are_nobodys(found: Any, volume: Any, a
 
 
 def test_a_volume_that_is_removed_while_it_is_searched_leaves_no_suggestions(
-    panel: Any, worker: Any, volume: Any, fake: Fake
+    panel: Any, worker: Any, volume: Any, fake: Any
 ) -> None:
     """They would be the next volume's."""
     worker.command = fake("slow")
@@ -314,7 +291,7 @@ def test_logs_that_cannot_be_reached_hide_no_suggestion(panel: Any, volume: Any,
     assert panel.logic.settings.sceneFile is None
 
 
-def test_what_is_said_meanwhile_is_said_on_coming_back(panel: Any, worker: Any, volume: Any, fake: Fake) -> None:
+def test_what_is_said_meanwhile_is_said_on_coming_back(panel: Any, worker: Any, volume: Any, fake: Any) -> None:
     worker.command = fake("error")
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     click(panel.ui.suggestButton)
@@ -334,7 +311,7 @@ def test_nothing_that_is_over_is_said_on_coming_back(panel: Any, volume: Any) ->
     assert panel.ui.statusLabel.text.startswith("Chosen by their names: Doe T1c")
 
 
-def test_marks_are_not_drawn_over_another_module(panel: Any, worker: Any, volume: Any, fake: Fake) -> None:
+def test_marks_are_not_drawn_over_another_module(panel: Any, worker: Any, volume: Any, fake: Any) -> None:
     worker.command = fake("slow")
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     panel.marksPanel.marks.add(Point((4, 15, 8), 12))
@@ -346,7 +323,7 @@ def test_marks_are_not_drawn_over_another_module(panel: Any, worker: Any, volume
     assert [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")] == ["T1c suggestions"]
 
 
-def test_a_name_that_is_being_typed_is_not_lost(panel: Any, worker: Any, volume: Any, fake: Fake) -> None:
+def test_a_name_that_is_being_typed_is_not_lost(panel: Any, worker: Any, volume: Any, fake: Any) -> None:
     worker.command = fake("slow")
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     click(panel.ui.suggestButton)
@@ -397,19 +374,14 @@ def test_the_list_says_where_a_suggestion_is_now(found: Any) -> None:
     assert places() == ["42, 30, 10", "50, 34, 31"]
 
 
-def test_a_second_request_leaves_the_first_alone(logic: Any, worker: Any, volume: Any, fake: Fake) -> None:
-    from LopsidedSegLib.Worker import Callbacks
-
+def test_a_second_request_leaves_the_first_alone(logic: Any, worker: Any, volume: Any, fake: Any) -> None:
     worker.command = fake("slow")
-    done: list[Any] = []
-    errors: list[str] = []
-    callbacks = Callbacks(lambda what, part: None, done.append, errors.append)
-    reference = volume("T1c")
-    logic.begin(callbacks, reference)
-    logic.begin(callbacks, reference)
-    assert errors == ["Something else is under way; wait for it, or cancel it."]
+    heard, reference = Heard(), volume("T1c")
+    for _ in range(2):
+        logic.begin(heard.callbacks, reference)
+    assert heard.errors == ["Something else is under way; wait for it, or cancel it."]
     until(lambda: not logic.busy)
-    assert [drawnOn(node) for node in done] == [reference]
+    assert [drawnOn(node) for node in heard.done] == [reference]
 
 
 def test_reviews_go_with_their_nodes(found: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -15,23 +14,8 @@ import slicer.util
 import slicer_standin
 from LopsidedSegLib import Settings
 from LopsidedSegLib.Annotation import PREVIEW_ATTRIBUTE
-from offscreen import click, open_panel, search, until
+from offscreen import cells, click, search, statuses, until
 from PySide6.QtTest import QTest
-
-Fake = Callable[[str], list[str]]
-
-
-@pytest.fixture
-def panel(logic: Any) -> Iterator[Any]:
-    """The open panel, on the fake worker."""
-    with open_panel(logic) as panel:
-        yield panel
-
-
-def rows(panel: Any) -> list[list[str]]:
-    """What the table shows."""
-    table = panel.ui.suggestionsTable
-    return [[table.item(row, n).text() for n in range(table.columnCount)] for row in range(table.rowCount)]
 
 
 def test_the_button_says_why_it_cannot_be_pressed(panel: Any, volume: Any) -> None:
@@ -91,7 +75,7 @@ def test_every_input_is_a_parameter(panel: Any, volume: Any, annotation: Any) ->
 
 
 def test_a_search_from_click_to_lesion(
-    panel: Any, worker: Any, volume: Any, annotation: Any, fake: Fake, tmp_path: Path
+    panel: Any, worker: Any, volume: Any, annotation: Any, fake: Any, tmp_path: Path
 ) -> None:
     """Progress in words and per cent, a table, and slice views that jump; the annotation is as it was."""
     worker.command = fake("slow")
@@ -116,7 +100,10 @@ def test_a_search_from_click_to_lesion(
     assert ui.resultLabel.text == "T1c suggestions: model fake"
     assert ui.expectedLabel.text == "At least 50 % confident: 2. Expect 2.0 false ones a scan."
     table = ui.suggestionsTable
-    assert rows(panel) == [["80 %", "5.2", "243", "2, 30, 10", "–", ""], ["60 %", "5.2", "243", "10, 34, 31", "–", ""]]
+    assert cells(panel.ui.suggestionsTable) == [
+        ["80 %", "5.2", "243", "2, 30, 10", "–", ""],
+        ["60 %", "5.2", "243", "10, 34, 31", "–", ""],
+    ]
     assert table.editTriggers == qt.QAbstractItemView.EditTrigger.NoEditTriggers
     assert known.GetSegmentation().GetMTime() == before
     assert slicer.mrmlScene.GetFirstNodeByName("T1c suggestions").GetSegmentation().GetNumberOfSegments() == 2
@@ -130,7 +117,7 @@ def test_a_search_from_click_to_lesion(
     assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("ready", "running", "done"))
 
 
-def test_cancel_ends_the_search_and_another_one_works(panel: Any, worker: Any, volume: Any, fake: Fake) -> None:
+def test_cancel_ends_the_search_and_another_one_works(panel: Any, worker: Any, volume: Any, fake: Any) -> None:
     """Nothing is added, and the process is gone."""
     worker.command = fake("hang")
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
@@ -155,7 +142,7 @@ def test_cancel_ends_the_search_and_another_one_works(panel: Any, worker: Any, v
     ],
 )
 def test_an_error_is_a_sentence_and_the_button_works_again(
-    panel: Any, worker: Any, volume: Any, fake: Fake, tmp_path: Path, behaviour: str, sentence: str
+    panel: Any, worker: Any, volume: Any, fake: Any, tmp_path: Path, behaviour: str, sentence: str
 ) -> None:
     """In the panel, not in a dialog."""
     worker.command = fake(behaviour)
@@ -170,9 +157,7 @@ def test_an_error_is_a_sentence_and_the_button_works_again(
     assert panel.ui.statusLabel.text == "Suggested lesions: 2"
 
 
-def test_closing_the_scene_ends_a_search_and_empties_the_panel(
-    panel: Any, worker: Any, volume: Any, fake: Fake
-) -> None:
+def test_closing_the_scene_ends_a_search_and_empties_the_panel(panel: Any, worker: Any, volume: Any, fake: Any) -> None:
     """The panel is ready for the next patient."""
     reference = volume("T1c")
     panel.ui.referenceSelector.setCurrentNode(reference)
@@ -207,38 +192,34 @@ def _segments(panel: Any) -> int:
     return int(panel.logic.getParameterNode().annotation.GetSegmentation().GetNumberOfSegments())
 
 
-def _statuses(panel: Any) -> list[str]:
-    return [row[5] for row in rows(panel)]
-
-
 def test_a_review_by_mouse(found: Any, tmp_path: Path) -> None:
     ui = found.ui
     assert not ui.acceptButton.enabled, "nothing is selected"
     found.reviewPanel.onCellClicked(0, 0)
     assert not ui.addToButton.visible
     click(ui.acceptButton)
-    assert _statuses(found) == ["accepted", ""]
+    assert statuses(found) == ["accepted", ""]
     assert _segments(found) == 2
     assert ui.suggestionsTable.currentRow() == 1, "the next undecided is selected"
     click(ui.rejectButton)
-    assert _statuses(found) == ["accepted", "rejected"]
+    assert statuses(found) == ["accepted", "rejected"]
     assert ui.summaryLabel.text == "2 found · 1 accepted · 1 rejected · 0 uncertain · done in 0:00"
     found.parent.grab().save(str(tmp_path / "decided.png"))
     click(ui.undoButton)
     click(ui.undoButton)
-    assert _statuses(found) == ["", ""]
+    assert statuses(found) == ["", ""]
     assert _segments(found) == 1
     assert not ui.undoButton.enabled
     click(ui.redoButton)
-    assert _statuses(found) == ["accepted", ""]
+    assert statuses(found) == ["accepted", ""]
 
 
 def test_a_review_by_keys_that_live_while_the_module_is_open(found: Any) -> None:
     for key in "NAU":
         QTest.keyClick(found.parent, key)
-    assert _statuses(found) == ["accepted", "uncertain"], "a decision goes on to the next"
+    assert statuses(found) == ["accepted", "uncertain"], "a decision goes on to the next"
     QTest.keyClick(found.parent, "Z", qt.Qt.KeyboardModifier.ControlModifier)
-    assert _statuses(found) == ["accepted", ""]
+    assert statuses(found) == ["accepted", ""]
     QTest.keyClick(found.parent, "Y", qt.Qt.KeyboardModifier.ControlModifier)
     QTest.keyClick(found.parent, "S")
     assert found.ui.onlySelectedCheckBox.checked
@@ -248,7 +229,7 @@ def test_a_review_by_keys_that_live_while_the_module_is_open(found: Any) -> None
         assert suggestions.GetDisplayNode().GetVisibility2D() == drawn
     found.exit()
     QTest.keyClick(found.parent, "R")
-    assert _statuses(found) == ["accepted", "uncertain"]
+    assert statuses(found) == ["accepted", "uncertain"]
 
 
 def test_what_is_not_listed_is_not_shown_alone(found: Any) -> None:
@@ -259,7 +240,7 @@ def test_what_is_not_listed_is_not_shown_alone(found: Any) -> None:
     found.ui.onlySelectedCheckBox.toggle()
     found.ui.sensitivitySlider.value = 45
     click(found.ui.undoButton)
-    assert [row[0] for row in rows(found)] == ["80 %"]
+    assert [row[0] for row in cells(found.ui.suggestionsTable)] == ["80 %"]
     drawn = suggestions.GetDisplayNode().GetSegmentVisibility
     assert [drawn("Suggestion_1"), drawn("Suggestion_2")] == [True, False]
 
@@ -269,7 +250,7 @@ def test_a_text_field_keeps_its_keys_and_the_note_is_kept(found: Any) -> None:
     found.ui.noteEdit.setFocus()
     QTest.keyClicks(found.ui.noteEdit, "A vessel, no doubt")
     QTest.keyClick(found.ui.noteEdit, qt.Qt.Key.Key_Return)
-    assert _statuses(found) == ["", ""]
+    assert statuses(found) == ["", ""]
     assert found.ui.noteEdit.text == "A vessel, no doubt"
     found.reviewPanel.onCellClicked(0, 0)
     assert found.ui.noteEdit.text == ""
@@ -281,17 +262,17 @@ def test_the_sensitivity_moves_the_list_and_says_what_to_expect(found: Any) -> N
     ui = found.ui
     assert ui.sensitivitySlider.value == 50
     ui.sensitivitySlider.value = 45
-    assert [row[0] for row in rows(found)] == ["80 %"]
+    assert [row[0] for row in cells(found.ui.suggestionsTable)] == ["80 %"]
     assert ui.expectedLabel.text == "At least 67 % confident: 1. Expect 0.0 to 2.0 false ones a scan."
     ui.sensitivitySlider.value = 60
-    assert len(rows(found)) == 2
+    assert len(cells(found.ui.suggestionsTable)) == 2
     assert ui.expectedLabel.text == "At least 20 % confident: 2. Expect 2.0 to 8.0 false ones a scan."
     ui.sensitivitySlider.value = 100
     assert ui.expectedLabel.text == "All: 2. Expect more than 8.0 false ones a scan."
     found.reviewPanel.onCellClicked(1, 0)
     click(ui.rejectButton)
     ui.sensitivitySlider.value = 0
-    assert _statuses(found) == ["rejected"], "the decided stays in the list"
+    assert statuses(found) == ["rejected"], "the decided stays in the list"
 
 
 def test_accepting_without_an_annotation_makes_one(panel: Any, volume: Any) -> None:
@@ -327,7 +308,7 @@ def test_a_log_that_cannot_be_written_is_said_and_the_decision_stays(panel: Any,
     search(panel)
     panel.reviewPanel.onCellClicked(0, 0)
     click(panel.ui.rejectButton)
-    assert _statuses(panel)[0] == "rejected"
+    assert statuses(panel)[0] == "rejected"
     assert panel.ui.statusLabel.text == (
         f"Kept in the scene, but not yet in the log: nothing can be written in {tmp_path / 'file'} (File exists); "
         "see that there is room and that you may write there, or choose another folder"
@@ -366,7 +347,7 @@ def test_reader_and_log_folder_are_settings(panel: Any, volume: Any, tmp_path: P
     assert ui.folderButton.toolTip.startswith("A folder for logs")
     assert panel.logic.settings.folder is None
     assert panel.logic.settings.reader == "Dr. Ray"
-    assert _statuses(panel) == ["", "uncertain"]
+    assert statuses(panel) == ["", "uncertain"]
 
 
 def test_a_login_name_that_is_no_text_ends_no_decision(found: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -376,7 +357,7 @@ def test_a_login_name_that_is_no_text_ends_no_decision(found: Any, tmp_path: Pat
     found.logic.settings.folder = tmp_path
     found.reviewPanel.onCellClicked(0, 0)
     click(found.ui.rejectButton)
-    assert (_statuses(found)[0], found.ui.statusLabel.text) == ("rejected", "")
+    assert (statuses(found)[0], found.ui.statusLabel.text) == ("rejected", "")
     [log] = tmp_path.glob("*.jsonl")
     assert [event.reader for event in read_log(log).events] == ["J?rg"]
 

@@ -6,22 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import SimpleITK as sitk
 import slicer
-from offscreen import click, new_panel, until
+from offscreen import click, new_panel, statuses, until
 
 
 @pytest.fixture
-def panel(logic: Any, tmp_path: Path) -> Any:
+def panel(logic: Any, cases: Any) -> Any:
     """A case of a worklist, searched, and its first suggestion accepted."""
-    image = np.random.default_rng(0).integers(0, 500, (24, 22, 20)).astype(np.int16)
-    sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / "0.nii.gz"))
-    (tmp_path / "cases.csv").write_text("patient,case,t1c\np0,one,0.nii.gz\n", encoding="utf-8")
     panel = new_panel(logic)
     panel.enter()
-    panel.worklistPanel.open(tmp_path / "cases.csv")
+    panel.worklistPanel.open(cases("one"))
     click(panel.ui.suggestButton)
     until(lambda: not logic.busy)
     panel.reviewPanel.onCellClicked(0, 0)
@@ -53,7 +48,7 @@ def test_the_first_accepted_lesion_of_a_case_is_there_again_after_a_crash(
 ) -> None:
     click(panel.ui.rejectButton)
     again = crashed(panel, worker, tmp_path)
-    assert [again.ui.suggestionsTable.item(row, 5).text() for row in (0, 1)] == ["accepted", "rejected"]
+    assert statuses(again) == ["accepted", "rejected"]
     annotation = again.logic.getParameterNode().annotation
     assert annotation is again.reviewPanel.review.annotation
     assert annotation.GetSegmentation().GetNumberOfSegments() == 1

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import slicer
 import slicer.util
-from offscreen import click, open_panel, search, until
+from offscreen import click, search, statuses, until
 from PySide6.QtTest import QTest
-
-
-@pytest.fixture
-def panel(logic: Any) -> Iterator[Any]:
-    """The open panel, on the fake worker."""
-    with open_panel(logic) as panel:
-        yield panel
-
-
-def statuses(panel: Any) -> list[str]:
-    """What was decided, by the table."""
-    table = panel.ui.suggestionsTable
-    return [table.item(row, 5).text() for row in range(table.rowCount)]
 
 
 def save(path: Path) -> None:

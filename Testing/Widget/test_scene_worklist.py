@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,22 @@ import slicer
 import slicer.util
 from lopsided.marks import Point
 from LopsidedSegLib import Dependencies
-from offscreen import click, new_panel, open_panel, until
+from offscreen import cells, click, new_panel, open_panel, until
 
 OWN = ["Doe T1c", "Doe FLAIR", "Roe T1c"]
 
 
 @pytest.fixture
-def panel(logic: Any, volume: Callable[[str], Any]) -> Iterator[Any]:
+def panel(logic: Any, volume: Any) -> Iterator[Any]:
     logic.settings.reader = "Dr. Ray"
     load(volume)
     with open_panel(logic, (440, 1700)) as panel:
         yield panel
 
 
-def load(volume: Callable[[str], Any]) -> None:
+def load(volume: Any) -> None:
     for name in OWN:
         volume(name)
-
-
-def rows(panel: Any) -> list[list[str]]:
-    table = panel.ui.casesTable
-    return [[table.item(row, n).text() for n in range(table.columnCount)] for row in range(table.rowCount)]
 
 
 def volumes() -> list[str]:
@@ -49,9 +44,7 @@ def test_a_scene_must_have_been_saved(panel: Any) -> None:
     assert volumes() == OWN
 
 
-def test_the_scene_is_gone_through_as_a_list_is(
-    panel: Any, worker: Any, volume: Callable[[str], Any], tmp_path: Path
-) -> None:
+def test_the_scene_is_gone_through_as_a_list_is(panel: Any, worker: Any, volume: Any, tmp_path: Path) -> None:
     """Status, decisions and marks are there again, in the next session too; the user's nodes never go."""
     from LopsidedSeg import LopsidedSegLogic
 
@@ -59,7 +52,7 @@ def test_the_scene_is_gone_through_as_a_list_is(
     ui, logic = panel.ui, panel.logic
     click(ui.listSceneButton)
     assert ui.statusLabel.text == "Opened Doe."
-    assert rows(panel) == [["Doe", "in progress"], ["Roe", "not started"]]
+    assert cells(panel.ui.casesTable) == [["Doe", "in progress"], ["Roe", "not started"]]
     parameters = logic.getParameterNode()
     assert (parameters.reference.GetName(), parameters.flair.GetName()) == ("Doe t1c", "Doe flair")
     assert (ui.patientEdit.text, ui.caseEdit.text) == ("Doe", "Doe")
@@ -76,7 +69,7 @@ def test_the_scene_is_gone_through_as_a_list_is(
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
     assert (tmp_path / "lopsided-work" / "two patients").is_dir()
     slicer.mrmlScene.Clear(0)
-    assert rows(panel) == [], "the list was of that scene"
+    assert cells(panel.ui.casesTable) == [], "the list was of that scene"
     assert ui.folderLabel.text.startswith("Beside the scene"), "no log goes to it any more"
 
     load(volume)
@@ -84,7 +77,7 @@ def test_the_scene_is_gone_through_as_a_list_is(
     again = new_panel(LopsidedSegLogic(worker))
     again.enter()
     click(again.ui.listSceneButton)
-    assert rows(again) == [["Doe", "reviewed"], ["Roe", "in progress"]]
+    assert cells(again.ui.casesTable) == [["Doe", "reviewed"], ["Roe", "in progress"]]
     click(again.ui.previousCaseButton)
     assert [again.ui.suggestionsTable.item(row, 5).text() for row in (0, 1)] == ["accepted", ""]
     assert again.ui.marksTable.rowCount == 1
@@ -110,14 +103,14 @@ def test_the_next_case_of_the_scene_is_searched_ahead_too(
 
 
 def test_a_study_without_post_contrast_t1_is_listed_and_says_what_to_do(
-    panel: Any, volume: Callable[[str], Any], tmp_path: Path
+    panel: Any, volume: Any, tmp_path: Path
 ) -> None:
     volume("Poe FLAIR")
     saved(tmp_path)
     click(panel.ui.listSceneButton)
     for _ in range(2):
         click(panel.ui.nextCaseButton)
-    assert rows(panel)[2] == ["Poe", "not started"]
+    assert cells(panel.ui.casesTable)[2] == ["Poe", "not started"]
     sentence = "Poe cannot be opened: no volume's name says post-contrast T1; rename it, as in: Doe T1c"
     assert panel.ui.statusLabel.text.startswith(sentence)
     assert volumes() == [*OWN, "Poe FLAIR"]

@@ -5,33 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import qt
 from lopsided import __version__
-from offscreen import until
-
-Fake = Callable[[str], list[str]]
-
-
-class Heard:
-    """Callbacks that remember."""
-
-    def __init__(self) -> None:
-        from LopsidedSegLib.Worker import Callbacks
-
-        self.progress: list[tuple[str, float]] = []
-        self.done: list[Any] = []
-        self.errors: list[str] = []
-        self.callbacks = Callbacks(lambda *p: self.progress.append(p), self.done.append, self.errors.append)
+from LopsidedSegLib import Scene
+from LopsidedSegLib.Worker import MODULE_FOLDER, Worker
+from offscreen import Heard, until
 
 
 def _request(volume: Any, folder: Path, name: str = "result") -> dict[str, Any]:
-    from LopsidedSegLib import Scene
-
     Scene.writeVolume(volume, folder / "t1c.nrrd")
     sequences = {"t1c": str(folder / "t1c.nrrd")}
     return {"suggest": {"sequences": sequences, "annotation": None, "model": None, "out": str(folder / name)}}
@@ -163,7 +148,7 @@ def test_a_command_that_does_not_exist_is_named(worker: Any) -> None:
 
 
 @pytest.mark.parametrize("busy", [True, False], ids=["in an event loop", "waited for"])
-def test_a_process_that_says_nothing_any_more_is_ended(worker: Any, fake: Fake, busy: bool) -> None:
+def test_a_process_that_says_nothing_any_more_is_ended(worker: Any, fake: Any, busy: bool) -> None:
     """And one that is only slow is not."""
     for behaviour, expected in (("hang", ["did not answer for 1 s and was ended; try again."]), ("patient", [])):
         heard, worker.command, worker.silence = Heard(), fake(behaviour), 1.0
@@ -180,7 +165,7 @@ def test_a_process_that_says_nothing_any_more_is_ended(worker: Any, fake: Fake, 
 
 
 def test_a_computer_that_was_asleep_does_not_end_the_search(
-    worker: Any, fake: Fake, volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Any, fake: Any, volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process slept too, and on Windows clocks go on meanwhile. One that hangs afterwards is still ended."""
     slept = 0.0
@@ -200,7 +185,7 @@ def test_a_computer_that_was_asleep_does_not_end_the_search(
         assert len(heard.errors) == (behaviour == "hang")
 
 
-def test_a_process_of_another_version_is_refused_and_both_are_named(worker: Any, fake: Fake) -> None:
+def test_a_process_of_another_version_is_refused_and_both_are_named(worker: Any, fake: Any) -> None:
     heard, worker.command = Heard(), fake("old")
     worker.send({}, heard.callbacks)
     worker.wait()
@@ -225,7 +210,7 @@ def test_a_launcher_stopped_before_its_python_is_ready_leaves_none(worker: Any, 
     until(lambda: not _alive(pid))
 
 
-def test_stop_kills_the_python_behind_a_launcher_too(worker: Any, volume: Any, tmp_path: Path, fake: Fake) -> None:
+def test_stop_kills_the_python_behind_a_launcher_too(worker: Any, volume: Any, tmp_path: Path, fake: Any) -> None:
     """As PythonSlicer is one; and nobody hears of it."""
     heard = Heard()
     launcher = f"import subprocess, sys; subprocess.run({fake('hang')!r}, stdin=sys.stdin)"
@@ -246,8 +231,6 @@ def test_stop_kills_the_python_behind_a_launcher_too(worker: Any, volume: Any, t
 
 def test_the_process_finds_lopsided_and_not_slicers_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever Slicer's own environment says."""
-    from LopsidedSegLib.Worker import MODULE_FOLDER, Worker
-
     monkeypatch.setenv("PYTHONHOME", "/slicer/lib/Python")
     monkeypatch.setenv("PYTHONPATH", "/slicer/bin/Python")
     code = "import json, lopsided.volume; print(json.dumps({'done': lopsided.__path__[0]}))"

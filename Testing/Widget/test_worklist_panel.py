@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,23 @@ from lopsided.marks import Point
 from lopsided.worklist import Worklist
 from LopsidedSegLib import Dependencies
 from LopsidedSegLib.CaseWork import CaseWork
-from offscreen import click, open_panel, until
+from offscreen import cells, click, statuses, until
 from PySide6.QtTest import QTest
 
-Fake = Callable[[str], list[str]]
-
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(cases: Any, tmp_path: Path) -> Path:
     """Three cases, the first with an annotation."""
-    rng = np.random.default_rng(0)
-    for n in range(3):
-        array = rng.integers(0, 500, (24, 22, 20)).astype(np.int16)
-        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"{n}.nii.gz"))
-    labels = np.zeros((24, 22, 20), np.uint8)
+    labels, path = np.zeros((24, 22, 20), np.uint8), cases("eins", "zwei", "drei")
     labels[15:18, 4:7, 3:6] = 1
     sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / "labels.nii.gz"))
-    rows = "p0,eins,0.nii.gz,labels.nii.gz\np1,zwei,1.nii.gz,\np2,drei,2.nii.gz,\n"
-    (tmp_path / "cases.csv").write_text("patient,case,t1c,annotation\n" + rows, encoding="utf-8")
-    return tmp_path / "cases.csv"
+    path.write_text(path.read_text().replace("0.nii.gz,", "0.nii.gz,labels.nii.gz"))
+    return path
 
 
-@pytest.fixture
-def panel(logic: Any) -> Iterator[Any]:
+@pytest.fixture(autouse=True)
+def _reader(logic: Any) -> None:
     logic.settings.reader = "Dr. Ray"
-    with open_panel(logic, (440, 1700)) as panel:
-        yield panel
 
 
 @pytest.fixture
@@ -53,18 +43,13 @@ def opened(panel: Any, source: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return panel
 
 
-def rows(panel: Any) -> list[list[str]]:
-    table = panel.ui.casesTable
-    return [[table.item(row, n).text() for n in range(table.columnCount)] for row in range(table.rowCount)]
-
-
 def volumes() -> list[str]:
     return [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
 
 
 def test_a_list_is_opened_where_the_reader_left_it(opened: Any, source: Path, tmp_path: Path) -> None:
     ui = opened.ui
-    assert rows(opened) == [["eins", "in progress"], ["zwei", "not started"], ["drei", "not started"]]
+    assert cells(opened.ui.casesTable) == [["eins", "in progress"], ["zwei", "not started"], ["drei", "not started"]]
     assert ui.statusLabel.text == "Opened eins."
     assert opened.logic.getParameterNode().reference.GetName() == "eins t1c"
     assert (ui.patientEdit.text, ui.caseEdit.text) == ("p0", "eins"), "for the export"
@@ -72,7 +57,7 @@ def test_a_list_is_opened_where_the_reader_left_it(opened: Any, source: Path, tm
     click(ui.reviewedButton)
     click(ui.nextCaseButton)
     assert volumes() == ["zwei t1c"], "one case at a time"
-    assert rows(opened) == [["eins", "reviewed"], ["zwei", "in progress"], ["drei", "not started"]]
+    assert cells(opened.ui.casesTable) == [["eins", "reviewed"], ["zwei", "in progress"], ["drei", "not started"]]
     assert ui.progressLabel.text == "1 of 3 cases reviewed, 0 flagged."
     opened.parent.grab().save(str(tmp_path / "worklist.png"))
     opened.worklistPanel.open(source)
@@ -82,11 +67,11 @@ def test_a_list_is_opened_where_the_reader_left_it(opened: Any, source: Path, tm
     click(ui.nextCaseButton)
     assert ui.statusLabel.text == "There is no such case after."
     ui.caseFilter.currentIndex = 4
-    assert rows(opened) == [["zwei", "flagged"]]
+    assert cells(opened.ui.casesTable) == [["zwei", "flagged"]]
     click(ui.previousCaseButton)
     assert volumes() == ["zwei t1c"]
     click(ui.flagButton)
-    assert rows(opened) == [], "taken back, it is in progress"
+    assert cells(opened.ui.casesTable) == [], "taken back, it is in progress"
 
 
 def test_nothing_is_lost_between_cases(opened: Any, source: Path) -> None:
@@ -169,9 +154,9 @@ def test_a_broken_case_is_said_and_the_list_goes_on(opened: Any, source: Path) -
     assert volumes() == []
     assert not opened.ui.reviewedButton.enabled, "nobody can have looked at it"
     click(opened.ui.flagButton)
-    assert rows(opened)[1] == ["zwei", "flagged"]
+    assert cells(opened.ui.casesTable)[1] == ["zwei", "flagged"]
     click(opened.ui.flagButton)
-    assert rows(opened)[1] == ["zwei", "in progress"]
+    assert cells(opened.ui.casesTable)[1] == ["zwei", "in progress"]
     click(opened.ui.nextCaseButton)
     assert volumes() == ["drei t1c"]
 
@@ -270,8 +255,7 @@ def test_a_second_search_keeps_what_was_decided(opened: Any, source: Path, logic
     click(ui.rejectButton)
     click(ui.suggestButton)
     until(lambda: not logic.busy)
-    table = ui.suggestionsTable
-    assert [table.item(row, 5).text() for row in range(table.rowCount)] == ["rejected", ""]
+    assert statuses(opened) == ["rejected", ""]
     [suggestions] = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if logic.result(n)]
     assert suggestions.GetName() == "eins t1c suggestions"
     assert list(suggestions.GetSegmentation().GetSegmentIDs()) == ["Suggestion_1", "Suggestion_4"]
@@ -281,7 +265,7 @@ def test_a_second_search_keeps_what_was_decided(opened: Any, source: Path, logic
     click(ui.acceptButton)
     click(ui.nextCaseButton)
     click(ui.previousCaseButton)
-    assert [table.item(row, 5).text() for row in range(table.rowCount)] == ["rejected", "accepted"]
+    assert statuses(opened) == ["rejected", "accepted"]
     reading = reading_of_work(kept(source), "Dr. Ray", read_volume(source.parent / "0.nii.gz"))
     assert {d.candidate: d.status for d in reading.decisions} == {
         "Suggestion_1": "rejected",
@@ -290,7 +274,7 @@ def test_a_second_search_keeps_what_was_decided(opened: Any, source: Path, logic
     assert [lesion.candidate for lesion in reading.lesions if lesion.kind == "suggestion"] == ["Suggestion_4"]
     for _ in range(2):
         click(ui.undoButton)
-    assert [table.item(row, 5).text() for row in range(table.rowCount)] == ["", ""]
+    assert statuses(opened) == ["", ""]
 
 
 def test_a_second_search_replaces_one_that_nothing_was_decided_on(opened: Any, logic: Any) -> None:
