@@ -554,7 +554,7 @@ def test_until_training_begins_its_folder_is_free(dataset: Path, tmp_path: Path,
     shutil.copytree(dataset, empty)
     for label in (empty / "labelsTr").iterdir():
         sitk.WriteImage(sitk.ReadImage(str(label)) * 0, str(label))
-    with pytest.raises(InputError, match="not one lesion is annotated in the cases to train on; add labels$"):
+    with pytest.raises(InputError, match=r"not one lesion is annotated in the cases to train on; add labels$"):
         run(empty, tmp_path / "run", small)
     mistyped = small.model_copy(update={"lesion_labels": (1,)})
     with pytest.raises(InputError, match=r"add labels, or see whether lesion_labels \[1\] are those of lesions$"):
