@@ -66,13 +66,13 @@ class Annotation:
         for step in np.ndindex(3, 3, 3):  # 26 neighbours
             wide[tuple(slice(s, s + n) for s, n in zip(step, inside.shape, strict=True))] |= inside
         around = imageOf(wide[1:-1, 1:-1, 1:-1], own, extent)
-        found = []
-        for segmentId in self.node.GetSegmentation().GetSegmentIDs():
-            existing = labelmap(self.node, segmentId)
-            if isEmpty(existing):
-                continue
-            here = voxelsOf(sampled(existing, around)) > 0  # on the lesion's grid, which is small
-            if (here & (voxelsOf(around) > 0)).any() or _isWithin(existing, around):
+        segmentation, labels, found = self.node.GetSegmentation(), {}, []
+        for segmentId in segmentation.GetSegmentIDs():
+            segment = segmentation.GetSegment(segmentId)
+            shared = segment.GetRepresentation(labelmapName())  # with other segments, each by its label
+            if shared not in labels:
+                labels[shared] = _labelsAt(around, shared)
+            if segment.GetLabelValue() in labels[shared]:
                 found.append(segmentId)
         return found
 
@@ -228,15 +228,19 @@ def _tag(segment: Any, name: str) -> str:
     return str(value) if segment.GetTag(name, value) else ""
 
 
-def _isWithin(image: Any, other: Any) -> bool:
-    """Whether the middle of a voxel of a label map lies in another, of which those of larger voxels may all lie beside it."""
-    own, reach = np.reshape(image.GetExtent(), (3, 2)), np.reshape(extentOn(image, other), (3, 2))
+def _labelsAt(place: Any, image: Any) -> set[int]:
+    """Those of a label map within another, which is small: at its voxels, and of the label map's own voxels that have their
+    middle in it, of which larger ones may all lie beside those."""
+    if image is None or min(image.GetDimensions()) < 1:
+        return set()
+    found = voxelsOf(sampled(image, place))[voxelsOf(place) > 0]
+    own, reach = np.reshape(image.GetExtent(), (3, 2)), np.reshape(extentOn(image, place), (3, 2))
     low, high = np.maximum(own[:, 0], reach[:, 0]), np.minimum(own[:, 1], reach[:, 1])
-    if (low > high).any():
-        return False
-    extent = np.stack([low, high], axis=1).ravel().tolist()
-    part = partOf(image, extent)
-    return bool(((voxelsOf(sampled(other, part)) > 0) & (voxelsOf(sampled(image, part)) > 0)).any())
+    if (low <= high).all():
+        part = partOf(image, np.stack([low, high], axis=1).ravel().tolist())
+        inside = voxelsOf(sampled(place, part)) > 0
+        found = np.append(found, voxelsOf(sampled(image, part))[inside])
+    return set(found.tolist())
 
 
 def _union(a: Any, b: Any) -> list[int]:
