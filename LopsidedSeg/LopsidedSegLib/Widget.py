@@ -14,6 +14,7 @@ from .Annotation import whyNotAnnotation
 from .ExportPanel import ExportPanel
 from .Logic import Logic
 from .Parameters import Parameters
+from .Review import ANNOTATION_REFERENCE, whyNotOn
 from .ReviewPanel import ReviewPanel
 from .Worker import Callbacks
 from .WorklistPanel import WorklistPanel
@@ -29,6 +30,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = logic
         self._parameterNode: Parameters | None = None
         self._guiTag: int | None = None
+        self._reference: Any = None
         self._entered = False
         self._outcome: tuple[str, bool] | None = None  # of what ended while another module was shown
         VTKObservationMixin.__init__(self)
@@ -197,6 +199,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
         """Show the state of the logic, of the settings and of the parameter node."""
+        self._listAgain()
         self._offerAnnotations()
         busy = self.logic.busy
         self.ui.inputsButton.enabled = not busy
@@ -218,6 +221,18 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """After something was started; what could not be started has said why."""
         if self.logic.busy:
             self.refresh()
+
+    def _listAgain(self) -> None:
+        """The suggestions of a volume that is chosen again after another was searched, with the annotation that they were
+        accepted into: the one that is chosen is the other's. A case of a worklist has its own."""
+        reference = self._parameterNode and self._parameterNode.reference
+        isAnother, self._reference = reference is not self._reference, reference
+        if not reference or not isAnother or self.worklistPanel.reference:
+            return
+        listed, found = self._parameterNode.suggestions, self.logic.suggestionsOn(reference)
+        if found and (not listed or whyNotOn(listed, reference)):
+            self._parameterNode.annotation = found.GetNodeReference(ANNOTATION_REFERENCE)
+            self._parameterNode.suggestions = found
 
     def _offerAnnotations(self) -> None:
         """As the annotation, no suggestions. What is chosen stays in the list, else its selector goes to the one before."""

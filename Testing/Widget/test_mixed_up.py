@@ -81,6 +81,27 @@ def test_suggestions_are_those_of_the_volume_that_is_chosen(found: Any, volume: 
     assert segments(known) == ["Known"]
 
 
+def test_a_review_is_there_again_after_another_volume_was_searched(found: Any, volume: Any) -> None:
+    """Else it could not be gone on with, and the export of its volume would be without its decisions."""
+    parameters = found.logic.getParameterNode()
+    first, known = parameters.reference, parameters.annotation
+    decide(found, 1, "rejectButton")
+    decide(found, 0, "acceptButton")
+    found.ui.referenceSelector.setCurrentNode(volume("B T1c"))
+    found.ui.annotationSelector.setCurrentNode(None)
+    search(found)
+    decide(found, 0, "acceptButton")
+    second, seconds = parameters.reference, parameters.annotation
+    found.ui.referenceSelector.setCurrentNode(first)
+    assert statuses(found) == ["accepted", "rejected"]
+    assert parameters.annotation is known, "what is accepted next is the first's"
+    assert found.exportPanel._export().review is found.reviewPanel.review
+    slicer.mrmlScene.RemoveNode(parameters.suggestions)
+    found.ui.referenceSelector.setCurrentNode(second)
+    assert statuses(found) == ["accepted", ""]
+    assert parameters.annotation is seconds
+
+
 def test_an_export_of_other_suggestions_is_refused(found: Any, volume: Any, tmp_path: Path) -> None:
     from LopsidedSegLib.Export import Export
 
