@@ -65,6 +65,24 @@ def asLabelmaps(node: Any) -> Any:
     return copy
 
 
+def united(node: Any) -> Any:
+    """All segments of a node of label maps as one, on :func:`latticeOf`; None where nothing is drawn. Slicer's own merging, and
+    a copy that is removed again, go over the image that segments share once for each: 8 s for 60 (512 x 512 x 300)."""
+    segmentation, lattice = node.GetSegmentation(), latticeOf(node)
+    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+    shared = dict.fromkeys(segment.GetRepresentation(labelmapName()) for segment in segments)
+    images = [_on(lattice, image) for image in shared if image and min(image.GetDimensions()) > 0]
+    if not images:
+        return None
+    extents = np.array([image.GetExtent() for image in images])
+    extent = np.where(np.arange(6) % 2, extents.max(axis=0), extents.min(axis=0))
+    whole = np.zeros(shapeOf(extent.tolist()), bool)
+    for image, own in zip(images, extents, strict=True):
+        i, j, k = (slice(own[n] - extent[n], own[n + 1] - extent[n] + 1) for n in (0, 2, 4))
+        whole[k, j, i] |= voxelsOf(image) > 0
+    return imageOf(whole, lattice, extent.tolist()) if whole.any() else None
+
+
 def labelmap(node: Any, segmentId: str) -> Any:
     """A segment, in its node's own coordinates."""
     image = slicer.vtkOrientedImageData()
@@ -235,8 +253,16 @@ def _putOn(node: Any, lattice: Any) -> None:
     """Have all segments on one lattice: of two on different ones, Slicer overlooks that they overlap, and saves one alone."""
     for segmentId in node.GetSegmentation().GetSegmentIDs():
         segment = node.GetSegmentation().GetSegment(segmentId)
-        own = matrixOf(segment.GetRepresentation(labelmapName()))
-        if np.allclose(own, matrixOf(lattice), atol=1e-4) or isEmpty(image := labelmap(node, segmentId)):
+        if _isOn(lattice, segment.GetRepresentation(labelmapName())) or isEmpty(image := labelmap(node, segmentId)):
             continue
         segment.SetLabelValue(1)
-        segment.AddRepresentation(labelmapName(), sampled(image, partOf(lattice, extentOn(lattice, image))))
+        segment.AddRepresentation(labelmapName(), _on(lattice, image))
+
+
+def _isOn(lattice: Any, image: Any) -> bool:
+    return np.allclose(matrixOf(image), matrixOf(lattice), atol=1e-4)
+
+
+def _on(lattice: Any, image: Any) -> Any:
+    """``image`` at the voxels of a lattice: itself, if it is there already."""
+    return image if _isOn(lattice, image) else sampled(image, partOf(lattice, extentOn(lattice, image)))

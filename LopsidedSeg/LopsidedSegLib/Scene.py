@@ -15,7 +15,7 @@ import vtk
 from lopsided.review import CANDIDATES, RESULT_ATTRIBUTE, SEGMENTS
 from slicer.i18n import tr as _
 
-from .Labelmaps import asLabelmaps, matrixOf, partOf, transformBetween, voxelsOf
+from .Labelmaps import asLabelmaps, labelmapName, matrixOf, partOf, transformBetween, united, voxelsOf
 from .Surfaces import addSurfaces, middleOf
 
 _NARROWEST_VIEW_MM = 60.0  # so that a small lesion is seen in its surroundings
@@ -62,13 +62,12 @@ def writeSegments(node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:
 
 
 def writeAnnotation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> bool:
-    """One label map of all segments, on the segmentation's grid; False, and no file, where nothing is annotated."""
+    """One label of all segments, on the segmentation's grid; False, and no file, where nothing is annotated."""
     if node.GetSegmentation().GetNumberOfSegments() == 0:
         return False
-    copy, labels = asLabelmaps(node), slicer.vtkOrientedImageData()
-    if not copy.GenerateMergedLabelmapForAllSegments(labels):
-        raise RuntimeError(_("{name} cannot be made a label map.").format(name=node.GetName()))
-    if min(labels.GetDimensions()) < 1:
+    isDrawn = node.GetSegmentation().GetSourceRepresentationName() == labelmapName()
+    labels = united(node if isDrawn else asLabelmaps(node))
+    if labels is None:
         return False
     _write(_inWorld(labels, node, linear=False), node, path)
     return True

@@ -13,6 +13,8 @@ import SimpleITK as sitk
 import slicer
 import slicer.util
 import vtk
+from lopsided.annotation import read_annotation
+from lopsided.reading import read_volume
 from lopsided.review import SUGGESTION_TAG
 from LopsidedSegLib import Scene
 from LopsidedSegLib.Annotation import Annotation
@@ -206,14 +208,31 @@ def test_lesions_of_finer_voxels_than_the_annotations_own_are_saved(
     after = {name: volume for name, _colour, volume in state(again).values()}
     assert after.pop("Large") == pytest.approx(3600 * np.prod(flair), rel=0.1)
     assert after == {**{f"Tiny {n}": 1.0 for n in range(5)}, "Around": 125.0, "Accepted": 8.0}
-    # and as one label map, for the search, but for those within another
+    # and for the search
     assert Scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
-    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "annotation.nrrd")))
-    assert {3, 6, 7, 8} <= set(np.unique(labels))
+    written = sitk.ReadImage(str(tmp_path / "annotation.nrrd"))
+    places = [(-20.0 - 2 * n, -20.0, 10.0 + n) for n in range(5)] + [(-40.0, -40.0, 33.0)]
+    assert all(written[written.TransformPhysicalPointToIndex(place)] for place in places)
     # what is drawn next may be anywhere in the volume
     geometry = latticeOf(again)
     reach = np.array(geometry.GetDimensions()) * geometry.GetSpacing()
     assert (reach >= 59).all()
+
+
+def test_a_search_knows_any_number_of_annotated_lesions(tmp_path: Path) -> None:
+    """More than there are values in a label map that is not taken for an image, where each had its own."""
+    volume = slicer.util.addVolumeFromArray(np.arange(1728, dtype=np.int16).reshape(12, 12, 12), np.eye(4), "T1c")
+    node, lattice = Scene().newAnnotation(volume), Scene().lattice(volume)
+    for n, (k, j, i) in enumerate(np.argwhere(np.ones((6, 6, 6))).tolist()):
+        segment = slicer.vtkSegment()
+        segment.AddRepresentation(
+            labelmapName(), imageOf(np.ones((1, 1, 1)), lattice, [2 * i] * 2 + [2 * j] * 2 + [2 * k] * 2)
+        )
+        node.GetSegmentation().AddSegment(segment, str(n))
+    Scene().writeVolume(volume, tmp_path / "t1c.nrrd")
+    assert Scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
+    known = read_annotation(tmp_path / "annotation.nrrd", read_volume(tmp_path / "t1c.nrrd"))
+    assert known.mask.sum() == 216
 
 
 def test_a_lesion_that_a_bent_annotation_has_no_voxel_for_is_refused_in_words(annotated: Any) -> None:
