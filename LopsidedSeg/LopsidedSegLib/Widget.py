@@ -31,6 +31,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode: Parameters | None = None
         self._guiTag: int | None = None
         self._reference: Any = None
+        self._ofCase: dict[str, Any] = {}  # what is chosen for the open case, while a scene is added
         self._entered = False
         self._outcome: tuple[str, bool] | None = None  # of what ended while another module was shown
         VTKObservationMixin.__init__(self)
@@ -59,6 +60,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
         self._sceneChanged = qt.QTimer()
@@ -100,7 +102,14 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.exportPanel.cancelled()
         self.setParameterNode(None)
 
+    def onSceneStartImport(self, caller: Any, event: Any) -> None:
+        """What was chosen in a scene that is added would be kept as the open case's work."""
+        names = (*INPUTS, "annotation", "suggestions") if self.worklistPanel.reference else ()
+        self._ofCase = {name: getattr(self.logic.getParameterNode(), name) for name in names}
+
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
+        for name, node in self._ofCase.items():
+            setattr(self.logic.getParameterNode(), name, node)
         self._sceneChanged.start(0)  # until a bundle is read whole, its scene is said to be in a temporary folder
 
     def onSceneChanged(self, caller: Any = None, event: Any = None) -> None:
