@@ -20,6 +20,7 @@ from .Worker import Callbacks
 from .WorklistPanel import WorklistPanel
 
 INPUTS = ("reference", "t1", "t2", "flair")
+_BRAIN_ML = 400.0  # lesions do not fill as much, masks of a brain and its anatomy do
 ERROR_COLOURS = {True: "#ff8a7a", False: "#b3261e"}  # in a dark window, and in a light one
 
 
@@ -161,6 +162,14 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.worklistPanel.save() or not self.reviewPanel.review:
             return  # it said why, or whose they are
         count = self.reviewPanel.count
+        annotated = sum(self.reviewPanel.review.result.get("annotation", {}).values()) / 1000
+        if not count and annotated > _BRAIN_ML:
+            sentence = _(
+                "No missed lesion was found, but the annotation fills {volume:.0f} ml, as a brain does: "
+                "choose the segmentation of known lesions, or none, and search again."
+            )
+            self._conclude(sentence.format(volume=annotated), error=True)
+            return
         found = _("Suggested lesions: {count}").format(count=count)
         self._conclude(found if count else _("No missed lesion was found."))
 

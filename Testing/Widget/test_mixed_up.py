@@ -10,7 +10,7 @@ import qt
 import slicer
 import slicer.util
 from lopsided.marks import Point
-from LopsidedSegLib import Settings
+from LopsidedSegLib import Scene, Settings
 from LopsidedSegLib.Labelmaps import drawnOn
 from offscreen import Heard, click, search, statuses, until
 from PySide6.QtTest import QTest
@@ -393,6 +393,19 @@ def test_the_list_says_where_a_suggestion_is_now(found: Any) -> None:
     assert places() == ["42, 30, 10", "50, 34, 31"]
     node.HardenTransform()
     assert places() == ["42, 30, 10", "50, 34, 31"]
+
+
+@pytest.mark.parametrize("volume_mm3", [1.4e6, 2e5])
+def test_that_nothing_was_missed_is_not_said_plainly_beside_a_mask_of_the_brain(found: Any, volume_mm3: float) -> None:
+    """Which is chosen by itself where it is the scene's only segmentation, and has every lesion in it."""
+    parameters = found.logic.getParameterNode()
+    result = found.logic.result(parameters.suggestions)
+    result.update(candidates=[], annotation={"label 1": volume_mm3})
+    found.onDone(Scene.newSuggestions(parameters.reference, result, None))
+    if volume_mm3 > 1e6:
+        assert "the annotation fills 1400 ml, as a brain does" in found.ui.statusLabel.text
+    else:
+        assert found.ui.statusLabel.text == "No missed lesion was found."
 
 
 def test_a_second_request_leaves_the_first_alone(logic: Any, worker: Any, volume: Any, fake: Any) -> None:
