@@ -249,7 +249,9 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         listed, found = self._parameterNode.suggestions, self.logic.suggestionsOn(reference)
         if found and (not listed or whyNotOn(listed, reference)):
-            self._parameterNode.annotation = found.GetNodeReference(ANNOTATION_REFERENCE)
+            annotation = found.GetNodeReference(ANNOTATION_REFERENCE)
+            if listed or annotation:
+                self._parameterNode.annotation = annotation
             self._parameterNode.suggestions = found
 
     def _offerAnnotations(self) -> None:

@@ -102,6 +102,16 @@ def test_a_review_is_there_again_after_another_volume_was_searched(found: Any, v
     assert parameters.annotation is seconds
 
 
+def test_an_annotation_that_is_chosen_stays_where_suggestions_of_a_script_are_listed(found: Any, volume: Any) -> None:
+    parameters = found.logic.getParameterNode()
+    first, known = parameters.reference, parameters.annotation
+    found.ui.referenceSelector.setCurrentNode(volume("B T1c"))
+    parameters.suggestions = None
+    found.ui.referenceSelector.setCurrentNode(first)
+    assert statuses(found) == ["", ""]
+    assert parameters.annotation is known
+
+
 def test_an_export_of_other_suggestions_is_refused(found: Any, volume: Any, tmp_path: Path) -> None:
     from LopsidedSegLib.Export import Export
 
