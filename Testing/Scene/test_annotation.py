@@ -222,14 +222,14 @@ def test_lesions_of_finer_voxels_than_the_annotations_own_are_saved(
 def test_a_search_knows_any_number_of_annotated_lesions(tmp_path: Path) -> None:
     """More than there are values in a label map that is not taken for an image, where each had its own."""
     volume = slicer.util.addVolumeFromArray(np.arange(1728, dtype=np.int16).reshape(12, 12, 12), np.eye(4), "T1c")
-    node, lattice = Scene().newAnnotation(volume), Scene().lattice(volume)
+    node, lattice = Scene.newAnnotation(volume), Scene.lattice(volume)
     for n, (k, j, i) in enumerate(np.argwhere(np.ones((6, 6, 6))).tolist()):
         segment = slicer.vtkSegment()
         segment.AddRepresentation(
             labelmapName(), imageOf(np.ones((1, 1, 1)), lattice, [2 * i] * 2 + [2 * j] * 2 + [2 * k] * 2)
         )
         node.GetSegmentation().AddSegment(segment, str(n))
-    Scene().writeVolume(volume, tmp_path / "t1c.nrrd")
+    Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     assert Scene.writeAnnotation(node, tmp_path / "annotation.nrrd")
     known = read_annotation(tmp_path / "annotation.nrrd", read_volume(tmp_path / "t1c.nrrd"))
     assert known.mask.sum() == 216
