@@ -336,7 +336,9 @@ def test_a_study_is_the_same_in_whatever_file_and_by_whatever_name(
 
 @pytest.mark.parametrize("before", [0, 1, 2], ids=["itself", "its start", "the start of that"])
 def test_a_run_is_not_measured_on_what_it_was_trained_on(run: Path, three: Path, further: Path, before: int) -> None:
-    cases = {c.name: {"patient": c.patient, "t1c": digest(c.images["t1c"])} for c in read_dataset(further)}
+    cases = {
+        c.name: {"patient": c.patient, "t1c": digest(c.images["t1c"]), "t1c_voxels": ""} for c in read_dataset(further)
+    }
     start = None
     for knows in [cases] + [{}] * before:
         start = {"command": "", "loss": "", "steps": 1, "machine": "", "hours": 0, "cases": knows, "start_from": start}
