@@ -328,6 +328,24 @@ def test_a_full_disk_leaves_no_half_of_a_key(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in tmp_path.iterdir()] == ["a.key"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need a right of their own there")
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links on this file system"])
+def test_a_link_to_a_key_on_a_drive_that_is_not_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Another key in its place would give every patient another name."""
+    if not links:
+        monkeypatch.setattr(os, "link", Mock(side_effect=PermissionError(1, "Operation not permitted")))
+    path, drive = tmp_path / "a.key", tmp_path / "drive"
+    path.symlink_to(drive / "a.key")
+    with pytest.raises(InputError, match=r"a\.key: no key can be kept here \(No such file or directory\)"):
+        read_key(path)
+    drive.mkdir()
+    (drive / "a.key").write_text("00" * 32 + "\n", encoding="ascii")
+    assert read_key(path).of("P", "a") == Key(bytes(32)).of("P", "a")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.key", "drive"}
+
+
 def test_a_key_that_another_program_makes_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = os.link
 

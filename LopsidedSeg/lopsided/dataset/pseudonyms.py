@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
 
@@ -58,8 +59,9 @@ def _make(path: Path) -> None:
             os.fsync(file.fileno())
         try:
             os.link(name, path)
-        except OSError:  # it is there by now, or the file system has no links
-            if not path.exists():
-                Path(name).rename(path)
+        except OSError:  # the file system has no links, or it is there by now, be it as a link to a drive that is not
+            with suppress(FileExistsError):
+                path.touch(0o600, exist_ok=False)  # of several programs, one alone can
+                Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
