@@ -215,9 +215,8 @@ def _run(
         try:
             import torch  # noqa: F401
         except (ImportError, OSError) as error:
-            why = str(error).partition("\n")[0]
             raise InputError(
-                f"PyTorch cannot be loaded ({why}); install it again, as https://pytorch.org/get-started/locally says"
+                f"PyTorch cannot be loaded ({reason(error)}); install it again, as https://pytorch.org/get-started/locally says"
             ) from None
         from .predict import Predictor
         from .report import write_report
