@@ -56,7 +56,9 @@ class Run:
         facts: dict[str, Any] | None = self.facts
         while facts:
             for name, case in facts.get("cases", {}).items():
-                yield Seen(name, case["patient"], frozenset((case["t1c"], case["t1c_voxels"])))
+                # earlier runs know files alone
+                images = frozenset(case[what] for what in ("t1c", "t1c_voxels") if what in case)
+                yield Seen(name, case["patient"], images)
             facts = facts.get("start_from")
 
     def began_with_a_model(self) -> bool:
