@@ -271,11 +271,17 @@ def test_rounding_in_headers_makes_no_other_images(tmp_path: Path, study: Study,
 
 def test_a_case_without_a_sequence_that_the_others_have_is_refused(tmp_path: Path, study: Study) -> None:
     export(tmp_path, study)
-    with pytest.raises(InputError, match="each of its cases has t1c, flair, and this one lacks FLAIR"):
-        export(tmp_path, Study(study.reference, {}), case="MR 2")
+    without = Study(study.reference, {})
+    with pytest.raises(
+        InputError, match=r"each of its cases has t1c, flair, and this one lacks FLAIR; .* begin another .* without it"
+    ):
+        export(tmp_path, without, case="MR 2")
     more = Study(study.reference, {**study.others, "t2": study.reference})
     export(tmp_path, more, case="MR 2")
     assert all(set(case.images) == {"t1c", "flair"} for case in read_dataset(tmp_path))
+    for one, case in ((without, "MR 2"), (study, "MR 1")):
+        export(tmp_path / "other", one, case=case)
+    assert [set(case.images) for case in read_dataset(tmp_path / "other")] == [{"t1c"}] * 2, "as is advised"
 
 
 def test_no_name_date_or_path_gets_out(tmp_path: Path, study: Study) -> None:

@@ -266,7 +266,8 @@ def _dataset(folder: Path, study: Study) -> DatasetRecord:
     if absent:
         raise InputError(
             f"{folder}: each of its cases has {', '.join(record.channel_names.values())}, and this one lacks "
-            f"{' and '.join(absent)}; add it, or export to a dataset without"
+            f"{' and '.join(absent)}; add it, or begin another dataset with a case that is given without it (in a list, an "
+            "empty cell), which leaves it out of all"
         )
     return record
 
