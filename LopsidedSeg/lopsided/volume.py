@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations, product
@@ -220,6 +221,14 @@ def part_of(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
 def oriented(volume: Volume) -> Volume:
     """The same voxels, stored along L, P, S or as near to it as the scan's axes are; a view of them."""
     return _along(volume, np.eye(3))
+
+
+def voxel_digest(volume: Volume) -> str:
+    """SHA-256 of the voxels, in whatever order and type of numbers they are stored."""
+    array = np.ascontiguousarray(oriented(volume).array, np.float32)
+    found = hashlib.sha256(str(array.shape).encode())
+    found.update(array.data)
+    return found.hexdigest()
 
 
 def aligned(volume: Volume, target: Geometry) -> Volume:

@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from lopsided.dataset.check import voxel_digest
 from lopsided.dataset.store import digest
 from lopsided.errors import InputError
 from lopsided.model import INTEGER_GRAPH, Model, load_model
 from lopsided.predict import Predictor
 from lopsided.reading import read_volume
 from lopsided.study import Study
-from lopsided.volume import Geometry, Volume, to_sitk
+from lopsided.volume import Geometry, Volume, to_sitk, voxel_digest
 from lopsided_training import evaluate as evaluating
 from lopsided_training import export as exporting
 from lopsided_training.cli import app

@@ -21,12 +21,12 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from lopsided.architectures import DeepLabSizes
 from lopsided.dataset.cases import find_cases
-from lopsided.dataset.check import voxel_digest
 from lopsided.errors import InputError
 from lopsided.model import bundled_models, load_model
 from lopsided.networks import build_network
 from lopsided.reading import read_volume
 from lopsided.study import searched_voxels
+from lopsided.volume import voxel_digest
 from lopsided_training import fit as fitting
 from lopsided_training import train as training
 from lopsided_training.config import FitConfig, PatchConfig, ValidationConfig, read_config

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lopsided import __version__
-from lopsided.dataset.check import voxel_digest
 from lopsided.errors import InputError
 from lopsided.model import Calibration, find_model, load_model
 from lopsided.predict import Predictor
 from lopsided.reading import read_volume
 from lopsided.results import all_or_nothing
+from lopsided.volume import voxel_digest
 from lopsided.wording import typed
 
 from .calibration import brier_score, calibration_error, fit_calibration, reliability

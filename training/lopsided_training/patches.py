@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from lopsided import brain, intensity, resampling, study, volume
 from lopsided.brain import find_brain
-from lopsided.dataset.check import voxel_digest
 from lopsided.dataset.records import ANNOTATED, NEGATIVE
 from lopsided.errors import InputError
 from lopsided.model import InputSpec
 from lopsided.regions import region_of
 from lopsided.resampling import resample
 from lopsided.study import NetworkInput, network_inputs, searched_voxels
-from lopsided.volume import Geometry, Volume
+from lopsided.volume import Geometry, Volume, voxel_digest
 from scipy import ndimage
 
 from . import dataset, filled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..reading import read_array
-from ..volume import Geometry, Volume, oriented
+from ..volume import Geometry, Volume, voxel_digest
 from ..wording import counted
 from . import store
 from .export import merged
@@ -183,12 +182,6 @@ def _hashes(folder: Path, known: dict[str, str]) -> list[Problem]:
         strange = sorted(there - set(known))
         problems += [Problem(name, "was not put here by an export", "move it elsewhere") for name in strange]
     return problems
-
-
-def voxel_digest(image: Volume) -> str:
-    """SHA-256 of the voxels, in whatever order and type of numbers they are stored."""
-    array = np.ascontiguousarray(oriented(image).array, np.float32)
-    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
 
 
 def _twice(reviews: dict[str, CaseRecord], images: dict[str, list[str]]) -> list[Problem]:
