@@ -392,7 +392,7 @@ def test_without_any_lesion_sensitivity_is_not_defined(
     assert "There is no lesion in this dataset" in page.read_text(encoding="utf-8")
 
 
-def test_one_case_in_which_nothing_is_found(make_dataset: MakeDataset, run: Path) -> None:
+def test_one_case_in_which_nothing_is_found(make_dataset: MakeDataset, run: Path, page: Path) -> None:
     measured = measure(run, make_dataset("one", {"a": ([BIG], [])}), None)
     assert measured.overlap.froc_mean.value == 0
     assert measured.overlap.froc_mean.low is None
@@ -400,6 +400,7 @@ def test_one_case_in_which_nothing_is_found(make_dataset: MakeDataset, run: Path
     assert measured.extents.lesion_wise_dice.value == 0
     assert rows(run / "evaluation" / "candidates.csv") == []
     assert (run / "evaluation" / "candidates.csv").read_text().startswith("case,score,")
+    assert "no candidate" in page.read_text(encoding="utf-8"), "the missed lesion is shown"
 
 
 def test_bad_input_is_refused_in_words(
