@@ -334,6 +334,9 @@ def test_it_goes_on_from_a_run_and_says_so(dataset: Path, tmp_path: Path, small:
     elsewhere.write_text(json.dumps(facts), encoding="utf-8")
     second = small.model_copy(update={"seed": 2, "learning_rate": 1e-12})
     run(dataset, tmp_path / "second", second, start_from=tmp_path / "first")
+    elsewhere.write_text(
+        json.dumps(facts | {"cases": {n: c | {"t1c": "of another file"} for n, c in facts["cases"].items()}})
+    )
     watched = small.model_copy(update={"validation": VALIDATED})
     said = run(dataset, tmp_path / "third", watched, start_from=tmp_path / "first")
     assert not [line for line in said if "not written down" in line]
