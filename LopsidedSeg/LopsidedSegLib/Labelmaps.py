@@ -245,8 +245,8 @@ def onLattice(image: Any, lattice: Any) -> Any:
 
 def _latticeFrom(geometry: str) -> Any:
     """What MRML has written of a lattice; None for nothing."""
-    lattice = slicer.vtkOrientedImageData()
-    return lattice if slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, lattice, False) else None
+    lattice, read = slicer.vtkOrientedImageData(), slicer.vtkSegmentationConverter.DeserializeImageGeometry
+    return lattice if geometry and read(geometry, lattice, False) else None  # of nothing, it is an error of Slicer's
 
 
 def _putOn(node: Any, lattice: Any) -> None:

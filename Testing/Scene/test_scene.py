@@ -327,10 +327,13 @@ def test_nothing_is_an_error_of_mrml(tmp_path: Path) -> None:
     volume, _ = _volume(GRIDS["LPS"])
     Scene.writeVolume(volume, tmp_path / "t1c.nrrd")
     _result(tmp_path / "result", tmp_path / "t1c.nrrd")
+    annotation = _segmentation(volume)
+    annotation.GetSegmentation().SetConversionParameter("Reference image geometry", "")  # not every one has it
     before, said = vtk.vtkOutputWindow.GetInstance(), vtk.vtkStringOutputWindow()
     vtk.vtkOutputWindow.SetInstance(said)
     try:
         Scene.loadSuggestions(tmp_path / "result", volume)
+        assert Scene.writeAnnotation(annotation, tmp_path / "annotation.nrrd")
     finally:
         vtk.vtkOutputWindow.SetInstance(before)
     assert said.GetOutput() == ""
