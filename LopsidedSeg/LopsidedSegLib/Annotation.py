@@ -65,13 +65,20 @@ class Annotation:
         wide = np.zeros(np.array(inside.shape) + 2, bool)
         for step in np.ndindex(3, 3, 3):  # 26 neighbours
             wide[tuple(slice(s, s + n) for s, n in zip(step, inside.shape, strict=True))] |= inside
-        around = imageOf(wide[1:-1, 1:-1, 1:-1], own, extent)
+        return self._at(imageOf(wide[1:-1, 1:-1, 1:-1], own, extent))
+
+    def overlapping(self, lesion: Any) -> list[str]:
+        """IDs of the segments that share a voxel with the lesion."""
+        return self._at(transformed(lesion, None, self.node))
+
+    def _at(self, place: Any) -> list[str]:
+        """IDs of the segments within a label map in the node's own coordinates."""
         segmentation, labels, found = self.node.GetSegmentation(), {}, []
         for segmentId in segmentation.GetSegmentIDs():
             segment = segmentation.GetSegment(segmentId)
             shared = segment.GetRepresentation(labelmapName())  # with other segments, each by its label
             if shared not in labels:
-                labels[shared] = _labelsAt(around, shared)
+                labels[shared] = _labelsAt(place, shared)
             if segment.GetLabelValue() in labels[shared]:
                 found.append(segmentId)
         return found

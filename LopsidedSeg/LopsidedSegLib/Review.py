@@ -26,7 +26,7 @@ from slicer.i18n import tr as _
 
 from . import Scene
 from .Annotation import Annotation, whyNotAnnotation
-from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, overlaps, transformed
+from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
 from .Settings import Settings, terminologyName
 
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
@@ -137,10 +137,8 @@ class Review:
         if not self.annotation:
             return list(accepted)
         annotation = Annotation(self.annotation)
-        doubtful = [c for c, how in accepted.items() if not annotation.holds(**how)]
-        there = set(self.node.GetSegmentation().GetSegmentIDs())
-        found = {c for c, _segment in overlaps(self.node, there.intersection(doubtful), self.annotation)}
-        return [c for c in doubtful if c not in found]
+        doubtful = {c: self._lesion(c) for c, how in accepted.items() if not annotation.holds(**how)}
+        return [c for c, lesion in doubtful.items() if not lesion or not annotation.overlapping(lesion)]
 
     def shown(self) -> list[str]:
         """IDs of the candidates of at least the threshold, and of the decided, best first."""

@@ -601,6 +601,18 @@ def test_what_was_accepted_may_be_in_another_segment_by_now(
     assert review.absent == []
 
 
+def test_what_was_accepted_is_looked_for_in_an_annotation_of_surfaces_too(review: Review, annotation: Any) -> None:
+    """As in the Segmentations module, which takes the label maps away."""
+    review.decide(ONE, Status.ACCEPTED, annotation)
+    segmentation = annotation.GetSegmentation()
+    annotation.CreateClosedSurfaceRepresentation()
+    segmentation.SetSourceRepresentationName("Closed surface")
+    annotation.RemoveBinaryLabelmapRepresentation()
+    assert review.absent == []
+    segmentation.RemoveSegment(review.place(ONE)[1])
+    assert review.absent == [ONE]
+
+
 @pytest.mark.parametrize("last", [5, 8])
 def test_what_was_added_to_a_lesion_is_there_while_a_voxel_of_it_is(
     review: Review, annotation: Any, reference: Any, last: int
