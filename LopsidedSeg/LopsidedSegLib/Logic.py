@@ -24,7 +24,7 @@ from .Export import Export
 from .ExportAll import ExportAll
 from .Labelmaps import drawnOn
 from .Parameters import Parameters
-from .Review import Review
+from .Review import KNOWN_REFERENCE, Review
 from .SceneCases import SceneCase, sceneCases
 from .Settings import Settings, terminologyName
 from .Worker import Callbacks, Worker
@@ -143,7 +143,13 @@ class Logic(ScriptedLoadableModuleLogic):
             callbacks.error(sentence)
             return
         write = partial(self._writeSearch, sequences=sequences, annotation=annotation, model=model, marks=marks)
-        self._send(write, lambda reply: self.loadSuggestions(Path(reply["out"]), reference), callbacks)
+
+        def take(reply: dict[str, Any]) -> Any:
+            node = self.loadSuggestions(Path(reply["out"]), reference)
+            node.SetNodeReferenceID(KNOWN_REFERENCE, annotation and annotation.GetID())
+            return node
+
+        self._send(write, take, callbacks)
 
     def beginExport(self, callbacks: Callbacks, export: Export) -> None:
         """Start the export of a case to a dataset and return; ``callbacks.done`` gets what it is called there, and

@@ -30,6 +30,7 @@ from .Labelmaps import cropped, drawnOn, isEmpty, labelmap, transformed
 from .Settings import Settings, terminologyName
 
 ANNOTATION_REFERENCE = "LopsidedSeg.Annotation"
+KNOWN_REFERENCE = "LopsidedSeg.Known"  # the annotation that was searched with; nothing may have gone into it
 REJECTED_COLOUR = (0.5, 0.5, 0.5)
 
 _Taken = dict[str, Any]  # plain values: a lesion that was taken out of the annotation, as the user had left it

@@ -14,7 +14,7 @@ from .Annotation import whyNotAnnotation
 from .ExportPanel import ExportPanel
 from .Logic import Logic
 from .Parameters import Parameters
-from .Review import ANNOTATION_REFERENCE, whyNotOn
+from .Review import ANNOTATION_REFERENCE, KNOWN_REFERENCE, whyNotOn
 from .ReviewPanel import ReviewPanel
 from .Worker import Callbacks
 from .WorklistPanel import WorklistPanel
@@ -242,14 +242,14 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _listAgain(self) -> None:
         """The suggestions of a volume that is chosen again after another was searched, with the annotation that they were
-        accepted into: the one that is chosen is the other's. A case of a worklist has its own."""
+        accepted into, or found beside: the one that is chosen is the other's. A case of a worklist has its own."""
         reference = self._parameterNode and self._parameterNode.reference
         isAnother, self._reference = reference is not self._reference, reference
         if not reference or not isAnother or self.worklistPanel.reference:
             return
         listed, found = self._parameterNode.suggestions, self.logic.suggestionsOn(reference)
         if found and (not listed or whyNotOn(listed, reference)):
-            annotation = found.GetNodeReference(ANNOTATION_REFERENCE)
+            annotation = found.GetNodeReference(ANNOTATION_REFERENCE) or found.GetNodeReference(KNOWN_REFERENCE)
             if listed or annotation:
                 self._parameterNode.annotation = annotation
             self._parameterNode.suggestions = found

@@ -102,6 +102,18 @@ def test_a_review_is_there_again_after_another_volume_was_searched(found: Any, v
     assert parameters.annotation is seconds
 
 
+def test_known_lesions_are_there_again_too_where_nothing_was_accepted(found: Any, volume: Any, annotation: Any) -> None:
+    """Else an export of the first would be without them, and the next accepted lesion in an annotation of its own."""
+    parameters = found.logic.getParameterNode()
+    first, known = parameters.reference, parameters.annotation
+    found.ui.referenceSelector.setCurrentNode(second := volume("B T1c"))
+    found.ui.annotationSelector.setCurrentNode(annotation(second))
+    search(found)
+    found.ui.referenceSelector.setCurrentNode(first)
+    assert statuses(found) == ["", ""]
+    assert parameters.annotation is known
+
+
 def test_an_annotation_that_is_chosen_stays_where_suggestions_of_a_script_are_listed(found: Any, volume: Any) -> None:
     parameters = found.logic.getParameterNode()
     first, known = parameters.reference, parameters.annotation
