@@ -111,6 +111,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
         for name, node in self._ofCase.items():
             setattr(self.logic.getParameterNode(), name, node)
+        self._ofCase = {}  # else its images stay in memory when it is left
         self._sceneChanged.start(0)  # until a bundle is read whole, its scene is said to be in a temporary folder
 
     def onSceneChanged(self, caller: Any = None, event: Any = None) -> None:

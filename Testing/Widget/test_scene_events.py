@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import SimpleITK as sitk
 import slicer
 import slicer.util
 from offscreen import click, search, statuses, until
@@ -60,15 +59,11 @@ def test_a_scene_opened_while_another_module_is_shown_is_left_alone(found: Any, 
     assert statuses(found) == []
 
 
-def test_a_scene_that_is_added_is_no_part_of_the_case_that_is_open(found: Any, tmp_path: Path) -> None:
+def test_a_scene_that_is_added_is_no_part_of_the_case_that_is_open(found: Any, cases: Any, tmp_path: Path) -> None:
     """What was chosen in it would be kept as the reader's work on the case, and removed with the case."""
     save(tmp_path / "case.mrb")
     slicer.mrmlScene.Clear(0)
-    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 500, (24, 22, 20)).astype(np.int16))
-    for n in range(2):
-        sitk.WriteImage(image, str(tmp_path / f"{n}.nii.gz"))
-    (tmp_path / "cases.csv").write_text("patient,case,t1c\np0,one,0.nii.gz\np1,two,1.nii.gz\n", encoding="utf-8")
-    found.worklistPanel.open(tmp_path / "cases.csv")
+    found.worklistPanel.open(cases("one", "two"))
     search(found)
     found.reviewPanel.onCellClicked(0, 0)
     click(found.ui.acceptButton)
@@ -77,7 +72,10 @@ def test_a_scene_that_is_added_is_no_part_of_the_case_that_is_open(found: Any, t
     assert found.ui.referenceSelector.currentNode().GetName() == "one t1c"
     assert found.ui.annotationSelector.currentNode().GetName() == "one t1c lesions"
     assert statuses(found) == ["accepted", ""]
+    image = weakref.ref(found.logic.getParameterNode().reference)
+    assert image() is not None
     found.worklistPanel.onStep(1)
+    assert image() is None, "it is not kept in memory"
     names = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")}
     assert names == {"T1c suggestions", "Annotation"}
     found.worklistPanel.onStep(-1)
