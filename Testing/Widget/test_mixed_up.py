@@ -114,6 +114,18 @@ def test_known_lesions_are_there_again_too_where_nothing_was_accepted(found: Any
     assert parameters.annotation is known
 
 
+def test_a_review_of_another_volume_does_not_bring_its_annotation_into_the_open_case(found: Any, source: Path) -> None:
+    """It would be kept as the reader's work on the case."""
+    parameters = found.logic.getParameterNode()
+    first = parameters.reference
+    found.worklistPanel.open(source)
+    search(found)
+    decide(found, 0, "acceptButton")
+    own = parameters.annotation
+    found.ui.referenceSelector.setCurrentNode(first)
+    assert parameters.annotation is own
+
+
 def test_an_annotation_that_is_chosen_stays_where_suggestions_of_a_script_are_listed(found: Any, volume: Any) -> None:
     parameters = found.logic.getParameterNode()
     first, known = parameters.reference, parameters.annotation
