@@ -1,6 +1,6 @@
 """The part of the panel where suggestions are looked at and decided on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import exp, isinf, log
 from typing import Any
 
@@ -131,7 +131,7 @@ class ReviewPanel:
         self.keepNote()
         if self._review:
             self._review.threshold = _toThreshold(value)
-            self._fillTable()
+            self._fillTable(self._rows)
 
     def onOutlines(self, checked: bool) -> None:
         if self._review:
@@ -216,7 +216,8 @@ class ReviewPanel:
         undecided = self._selected and self._review.opinion(self._selected).status is not Status.ACCEPTED
         self._touching = self._review.touching(self._selected, self._parameterNode.annotation) if undecided else []
 
-    def _fillTable(self) -> None:
+    def _fillTable(self, listed: Sequence[str] = ()) -> None:
+        """``listed``: the rows that show already what they should, as only which are listed changes."""
         review, table = self._review, self.ui.suggestionsTable
         self._rows = review.shown() if review else []
         if self._selected not in self._rows:
@@ -225,7 +226,8 @@ class ReviewPanel:
             review.showOnly(self._selected if self.ui.onlySelectedCheckBox.checked else None)
         table.setRowCount(len(self._rows))
         for row, name in enumerate(self._rows):
-            self._fillRow(row, name)
+            if row >= len(listed) or listed[row] != name or name == self._selected:  # which may have a note by now
+                self._fillRow(row, name)
         if self._selected:
             table.selectRow(self._rows.index(self._selected))
         else:

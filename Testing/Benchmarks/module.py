@@ -100,9 +100,10 @@ def many() -> dict[str, float]:
     panel.logic.getParameterNode().reference = volume
     panel.logic.getParameterNode().suggestions = nodes[0]
     slider = panel.ui.sensitivitySlider
-    times = [seconds(partial(setattr, slider, "value", value)) for value in (60, 20, 90, 40, 100, 50, 70)]
-    found[f"{MANY} suggestions: a step of the slider, median"] = median(times)
-    found[f"{MANY} suggestions: a step of the slider, worst"] = max(times)
+    for what, values in (("a leap", (60, 20, 90, 40, 100, 50, 70)), ("a step", range(40, 60))):
+        times = [seconds(partial(setattr, slider, "value", value)) for value in values]
+        found[f"{MANY} suggestions: {what} of the slider, median"] = median(times)
+        found[f"{MANY} suggestions: {what} of the slider, worst"] = max(times)
     found[f"{MANY} suggestions: to the next one"] = seconds(lambda: panel.reviewPanel.onStep(1))
     found[f"{MANY} suggestions: accept"] = seconds(panel.ui.acceptButton.click)
     found[f"{MANY} suggestions: undo"] = seconds(panel.ui.undoButton.click)

@@ -275,6 +275,24 @@ def test_the_sensitivity_moves_the_list_and_says_what_to_expect(found: Any) -> N
     assert statuses(found) == ["rejected"], "the decided stays in the list"
 
 
+def test_what_stays_in_the_list_is_not_written_anew_at_each_step_of_the_slider(
+    found: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a note that was being typed."""
+    found.reviewPanel.onCellClicked(1, 0)
+    QTest.keyClicks(found.ui.noteEdit, "A vessel")
+    found.ui.sensitivitySlider.value = 60
+    assert found.ui.suggestionsTable.item(1, 0).toolTip() == "A vessel"
+    found.reviewPanel.onCellClicked(0, 0)
+    written: list[str] = []
+    monkeypatch.setattr(found.reviewPanel, "_fillRow", lambda row, name: written.append(name))
+    found.ui.sensitivitySlider.value = 61
+    assert written == ["Suggestion_1"], "which is selected"
+    found.ui.sensitivitySlider.value = 45
+    found.ui.sensitivitySlider.value = 60
+    assert "Suggestion_2" in written, "which was away"
+
+
 def test_accepting_without_an_annotation_makes_one(panel: Any, volume: Any) -> None:
     panel.ui.referenceSelector.setCurrentNode(volume("T1c"))
     search(panel)
