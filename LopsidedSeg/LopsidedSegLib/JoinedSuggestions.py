@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+import slicer
+import vtk
 from lopsided.review import RESULT_ATTRIBUTE, REVIEW_ATTRIBUTE, about, segment_id
 
-from .Labelmaps import copied, drawnOn, isEmpty, labelmap, overlaps, transformed
+from .Labelmaps import copied, drawnOn, isEmpty, labelmap, transformed, voxelsOf
 from .Review import ANNOTATION_REFERENCE, renewed
 from .Scene import newSuggestions
 from .Surfaces import addSurfaces
@@ -24,8 +27,7 @@ def joined(earlier: Any, found: Any) -> Any:
     shares a voxel with a decided one is that one."""
     decided = decidedOf(earlier)
     result, before = (json.loads(node.GetAttribute(RESULT_ATTRIBUTE)) for node in (found, earlier))
-    there = decided.intersection(earlier.GetSegmentation().GetSegmentIDs())
-    again = {name for _decided, name in overlaps(earlier, there, found)}
+    again = _overlapping(earlier, decided, found)
     last = max(c["rank"] for c in before["candidates"])
     found_by, digest = before["model"]["digest"], result["model"]["digest"]
     kept = [c for c in before["candidates"] if segment_id(c["rank"]) in decided]
@@ -54,3 +56,20 @@ def joined(earlier: Any, found: Any) -> Any:
     node.SetAttribute(REVIEW_ATTRIBUTE, json.dumps(review))
     node.SetNodeReferenceID(ANNOTATION_REFERENCE, earlier.GetNodeReferenceID(ANNOTATION_REFERENCE))
     return node
+
+
+def _overlapping(earlier: Any, decided: set[str], found: Any) -> set[str]:
+    """Segments of ``found`` that share a voxel with one of ``earlier`` that was ``decided``."""
+    before, now = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    kept, names = vtk.vtkStringArray(), list(found.GetSegmentation().GetSegmentIDs())
+    for name in set(earlier.GetSegmentation().GetSegmentIDs()) & decided:
+        kept.InsertNextValue(name)
+    if not kept.GetNumberOfValues() or not names:
+        return set()
+    extents = slicer.vtkSegmentation
+    earlier.GenerateMergedLabelmapForAllSegments(before, extents.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS, None, kept)
+    if isEmpty(before):
+        return set()
+    before = transformed(before, earlier, found)
+    found.GenerateMergedLabelmapForAllSegments(now, extents.EXTENT_REFERENCE_GEOMETRY, before)
+    return {names[n - 1] for n in np.unique(voxelsOf(now)[voxelsOf(before) > 0]) if n}

@@ -2,7 +2,6 @@
 
 import base64
 import zlib
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -185,24 +184,6 @@ def sampled(image: Any, reference: Any) -> Any:
         image, reference, moved, False, False
     )
     return moved
-
-
-def overlaps(node: Any, segmentIds: Iterable[str], other: Any) -> set[tuple[str, str]]:
-    """Of which segments of a node and of another one share a voxel, wherever the nodes are; on the first one's lattice."""
-    own, others, names = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData(), vtk.vtkStringArray()
-    extents = slicer.vtkSegmentation
-    for name in segmentIds:
-        names.InsertNextValue(name)
-    if not names.GetNumberOfValues() or not other.GetSegmentation().GetNumberOfSegments():
-        return set()
-    node.GenerateMergedLabelmapForAllSegments(own, extents.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS, None, names)
-    if isEmpty(own):
-        return set()
-    own = transformed(own, node, other)
-    other.GenerateMergedLabelmapForAllSegments(others, extents.EXTENT_REFERENCE_GEOMETRY, own)
-    both = (voxelsOf(own) > 0) & (voxelsOf(others) > 0)
-    pairs = np.unique(np.stack([voxelsOf(own)[both], voxelsOf(others)[both]]), axis=1)
-    return {(names.GetValue(n - 1), other.GetSegmentation().GetNthSegmentID(m - 1)) for n, m in pairs.T.tolist()}
 
 
 def extentOn(lattice: Any, image: Any) -> list[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 from lopsided.naming import guess_sequences
-from lopsided.review import AHEAD, RESULT_ATTRIBUTE
+from lopsided.review import AHEAD
 from lopsided.wording import METASTASIS
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
@@ -22,7 +22,6 @@ from .Annotation import Annotation, whyNotAnnotation
 from .CaseWork import CaseWork
 from .Export import Export
 from .ExportAll import ExportAll
-from .Labelmaps import drawnOn
 from .Parameters import Parameters
 from .Review import KNOWN_REFERENCE, Review
 from .SceneCases import SceneCase, sceneCases
@@ -297,12 +296,6 @@ class Logic(ScriptedLoadableModuleLogic):
     def result(self, suggestions: Any) -> dict[str, Any] | None:
         """What is known of a suggestions node (candidates, model, threshold); None for any other node."""
         return Scene.result(suggestions)
-
-    def suggestionsOn(self, reference: Any) -> Any:
-        """The last that were made on a volume; None where none were."""
-        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-        found = [node for node in nodes if node.GetAttribute(RESULT_ATTRIBUTE) and drawnOn(node) is reference]
-        return found[-1] if found else None
 
     def review(self, suggestions: Any) -> Review | None:
         """The review of a suggestions node, begun or gone on with; None for any other node.

@@ -15,7 +15,7 @@ import vtk
 from lopsided.review import CANDIDATES, RESULT_ATTRIBUTE, SEGMENTS
 from slicer.i18n import tr as _
 
-from .Labelmaps import asLabelmaps, labelmapName, matrixOf, partOf, transformBetween, united, voxelsOf
+from .Labelmaps import asLabelmaps, drawnOn, labelmapName, matrixOf, partOf, transformBetween, united, voxelsOf
 from .Surfaces import addSurfaces, middleOf
 
 _NARROWEST_VIEW_MM = 60.0  # so that a small lesion is seen in its surroundings
@@ -116,6 +116,13 @@ def result(node: slicer.vtkMRMLSegmentationNode | None) -> dict[str, Any] | None
     """``candidates.json`` of a node that :func:`loadSuggestions` made; None for any other."""
     text = node.GetAttribute(RESULT_ATTRIBUTE) if node else None
     return json.loads(text) if text else None
+
+
+def suggestionsOn(volumes: list[Any]) -> Any:
+    """The last suggestions that were made on one of these volumes; None where none were."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    found = [node for node in nodes if node.GetAttribute(RESULT_ATTRIBUTE) and drawnOn(node) in volumes]
+    return found[-1] if found else None
 
 
 def lattice(node: slicer.vtkMRMLScalarVolumeNode) -> Any:

@@ -10,13 +10,13 @@ from typing import Any
 
 import slicer
 from lopsided.naming import case_name, guess_sequence, guess_sequences
-from lopsided.review import RESULT_ATTRIBUTE
 from slicer.i18n import tr as _
 
 from .Annotation import whyNotAnnotation
 from .CaseWork import CASE_ATTRIBUTE
 from .Labelmaps import drawnOn
 from .Review import ANNOTATION_REFERENCE
+from .Scene import suggestionsOn
 
 _Place = tuple[Any, str, str]  # what is the same for all volumes of a case; its patient; its name
 
@@ -82,11 +82,10 @@ def _case(patient: str, name: str, volumes: list[Any]) -> SceneCase:
     sequences = {sequence: slicer.mrmlScene.GetNodeByID(identifier) for sequence, identifier in found.items()}
     if _contrast(volumes):
         sequences["t1c"] = min(_contrast(volumes), key=lambda node: max(node.GetSpacing()))
-    drawn = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    suggested = [n for n in drawn if n.GetAttribute(RESULT_ATTRIBUTE) and drawnOn(n) in volumes]
-    suggestions = suggested[-1] if suggested else None
+    suggestions = suggestionsOn(volumes)
     annotation = suggestions and suggestions.GetNodeReference(ANNOTATION_REFERENCE)
     if not annotation:
+        drawn = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
         own = [n for n in drawn if not whyNotAnnotation(n) and _isOn(n, drawnOn(n), volumes, name)]
         annotation = own[0] if len(own) == 1 else None
     return SceneCase(patient, name, sequences, annotation, suggestions)

@@ -16,6 +16,7 @@ from .Logic import Logic
 from .Parameters import Parameters
 from .Review import ANNOTATION_REFERENCE, KNOWN_REFERENCE, whyNotOn
 from .ReviewPanel import ReviewPanel
+from .Scene import suggestionsOn
 from .Worker import Callbacks
 from .WorklistPanel import WorklistPanel
 
@@ -248,7 +249,7 @@ class Widget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         isAnother, self._reference = reference is not self._reference, reference
         if not reference or not isAnother or self.worklistPanel.reference:
             return
-        listed, found = self._parameterNode.suggestions, self.logic.suggestionsOn(reference)
+        listed, found = self._parameterNode.suggestions, suggestionsOn([reference])
         if found and (not listed or whyNotOn(listed, reference)):
             annotation = found.GetNodeReference(ANNOTATION_REFERENCE) or found.GetNodeReference(KNOWN_REFERENCE)
             if listed or annotation:
