@@ -102,9 +102,11 @@ class Case:
     def trusted(self, reference: Volume) -> Volume | None:
         """``trust/CASE.nii.gz``, or negative everywhere where a list says that all was looked at; None where neither is.
         Raises InputError for another grid than the reference's, or other values than it may have."""
+        if not self.trust and not self.whole_case:
+            return None
         if not self.trust:
             everywhere = np.full(reference.geometry.shape, NEGATIVE, np.uint8)
-            return Volume(everywhere, reference.geometry, reference.name) if self.whole_case else None
+            return Volume(everywhere, reference.geometry, reference.name)
         volume = _read_trust(self.trust)
         self._same_grid(volume, reference)
         return volume
